@@ -1,0 +1,90 @@
+package hooks
+
+import (
+	"fmt"
+	"time"
+)
+
+// Role is what a transition makes of a node.
+type Role uint8
+
+// The roles.
+const (
+	NoRole  Role = iota
+	Standby      // demoted: no address, writes closed
+	Active       // promoted
+)
+
+func (r Role) String() string {
+	names := [...]string{"none", "standby", "active"}
+	if int(r) < len(names) {
+		return names[r]
+	}
+	return fmt.Sprintf("Role(%d)", uint8(r))
+}
+
+// RecordKind says what a Record is about.
+type RecordKind uint8
+
+// What a Record is about.
+const (
+	Began    RecordKind = iota + 1 // a transition begins
+	Stepped                        // one of its steps ended
+	Ended                          // the transition ended; Ending says how
+	Override                       // an operator overrode the gate
+	Reverted                       // the promotion of this epoch did not come about
+)
+
+func (k RecordKind) String() string {
+	names := [...]string{"", "began", "stepped", "ended", "override", "reverted"}
+	if k > 0 && int(k) < len(names) {
+		return names[k]
+	}
+	return fmt.Sprintf("RecordKind(%d)", uint8(k))
+}
+
+// Record is one entry of the journal. The adapter that stores it adds the date.
+type Record struct {
+	Kind     RecordKind
+	Instance string
+	Epoch    uint64 // of the transition; for a demotion, the epoch it ends or follows
+	Role     Role   // where the transition leads
+	Planned  bool
+	Reason   string        // Began: the cause; Override: the operator's words
+	Step     Result        // Stepped
+	Ending   Ending        // Ended
+	Duration time.Duration // Ended: of the whole transition
+	UID      uint32        // Override: who
+}
+
+// Memory is what a node remembers of one instance over a restart.
+type Memory struct {
+	Epoch       uint64 // highest seen in any record
+	ActiveEpoch uint64 // epoch of the last promotion that was not taken back, 0: none
+	previous    uint64 // ActiveEpoch before that one
+	Role        Role   // where the last transition led
+	Finished    bool   // and whether it ended as Completed
+}
+
+// Fold adds one record to what earlier ones said.
+func (m Memory) Fold(r Record) Memory {
+	m.Epoch = max(m.Epoch, r.Epoch)
+	switch r.Kind {
+	case Began:
+		m.Role, m.Finished = r.Role, false
+		if r.Role == Active && r.Epoch > m.ActiveEpoch {
+			m.previous, m.ActiveEpoch = m.ActiveEpoch, r.Epoch
+		}
+	case Ended:
+		if r.Role == m.Role {
+			m.Finished = r.Ending == Completed
+		}
+	case Reverted:
+		m.Role, m.Finished = Standby, false
+		if r.Epoch == m.ActiveEpoch {
+			m.ActiveEpoch = m.previous
+		}
+	case Stepped, Override:
+	}
+	return m
+}

@@ -1,0 +1,96 @@
+package hooks
+
+import (
+	"fmt"
+	"strings"
+	"text/template"
+)
+
+// Occasion is why a plan runs: `.Event` in a template.
+type Occasion uint8
+
+// Why a plan runs.
+const (
+	OnPromote Occasion = iota
+	OnDemote
+	OnFault
+	OnStop
+)
+
+func (o Occasion) String() string {
+	switch o {
+	case OnPromote:
+		return "promote"
+	case OnDemote:
+		return "demote"
+	case OnFault:
+		return "fault"
+	case OnStop:
+		return "stop"
+	}
+	return fmt.Sprintf("Occasion(%d)", uint8(o))
+}
+
+// Vars is what a template of a step can name.
+type Vars struct {
+	Node, Peer      string // labels of this host and the other
+	Active, Standby string // labels by role, once the transition is done
+	Instance        string
+	Event           Occasion
+	Epoch           uint64
+	Reason          string
+	VIP             string // first virtual address, without its prefix length
+}
+
+// Expand returns the action with its templates filled in. An unknown name or a
+// malformed template is an error that quotes the template.
+func Expand(a Action, v Vars) (Action, error) {
+	x := expander{vars: v}
+	switch a := a.(type) {
+	case YAML:
+		a.File, a.Key, a.Value = x.text(a.File), x.text(a.Key), x.text(a.Value)
+		return a, x.err
+	case Unit:
+		a.Name = x.text(a.Name)
+		return a, x.err
+	case Exec:
+		a.Command, a.Verify = x.list(a.Command), x.list(a.Verify)
+		env := make(map[string]string, len(a.Env))
+		for k, s := range a.Env {
+			env[k] = x.text(s)
+		}
+		a.Env = env
+		return a, x.err
+	case VIP, Writes, Replication:
+		return a, nil
+	}
+	return a, fmt.Errorf("expand a step of kind %s: unknown kind", a.Kind())
+}
+
+type expander struct {
+	vars Vars
+	err  error
+}
+
+func (x *expander) text(s string) string {
+	if x.err != nil || !strings.Contains(s, "{{") {
+		return s
+	}
+	t, err := template.New("").Option("missingkey=error").Parse(s)
+	if err == nil {
+		var b strings.Builder
+		if err = t.Execute(&b, x.vars); err == nil {
+			return b.String()
+		}
+	}
+	x.err = fmt.Errorf("template %q: %w", s, err)
+	return s
+}
+
+func (x *expander) list(in []string) []string {
+	out := make([]string, len(in))
+	for i, s := range in {
+		out[i] = x.text(s)
+	}
+	return out
+}
