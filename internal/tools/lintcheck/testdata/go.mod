@@ -1,0 +1,13 @@
+module github.com/tanist-ha/tanist
+
+go 1.26.0
+
+require (
+	github.com/spf13/cobra v0.0.0
+	go.uber.org/zap v0.0.0
+)
+
+replace (
+	github.com/spf13/cobra => ./stub/cobra
+	go.uber.org/zap => ./stub/zap
+)

@@ -1,0 +1,3 @@
+package health
+
+import _ "github.com/tanist-ha/tanist/replication" // want depguard

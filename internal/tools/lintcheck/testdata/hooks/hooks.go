@@ -1,0 +1,7 @@
+package hooks
+
+import (
+	_ "os/exec" // want depguard
+
+	_ "github.com/tanist-ha/tanist/vrrp/vip" // want depguard
+)

@@ -1,0 +1,6 @@
+package step
+
+import (
+	_ "github.com/tanist-ha/tanist/hooks"
+	_ "github.com/tanist-ha/tanist/systemd" // want depguard
+)

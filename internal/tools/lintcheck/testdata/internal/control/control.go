@@ -1,0 +1,7 @@
+package control
+
+import (
+	_ "github.com/tanist-ha/tanist/internal/failover"
+	_ "github.com/tanist-ha/tanist/internal/node" // want depguard
+	_ "go.uber.org/zap"                           // want depguard
+)

@@ -1,0 +1,7 @@
+package mono
+
+import (
+	_ "sync/atomic" // want depguard
+
+	_ "github.com/tanist-ha/tanist/replication" // want depguard
+)

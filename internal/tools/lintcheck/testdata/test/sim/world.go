@@ -1,0 +1,7 @@
+package sim
+
+import (
+	_ "github.com/tanist-ha/tanist/internal/failover"
+	_ "github.com/tanist-ha/tanist/vrrp"
+	_ "github.com/tanist-ha/tanist/vrrp/vip" // want depguard
+)

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Installs what the tests and the demo use and Go does not bring: network tools,
+# a database, keepalived, the parts of the two-host lab. Nothing is started.
+# Without root or outside Debian it says so and leaves; those tests then skip.
+set -euo pipefail
+
+packages=(
+	dbus keepalived mariadb-server procps
+	debian-archive-keyring ethtool iproute2 iputils-arping iputils-ping
+	mmdebstrap nftables systemd systemd-container tcpdump util-linux
+)
+services=(keepalived mariadb)
+
+installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+
+if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
+	echo "setup: not a Debian system; tests that need Debian packages skip"
+	exit 0
+fi
+missing=()
+for p in "${packages[@]}"; do installed "$p" || missing+=("$p"); done
+[ ${#missing[@]} -gt 0 ] || exit 0
+if [ "$(id -u)" != 0 ]; then
+	echo "setup: not root; tests that need ${missing[*]} skip"
+	exit 0
+fi
+
+echo "setup: installing ${missing[*]}"
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+	trap 'rm -f "$policy"' EXIT
+	printf '#!/bin/sh\nexit 101\n' >"$policy"
+	chmod 755 "$policy"
+fi
+log=$(mktemp)
+apt() { DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 "$@" >>"$log" 2>&1; }
+if ! { apt update && apt install -y --no-install-recommends "${missing[@]}"; }; then
+	tail -n 20 "$log" >&2
+	echo "setup: apt-get failed, whole output in $log; make test SETUP=no goes on without" >&2
+	exit 1
+fi
+rm -f "$log"
+# Not at the next boot either, where systemd runs this machine.
+if [ -d /run/systemd/system ]; then
+	for s in "${services[@]}"; do
+		case " ${missing[*]} " in *" $s"*) systemctl disable --quiet "$s" ;; esac
+	done
+fi
