@@ -1,0 +1,298 @@
+// Package vrrp is one VRRP virtual router (RFC 9568, version 3) without a
+// clock, a socket or an address: events and instants go in, effects come out.
+//
+// It differs from RFC 9568 in one place. When the Active_Down_Timer fires in
+// Backup the router does not become Active: it emits ActiveDown and waits for
+// its owner to answer with Claim, because Tanist asks a gate before it takes
+// over a service.
+package vrrp
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/tanist-ha/tanist/internal/mono"
+)
+
+// OwnerPriority is the priority of the router that owns the addresses (RFC
+// 9568 §5.2.4). Such a router offers to become Active at Startup.
+const OwnerPriority = 255
+
+// State is the state of a virtual router (RFC 9568 §6.4).
+type State uint8
+
+// The three states of RFC 9568 §6.4.
+const (
+	Initialize State = iota
+	Backup
+	Active
+)
+
+// String returns the RFC's word for s.
+func (s State) String() string {
+	switch s {
+	case Initialize:
+		return "Initialize"
+	case Backup:
+		return "Backup"
+	case Active:
+		return "Active"
+	}
+	return fmt.Sprintf("State(%d)", uint8(s))
+}
+
+// Config describes one virtual router (RFC 9568 §6.1).
+type Config struct {
+	VRID     uint8        // 1..255
+	Priority uint8        // 1..255, OwnerPriority included
+	Interval Centiseconds // Advertisement_Interval, 1..4095
+	Preempt  bool         // Preempt_Mode: take over from a weaker Active
+	// Addresses are the virtual addresses, 1..255 of them, IPv4.
+	Addresses []netip.Addr
+	// Local is this router's primary address, which breaks ties between equal
+	// priorities. With several heartbeat paths it is still one address, the
+	// same in every comparison; see Received.
+	Local netip.Addr
+}
+
+// Validate returns an error for the first thing in c that no router can run with.
+func (c Config) Validate() error {
+	if c.Priority == 0 {
+		return fmt.Errorf("virtual router %d: priority 0 is reserved for a router that leaves", c.VRID)
+	}
+	if !c.Local.Is4() {
+		return fmt.Errorf("virtual router %d: local address %v is not IPv4", c.VRID, c.Local)
+	}
+	for i, a := range c.Addresses {
+		if slices.Contains(c.Addresses[:i], a) {
+			return fmt.Errorf("virtual router %d: address %v is listed twice", c.VRID, a)
+		}
+	}
+	if err := c.advertisement().validate(); err != nil {
+		return fmt.Errorf("virtual router %d: %w", c.VRID, err)
+	}
+	return nil
+}
+
+func (c Config) advertisement() Advertisement {
+	return Advertisement{
+		VRID:              c.VRID,
+		Priority:          c.Priority,
+		MaxAdvertInterval: c.Interval,
+		Addresses:         c.Addresses,
+	}
+}
+
+// Router is the state machine of one virtual router on one host. It is not
+// safe for concurrent use.
+type Router struct {
+	cfg                 Config
+	state               State
+	activeAdverInterval time.Duration // learnt from the Active
+
+	// timer is the Active_Down_Timer in Backup and the Adver_Timer in Active;
+	// armed is false when neither runs.
+	timer mono.Instant
+	armed bool
+
+	// weakerUntil is when the last discarded weaker Active counts as gone.
+	weakerUntil mono.Instant
+}
+
+// New returns a router in Initialize, or an error if cfg is not valid.
+func New(cfg Config) (*Router, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg.Addresses = slices.Clone(cfg.Addresses)
+	return &Router{cfg: cfg, activeAdverInterval: cfg.Interval.Duration()}, nil
+}
+
+// State returns the current state.
+func (r *Router) State() State { return r.state }
+
+// Priority returns the configured priority.
+func (r *Router) Priority() uint8 { return r.cfg.Priority }
+
+// VRID returns the virtual router's identifier.
+func (r *Router) VRID() uint8 { return r.cfg.VRID }
+
+// ActiveAdverInterval returns the advertisement interval of the Active: the
+// router's own until another is learnt (RFC 9568 §6.1).
+func (r *Router) ActiveAdverInterval() time.Duration { return r.activeAdverInterval }
+
+// SkewTime returns the current Skew_Time (RFC 9568 §6.1).
+func (r *Router) SkewTime() time.Duration {
+	return SkewTime(r.cfg.Priority, r.activeAdverInterval)
+}
+
+// ActiveDownInterval returns the current Active_Down_Interval (RFC 9568 §6.1).
+func (r *Router) ActiveDownInterval() time.Duration {
+	return ActiveDownInterval(r.cfg.Priority, r.activeAdverInterval)
+}
+
+// Advertisement returns what this router says while it is Active. The caller
+// must not change Addresses.
+func (r *Router) Advertisement() Advertisement { return r.cfg.advertisement() }
+
+// Deadline returns when Step wants a Tick, and false when no timer runs. The
+// Adver_Timer always runs in Active.
+func (r *Router) Deadline() (mono.Instant, bool) { return r.timer, r.armed }
+
+// Step handles ev at now and appends to out what the owner has to do, in
+// order. An event that means nothing in the current state changes nothing.
+func (r *Router) Step(now mono.Instant, ev Event, out []Effect) []Effect {
+	switch r.state {
+	case Initialize:
+		return r.stepInitialize(now, ev, out)
+	case Backup:
+		return r.stepBackup(now, ev, out)
+	case Active:
+		return r.stepActive(now, ev, out)
+	}
+	return out
+}
+
+// stepInitialize is RFC 9568 §6.4.1.
+func (r *Router) stepInitialize(now mono.Instant, ev Event, out []Effect) []Effect {
+	if _, ok := ev.(Startup); !ok {
+		return out
+	}
+	out = r.becomeBackup(now, r.cfg.Interval.Duration(), ReasonStartup, out)
+	if r.cfg.Priority == OwnerPriority {
+		r.armed = false
+		out = append(out, ActiveDown{})
+	}
+	return out
+}
+
+// stepBackup is RFC 9568 §6.4.2, with Claim in the place of the timer.
+func (r *Router) stepBackup(now mono.Instant, ev Event, out []Effect) []Effect {
+	switch ev := ev.(type) {
+	case Shutdown:
+		return r.becomeInitialize(out)
+	case Tick:
+		if r.due(now) {
+			return r.activeDown(now, out)
+		}
+	case Claim:
+		return r.becomeActive(now, out)
+	case Received:
+		if r.concerns(ev.Advertisement) {
+			return r.hearInBackup(now, ev, out)
+		}
+	case Startup, Yield:
+	}
+	return out
+}
+
+// stepActive is RFC 9568 §6.4.3.
+func (r *Router) stepActive(now mono.Instant, ev Event, out []Effect) []Effect {
+	switch ev := ev.(type) {
+	case Shutdown:
+		out = r.becomeInitialize(out)
+		leaving := r.Advertisement()
+		leaving.Priority = 0
+		return append(out, Send{Advertisement: leaving})
+	case Yield:
+		return r.becomeBackup(now, r.cfg.Interval.Duration(), ReasonYielded, out)
+	case Tick:
+		if r.due(now) {
+			return r.advertise(now, out)
+		}
+	case Received:
+		if r.concerns(ev.Advertisement) {
+			return r.hearInActive(now, ev, out)
+		}
+	case Startup, Claim:
+	}
+	return out
+}
+
+// concerns also keeps out what Parse would have dropped: an interval of 0
+// would let the timer fire for ever.
+func (r *Router) concerns(a Advertisement) bool {
+	return a.VRID == r.cfg.VRID && a.MaxAdvertInterval >= 1 && a.MaxAdvertInterval <= MaxInterval
+}
+
+func (r *Router) due(now mono.Instant) bool { return r.armed && !now.Before(r.timer) }
+
+// activeDown offers the role to the owner. A weaker Active that is still alive
+// stays on watch: its death has to be noticed even when the owner declines the
+// offer, so the timer runs on until that Active counts as gone.
+func (r *Router) activeDown(now mono.Instant, out []Effect) []Effect {
+	preempting := now.Before(r.weakerUntil)
+	r.timer, r.armed = r.weakerUntil, preempting
+	return append(out, ActiveDown{Preempting: preempting})
+}
+
+func (r *Router) hearInBackup(now mono.Instant, ev Received, out []Effect) []Effect {
+	adv := ev.Advertisement
+	heard := Heard{Priority: adv.Priority, Source: ev.Source}
+	switch {
+	case adv.Priority == 0:
+		r.weakerUntil = 0
+		r.arm(now, r.SkewTime())
+		return out
+	case r.cfg.Preempt && adv.Priority < r.cfg.Priority:
+		heard.Weaker = true
+		r.weakerUntil = now.Add(ActiveDownInterval(r.cfg.Priority, adv.MaxAdvertInterval.Duration()))
+		if !r.armed {
+			r.timer, r.armed = r.weakerUntil, true
+		}
+	default:
+		r.weakerUntil = 0
+		r.activeAdverInterval = adv.MaxAdvertInterval.Duration()
+		r.arm(now, r.ActiveDownInterval())
+	}
+	return append(out, heard)
+}
+
+func (r *Router) hearInActive(now mono.Instant, ev Received, out []Effect) []Effect {
+	adv := ev.Advertisement
+	tie := adv.Priority == r.cfg.Priority
+	switch {
+	case ev.Source == r.cfg.Local:
+		// Our own packet came back, or the peer has our address. Answering it
+		// would be answered in turn, without end.
+		return out
+	case adv.Priority == 0:
+		return r.advertise(now, out)
+	case adv.Priority > r.cfg.Priority:
+		return r.becomeBackup(now, adv.MaxAdvertInterval.Duration(), ReasonHigherPriority, out)
+	case tie && r.cfg.Local.Less(ev.Source):
+		return r.becomeBackup(now, adv.MaxAdvertInterval.Duration(), ReasonHigherAddress, out)
+	}
+	return append(out, Send{Advertisement: r.Advertisement()}, WeakerHeard{Priority: adv.Priority, Source: ev.Source})
+}
+
+func (r *Router) becomeInitialize(out []Effect) []Effect {
+	from := r.state
+	r.state, r.armed = Initialize, false
+	return append(out, Transition{From: from, To: Initialize, Reason: ReasonShutdown})
+}
+
+func (r *Router) becomeBackup(now mono.Instant, interval time.Duration, why Reason, out []Effect) []Effect {
+	from := r.state
+	r.state = Backup
+	r.activeAdverInterval = interval
+	r.weakerUntil = 0
+	r.arm(now, r.ActiveDownInterval())
+	return append(out, Transition{From: from, To: Backup, Reason: why})
+}
+
+func (r *Router) becomeActive(now mono.Instant, out []Effect) []Effect {
+	r.state = Active
+	out = r.advertise(now, out)
+	return append(out, Transition{From: Backup, To: Active, Reason: ReasonClaimed})
+}
+
+// advertise counts the interval from now, so a late timer never sends a burst.
+func (r *Router) advertise(now mono.Instant, out []Effect) []Effect {
+	r.arm(now, r.cfg.Interval.Duration())
+	return append(out, Send{Advertisement: r.Advertisement()})
+}
+
+func (r *Router) arm(now mono.Instant, d time.Duration) { r.timer, r.armed = now.Add(d), true }
