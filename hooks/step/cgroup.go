@@ -1,0 +1,132 @@
+package step
+
+// A control group per run catches what leaves its process group.
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// DelegatedCgroup returns the control group (version 2) of this process as a
+// directory in which groups can be made, for NewExec; empty when there is none,
+// when it is not ours to divide or when the kernel is older than 5.14 (no
+// cgroup.kill). Under systemd it takes Delegate=yes.
+func DelegatedCgroup() string {
+	mount, err := cgroup2Mount("/proc/self/mountinfo")
+	if err != nil {
+		return ""
+	}
+	own, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(own)) {
+		if path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok {
+			dir := filepath.Join(mount, path)
+			if divisible(dir) {
+				return dir
+			}
+		}
+	}
+	return ""
+}
+
+func divisible(dir string) bool {
+	g, err := newControlGroup(dir)
+	if err != nil || g.dir == nil {
+		return false
+	}
+	defer g.close()
+	_, err = os.Stat(filepath.Join(g.path, "cgroup.kill"))
+	return err == nil
+}
+
+func cgroup2Mount(mountinfo string) (string, error) {
+	f, err := os.Open(mountinfo)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		before, after, ok := strings.Cut(lines.Text(), " - ")
+		if fields := strings.Fields(before); ok && len(fields) > 4 && strings.HasPrefix(after, "cgroup2 ") {
+			return fields[4], nil
+		}
+	}
+	return "", errors.New("no cgroup2 file system is mounted")
+}
+
+// controlGroup is the group of one run; the zero value stands for none.
+type controlGroup struct {
+	path string
+	dir  *os.File
+}
+
+const groupPrefix = "exec-"
+
+var groupCount atomic.Uint64 // makes the names of one process unique
+
+func newControlGroup(parent string) (controlGroup, error) {
+	if parent == "" {
+		return controlGroup{}, nil
+	}
+	removeEmpty(parent)
+	path := filepath.Join(parent, fmt.Sprintf("%s%d-%d", groupPrefix, os.Getpid(), groupCount.Add(1)))
+	if err := os.Mkdir(path, 0o755); err != nil {
+		return controlGroup{}, err
+	}
+	dir, err := os.OpenFile(path, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		_ = os.Remove(path)
+		return controlGroup{}, err
+	}
+	return controlGroup{path: path, dir: dir}, nil
+}
+
+// removeEmpty removes the groups that an earlier daemon left and whose last
+// process has ended since; the kernel refuses to remove the others. Those of
+// this process stay: one may be about to get its first process.
+func removeEmpty(parent string) {
+	old, _ := filepath.Glob(filepath.Join(parent, groupPrefix+"*"))
+	own := filepath.Join(parent, groupPrefix+strconv.Itoa(os.Getpid())+"-")
+	for _, path := range old {
+		if !strings.HasPrefix(path, own) {
+			_ = unix.Rmdir(path)
+		}
+	}
+}
+
+func (g controlGroup) kill() {
+	if g.dir != nil {
+		_ = os.WriteFile(filepath.Join(g.path, "cgroup.kill"), []byte("1"), 0) // awaitGone notices when it did not work
+	}
+}
+
+func (g controlGroup) processes() []int {
+	if g.dir == nil {
+		return nil
+	}
+	data, _ := os.ReadFile(filepath.Join(g.path, "cgroup.procs"))
+	var pids []int
+	for _, s := range strings.Fields(string(data)) {
+		if pid, err := strconv.Atoi(s); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+func (g controlGroup) close() {
+	if g.dir != nil {
+		g.dir.Close()
+		_ = unix.Rmdir(g.path) // refused while something lives there that the program meant to leave
+	}
+}

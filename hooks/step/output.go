@@ -1,0 +1,87 @@
+package step
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"sync"
+	"unicode"
+)
+
+// OutputLimit bounds what is kept of a program's output, in bytes: the first
+// half says what it began with, the last half how it ended.
+const OutputLimit = 64 << 10
+
+const (
+	half          = OutputLimit / 2
+	lastLineLimit = 200 // characters of output in an error
+)
+
+// capture keeps the head and the tail of what is written to it. It never fails,
+// so the program that writes is never held up.
+type capture struct {
+	mu    sync.Mutex // guards the fields below
+	head  []byte
+	tail  []byte // a ring once it is full
+	at    int    // where the ring goes on
+	total int64
+}
+
+func (c *capture) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := len(p)
+	c.total += int64(n)
+	room := min(half-len(c.head), len(p))
+	c.head = append(c.head, p[:room]...)
+	p = p[room:]
+	if len(p) > half {
+		p = p[len(p)-half:]
+	}
+	room = min(half-len(c.tail), len(p))
+	c.tail = append(c.tail, p[:room]...)
+	for p = p[room:]; len(p) > 0; {
+		k := copy(c.tail[c.at:], p)
+		p, c.at = p[k:], (c.at+k)%half
+	}
+	return n, nil
+}
+
+// Bytes returns what was kept, with a line that counts what was not.
+func (c *capture) Bytes() []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var b bytes.Buffer
+	b.Write(c.head)
+	if missing := c.total - int64(len(c.head)+len(c.tail)); missing > 0 {
+		fmt.Fprintf(&b, "\n[%d bytes left out]\n", missing)
+	}
+	b.Write(c.tail[c.at:])
+	b.Write(c.tail[:c.at])
+	return b.Bytes()
+}
+
+// lastLine returns the last line that is not blank, shortened and with
+// everything a terminal would act on taken out.
+func lastLine(out []byte) string {
+	lines := strings.FieldsFunc(string(out), func(r rune) bool { return r == '\n' || r == '\r' })
+	for i := len(lines) - 1; i >= 0; i-- {
+		line := strings.TrimSpace(strings.Map(func(r rune) rune {
+			if r == '\t' {
+				return ' '
+			}
+			if !unicode.IsPrint(r) {
+				return -1
+			}
+			return r
+		}, lines[i]))
+		if line == "" {
+			continue
+		}
+		if text := []rune(line); len(text) > lastLineLimit {
+			line = string(text[:lastLineLimit]) + "..."
+		}
+		return line
+	}
+	return ""
+}

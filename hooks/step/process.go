@@ -1,0 +1,209 @@
+package step
+
+// A program and everything it forks, from the first to the last process.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	termGrace = 2 * time.Second        // between SIGTERM and SIGKILL
+	killWait  = 5 * time.Second        // for the kernel to end what got SIGKILL
+	drainWait = 500 * time.Millisecond // for output of a process that is out of reach
+	gonePoll  = 10 * time.Millisecond
+)
+
+type program struct {
+	path       string
+	argv       []string
+	env        []string
+	credential *syscall.Credential
+	cgroup     string // parent of the control group of a run, or empty
+}
+
+// run starts the program, waits for its end and sees to it that nothing of its
+// process group is left. A status other than 0 is an *ExitError.
+func (p program) run(ctx context.Context, out *capture) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("run %s: %w", p.argv[0], err)
+	}
+	group, err := newControlGroup(p.cgroup)
+	if err != nil {
+		return fmt.Errorf("run %s: %w", p.argv[0], err)
+	}
+	defer group.close()
+	cmd, copied, err := p.start(group, out)
+	if err != nil {
+		return fmt.Errorf("start %s: %w", p.argv[0], err)
+	}
+	ended := await(ctx, cmd.Process.Pid)
+	// The leader is dead or dying but not reaped: its id, and so the group's,
+	// cannot have gone to somebody else.
+	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	if !ended {
+		group.kill()
+	}
+	left := awaitGone(cmd.Process.Pid, group, !ended)
+	if left != nil {
+		copied.stop()
+		return fmt.Errorf("end %s: %w", p.argv[0], left)
+	}
+	waited := cmd.Wait()
+	copied.stop()
+	if !ended {
+		return fmt.Errorf("%s: %w%s", p.argv[0], context.Cause(ctx), quoted(lastLine(out.Bytes())))
+	}
+	return p.verdict(waited, out)
+}
+
+func quoted(line string) string {
+	if line == "" {
+		return ""
+	}
+	return ": " + line
+}
+
+func (p program) verdict(err error, out *capture) error {
+	exit := (*exec.ExitError)(nil)
+	if !errors.As(err, &exit) {
+		return err
+	}
+	e := &ExitError{Program: p.argv[0], Status: exit.ExitCode(), LastLine: lastLine(out.Bytes())}
+	if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		e.Signal = ws.Signal()
+	}
+	return e
+}
+
+func (p program) start(group controlGroup, out *capture) (*exec.Cmd, *copying, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer w.Close()
+	cmd := &exec.Cmd{
+		Path: p.path, Args: p.argv, Env: p.env, Dir: "/", Stdout: w, Stderr: w,
+		SysProcAttr: &syscall.SysProcAttr{Setpgid: true, Credential: p.credential},
+	}
+	if group.dir != nil {
+		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(group.dir.Fd())
+	}
+	if err := cmd.Start(); err != nil {
+		r.Close()
+		return nil, nil, err
+	}
+	ordinary(cmd.Process.Pid)
+	c := &copying{from: r, done: make(chan struct{})}
+	go func() {
+		defer close(c.done)
+		_, _ = io.Copy(out, r) // ends at end of file or at the deadline that stop sets
+	}()
+	return cmd, c, nil
+}
+
+// ordinary takes back the precedence that this daemon has over everything else:
+// a hook must not starve a database, nor survive it when memory is short.
+// Without the right to do so the hook runs as it is.
+func ordinary(pid int) {
+	if raw, err := unix.Getpriority(unix.PRIO_PROCESS, 0); err == nil && raw > 20 { // the kernel's scale: 20 minus nice
+		_ = unix.Setpriority(unix.PRIO_PGRP, pid, 0)
+	}
+	if own, err := os.ReadFile("/proc/self/oom_score_adj"); err == nil && own[0] == '-' {
+		_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte("0"), 0)
+	}
+}
+
+type copying struct {
+	from *os.File
+	done chan struct{}
+}
+
+// stop waits for the rest of the output, but not for a process out of reach
+// that keeps the pipe open.
+func (c *copying) stop() {
+	_ = c.from.SetReadDeadline(time.Now().Add(drainWait))
+	<-c.done
+	c.from.Close()
+}
+
+// await waits until the leader ended and reports whether it did so before ctx.
+// After ctx the group is asked to end, and await returns when it did or when the
+// grace is over.
+func await(ctx context.Context, pid int) bool {
+	exited := make(chan struct{})
+	go func() { // ends with the leader, which gets SIGKILL at the latest
+		defer close(exited)
+		for {
+			// WNOWAIT leaves a zombie behind, which keeps the id taken.
+			err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+			if !errors.Is(err, unix.EINTR) {
+				return
+			}
+		}
+	}()
+	select {
+	case <-exited:
+		return true
+	case <-ctx.Done():
+	}
+	_ = syscall.Kill(-pid, syscall.SIGTERM)
+	_ = syscall.Kill(-pid, syscall.SIGCONT) // a stopped process would not notice
+	grace := time.Now().Add(termGrace)
+	for len(members(pid)) > 0 && time.Now().Before(grace) {
+		time.Sleep(gonePoll)
+	}
+	return false
+}
+
+// awaitGone waits until no live process is left in the group of pid, and with
+// whole in its control group.
+func awaitGone(pid int, group controlGroup, whole bool) error {
+	for limit := time.Now().Add(killWait); ; time.Sleep(gonePoll) {
+		left := members(pid)
+		if whole {
+			left = append(left, group.processes()...)
+		}
+		if len(left) == 0 {
+			return nil
+		}
+		if time.Now().After(limit) {
+			return fmt.Errorf("processes %v survive SIGKILL", left)
+		}
+	}
+}
+
+// members returns the processes of a group that still run; zombies do not.
+func members(pgid int) []int {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil
+	}
+	var pids []int
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		stat, err := os.ReadFile("/proc/" + e.Name() + "/stat")
+		if err != nil {
+			continue // gone meanwhile
+		}
+		// pid (comm) state ppid pgrp: comm may hold anything, parentheses too.
+		f := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+		if len(f) > 2 && f[2] == strconv.Itoa(pgid) && f[0] != "Z" && f[0] != "X" {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}

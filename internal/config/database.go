@@ -1,0 +1,148 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Defaults of a database.
+const (
+	DefaultDatabaseUser = "tanist"
+	DefaultMySQLPort    = 3306
+)
+
+// maxDatabases bounds the databases of one instance: each has a connection and
+// workers of its own.
+const maxDatabases = 64
+
+func (v value) databases() []Database {
+	list, _ := v.list("write databases: followed by entries that begin with - name:")
+	if len(list) > maxDatabases {
+		list[maxDatabases].problem(fmt.Sprintf("an instance has at most %d databases", maxDatabases), "")
+	}
+	var dbs []Database
+	for _, el := range list {
+		dbs = append(dbs, el.database())
+	}
+	return dbs
+}
+
+func (v value) database() Database {
+	db := Database{User: DefaultDatabaseUser}
+	v.object("a database",
+		need("name", func(v value) { db.Name = v.identifier() }),
+		need("address", func(v value) { db.Address = v.databaseAddress() }),
+		allow("user", func(v value) { db.User = v.databaseUser() }),
+		allow("password_file", func(v value) { db.PasswordFile = v.file() }),
+		allow("tls", func(v value) { db.TLS = v.tls() }),
+		allow("replicate_from", func(v value) { db.ReplicateFrom = v.replicateFrom() }),
+	)
+	return db
+}
+
+// databaseUser is the name of a MySQL account, without its host part.
+func (v value) databaseUser() string {
+	s, ok := v.text()
+	switch {
+	case !ok:
+		return ""
+	case strings.Contains(s, "@"):
+		v.problem(fmt.Sprintf("%s has a host part", quote(s)), "name the account without @host")
+	case len([]rune(s)) > 80 || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' }):
+		v.problem(fmt.Sprintf("%s is not a valid account name", quote(s)), "at most 80 characters, none of them a control character")
+	default:
+		return s
+	}
+	return ""
+}
+
+// maxSocketPath is what sockaddr_un holds, less its final zero byte.
+const maxSocketPath = 107
+
+// databaseAddress reads unix:PATH, tcp:HOST:PORT or container:NAME.
+func (v value) databaseAddress() Address {
+	s, ok := v.text()
+	if !ok {
+		return Address{}
+	}
+	kind, rest, _ := strings.Cut(s, ":")
+	switch kind {
+	case "unix":
+		return v.socketAddress(rest)
+	case "tcp":
+		host, port, ok := hostPort(rest)
+		if !ok {
+			hint := "write tcp:HOST:PORT, an IPv6 address in brackets"
+			if validHost(rest) {
+				hint = fmt.Sprintf("write tcp:%s:%d", rest, DefaultMySQLPort)
+			}
+			v.problem("the address lacks a host or a port from 1 to 65535", hint)
+			return Address{}
+		}
+		return Address{Kind: TCP, Host: host, Port: port}
+	case "container":
+		if !validName(rest) {
+			v.problem(fmt.Sprintf("%s names no container", quote(s)), "write container:NAME")
+			return Address{}
+		}
+		v.d.unsupported(v.pos, FeatureContainer, "publish the server's socket or port and use unix:PATH or tcp:HOST:PORT")
+		return Address{Kind: Container, Container: rest}
+	}
+	hint := "write unix:PATH, tcp:HOST:PORT or container:NAME"
+	if strings.HasPrefix(s, "/") {
+		hint = "write unix:" + s
+	} else if _, _, ok := hostPort(s); ok {
+		hint = "write tcp:" + s
+	}
+	v.problem("the address does not say how to connect", hint)
+	return Address{}
+}
+
+func (v value) socketAddress(path string) Address {
+	switch {
+	case !strings.HasPrefix(path, "/"):
+		v.problem("the path of a socket must be a full path", "write unix:/run/mysqld/mysqld.sock")
+	case len(path) > maxSocketPath:
+		v.problem(fmt.Sprintf("the path of a socket has at most %d bytes", maxSocketPath), "use a shorter path or a symbolic link")
+	case strings.ContainsFunc(path, func(r rune) bool { return r < ' ' }):
+		v.problem("the path of a socket has a control character", "write the path on one line")
+	default:
+		return Address{Kind: UnixSocket, Path: path}
+	}
+	return Address{}
+}
+
+func (v value) tls() *TLS {
+	t, given := &TLS{}, 0
+	optional := func(into *string) func(value) {
+		return func(v value) {
+			if s, ok := v.plain(); !ok || s != "" {
+				*into = v.file()
+				given++
+			}
+		}
+	}
+	ok := v.object("tls",
+		need("ca", func(v value) { t.CA = v.file() }),
+		allow("cert", optional(&t.Cert)),
+		allow("key", optional(&t.Key)),
+	)
+	if !ok {
+		return t
+	}
+	if given == 1 {
+		v.problem("tls has one of cert and key", "a client certificate needs both; leave both out for none")
+	}
+	v.d.unsupported(v.pos, FeatureDatabaseTLS, "leave tls out and connect over a socket or a trusted network")
+	return t
+}
+
+func (v value) replicateFrom() *ReplicateFrom {
+	r := &ReplicateFrom{Port: DefaultMySQLPort}
+	v.object("replicate_from",
+		need("user", func(v value) { r.User = v.databaseUser() }),
+		allow("password_file", func(v value) { r.PasswordFile = v.file() }),
+		allow("port", func(v value) { r.Port = v.port() }),
+	)
+	return r
+}

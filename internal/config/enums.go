@@ -1,0 +1,144 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+)
+
+// LogLevel is the least severe entry that is logged.
+type LogLevel uint8
+
+// Log levels.
+const (
+	LevelDebug LogLevel = iota
+	LevelInfo
+	LevelWarn
+	LevelError
+)
+
+func (l LogLevel) String() string { return word(logLevels(), l) }
+
+func logLevels() []string { return []string{"debug", "info", "warn", "error"} }
+
+// LogFormat is where log entries go and in which form.
+type LogFormat uint8
+
+// Log formats. FormatAuto is the journal when standard error is connected to
+// it, console text on a terminal, else JSON.
+const (
+	FormatAuto LogFormat = iota
+	FormatJournal
+	FormatJSON
+	FormatConsole
+)
+
+func (f LogFormat) String() string { return word(logFormats(), f) }
+
+func logFormats() []string { return []string{"auto", "journal", "json", "console"} }
+
+// Mode is how advertisements are addressed.
+type Mode uint8
+
+// Heartbeat modes.
+const (
+	Unicast Mode = iota
+	Multicast
+)
+
+func (m Mode) String() string { return word(modes(), m) }
+
+func modes() []string { return []string{"unicast", "multicast"} }
+
+// Auth is how advertisements prove where they come from.
+type Auth uint8
+
+// Heartbeat authentication.
+const (
+	AuthNone Auth = iota
+	AuthHMAC
+)
+
+func (a Auth) String() string { return word(auths(), a) }
+
+func auths() []string { return []string{"none", "hmac"} }
+
+// Checksum is which reading of the VRRPv3 IPv4 checksum is sent and accepted.
+type Checksum uint8
+
+// Checksum readings. ChecksumAuto sends RFC 9568's and accepts both.
+const (
+	ChecksumAuto Checksum = iota
+	ChecksumRFC
+	ChecksumKeepalived
+)
+
+func (c Checksum) String() string { return word(checksums(), c) }
+
+func checksums() []string { return []string{"auto", "rfc", "keepalived"} }
+
+// AfterLoss is when a replica whose source is lost may be promoted.
+type AfterLoss uint8
+
+// Policies after the loss of a source.
+const (
+	// AfterLossExact: once everything the source was last known to have, less
+	// Gate.MaxMissing, is applied.
+	AfterLossExact AfterLoss = iota
+	// AfterLossDrained: once everything received is applied.
+	AfterLossDrained
+	// AfterLossManual: never by itself.
+	AfterLossManual
+)
+
+func (a AfterLoss) String() string { return word(afterLosses(), a) }
+
+func afterLosses() []string { return []string{"exact", "drained", "manual"} }
+
+// HealthEffect is what a failed check does.
+type HealthEffect uint8
+
+// Effects of a failed check.
+const (
+	Yield HealthEffect = iota // move, but only to a healthy, promotable peer
+	Fault                     // this node may not hold the VIP
+)
+
+func (e HealthEffect) String() string { return word(healthEffects(), e) }
+
+func healthEffects() []string { return []string{"yield", "fault"} }
+
+// AddressKind is how a database is reached.
+type AddressKind uint8
+
+// Kinds of database addresses.
+const (
+	UnixSocket AddressKind = iota
+	TCP
+	Container
+)
+
+func (k AddressKind) String() string { return word(addressKinds(), k) }
+
+func addressKinds() []string { return []string{"unix", "tcp", "container"} }
+
+// String is the form of the configuration file.
+func (a Address) String() string {
+	switch a.Kind {
+	case UnixSocket:
+		return "unix:" + a.Path
+	case TCP:
+		return "tcp:" + net.JoinHostPort(a.Host, strconv.Itoa(int(a.Port)))
+	case Container:
+		return "container:" + a.Container
+	}
+	return a.Kind.String()
+}
+
+// word names an enumerated value as the file does.
+func word[E ~uint8](words []string, e E) string {
+	if int(e) < len(words) {
+		return words[e]
+	}
+	return fmt.Sprintf("%T(%d)", e, uint8(e))
+}

@@ -1,0 +1,66 @@
+package config
+
+import "slices"
+
+// Feature is something a valid file can ask for, as a message calls it.
+type Feature string
+
+// Features that came, or come, after the first release.
+const (
+	FeatureVRRPv2           Feature = "VRRP version 2"
+	FeatureMulticast        Feature = "multicast advertisements"
+	FeatureHMAC             Feature = "authenticated advertisements"
+	FeatureIPv6             Feature = "IPv6 addresses"
+	FeatureHTTP             Feature = "the HTTP endpoints"
+	FeatureDiscover         Feature = "the discovery of databases"
+	FeatureContainer        Feature = "databases in containers"
+	FeatureDatabaseTLS      Feature = "TLS to databases"
+	FeatureFence            Feature = "fencing"
+	FeatureFollow           Feature = "the step replication: follow"
+	FeatureJSONStep         Feature = "the step json"
+	FeatureLinkStep         Feature = "the step link"
+	FeatureNotifyStep       Feature = "the step notify"
+	FeatureKeepalivedScript Feature = "exec with style: keepalived"
+	FeatureUnitCheck        Feature = "health checks of kind unit"
+	FeatureProcessCheck     Feature = "health checks of kind process"
+	FeatureTCPCheck         Feature = "health checks of kind tcp"
+	FeatureHTTPCheck        Feature = "health checks of kind http"
+	FeatureExecCheck        Feature = "health checks of kind exec"
+	FeatureMySQLCheck       Feature = "health checks of kind mysql"
+	FeatureDiskCheck        Feature = "health checks of kind disk"
+	FeatureLinkCheck        Feature = "health checks of kind link"
+	FeatureGatewayCheck     Feature = "health checks of kind gateway"
+)
+
+// notYet lists what this release reads but does not do. A feature leaves this
+// list in the change that implements it.
+func notYet() []Feature {
+	return []Feature{
+		FeatureVRRPv2,
+		FeatureMulticast,
+		FeatureHMAC,
+		FeatureIPv6,
+		FeatureHTTP,
+		FeatureDiscover,
+		FeatureContainer,
+		FeatureDatabaseTLS,
+		FeatureFence,
+		FeatureFollow,
+		FeatureJSONStep,
+		FeatureLinkStep,
+		FeatureNotifyStep,
+		FeatureKeepalivedScript,
+		FeatureUnitCheck,
+		FeatureProcessCheck,
+		FeatureTCPCheck,
+		FeatureHTTPCheck,
+		FeatureExecCheck,
+		FeatureMySQLCheck,
+		FeatureDiskCheck,
+		FeatureLinkCheck,
+		FeatureGatewayCheck,
+	}
+}
+
+// supported reports whether this release does f.
+func (f Feature) supported() bool { return !slices.Contains(notYet(), f) }

@@ -1,0 +1,357 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/tanist-ha/tanist/hooks"
+)
+
+var (
+	unitLike        = regexp.MustCompile(`^[A-Za-z0-9:_.@\\-]+$`)
+	unitPattern     = regexp.MustCompile(`^[A-Za-z0-9:_.\\-]+(@[A-Za-z0-9:_.\\-]+)?\.[a-z]+$`)
+	variablePattern = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	unknownField    = regexp.MustCompile(`can't evaluate field (\w+) in type hooks.Vars`)
+	templatePrefix  = regexp.MustCompile(`^template: :\d+(:\d+)?: (executing "" at <[^>]*>: )?`)
+)
+
+func (v value) vipStep(p purpose) hooks.Action {
+	var verb uint8
+	if !oneOf(v, []string{"acquire", "release"}, &verb) {
+		return nil
+	}
+	acquire := verb == 0
+	if p == promotion && !acquire {
+		v.problem("promote cannot release the virtual address", "write vip: acquire; release belongs to demote")
+		return nil
+	}
+	if p == demotion && acquire {
+		v.problem("demote cannot acquire the virtual address", "write vip: release; acquire belongs to promote")
+		return nil
+	}
+	return hooks.VIP{Acquire: acquire}
+}
+
+func (v value) writesStep(p purpose) hooks.Action {
+	var verb uint8
+	if !oneOf(v, []string{"open", "close"}, &verb) {
+		return nil
+	}
+	open := verb == 0
+	if p == promotion && !open {
+		v.problem("promote cannot close writes", "write writes: open; close belongs to demote")
+		return nil
+	}
+	if p != promotion && open {
+		v.problem(fmt.Sprintf("%s cannot open writes", p), "open belongs to promote: two nodes would take writes")
+		return nil
+	}
+	return hooks.Writes{Open: open}
+}
+
+func (v value) replicationStep(purpose) hooks.Action {
+	var verb uint8
+	if !oneOf(v, []string{"stop", "none", "follow"}, &verb) {
+		return nil
+	}
+	switch verb {
+	case 0:
+		return hooks.Replication{Verb: hooks.StopReplication}
+	case 1:
+		return hooks.Replication{Verb: hooks.NoReplication}
+	}
+	v.d.unsupported(v.pos, FeatureFollow, "write replication: none; attach the returned database by hand")
+	return nil
+}
+
+// unitVerbs are the words of a unit step in the order of hooks.UnitVerb.
+func unitVerbs() []hooks.UnitVerb {
+	return []hooks.UnitVerb{hooks.StartUnit, hooks.StopUnit, hooks.RestartUnit, hooks.ReloadUnit, hooks.EnableUnit, hooks.DisableUnit}
+}
+
+func (v value) unitStep(purpose) hooks.Action {
+	var u hooks.Unit
+	given := 0
+	var fields []field
+	for _, verb := range unitVerbs() {
+		fields = append(fields, allow(verb.String(), func(v value) {
+			if given++; given == 2 {
+				v.problem("a unit step does one thing", "begin a step of its own with - unit: {"+verb.String()+": …}")
+			}
+			u = hooks.Unit{Verb: verb, Name: v.unit()}
+		}))
+	}
+	if !v.object("a unit step", fields...) {
+		return nil
+	}
+	if given == 0 && v.empty() {
+		v.problem("a unit step without a verb does nothing", "write unit: {start: NAME.service}")
+	}
+	if given != 1 || u.Name == "" {
+		return nil
+	}
+	return u
+}
+
+// empty reports a mapping or list without entries.
+func (v value) empty() bool { return v.node != nil && len(v.node.Content) == 0 }
+
+// unit returns the name of a systemd unit, with its suffix. It may be a
+// template.
+func (v value) unit() string {
+	s, filled, ok := v.template()
+	if !ok {
+		return ""
+	}
+	suffix := path.Ext(filled)
+	known := []string{".service", ".socket", ".timer", ".path", ".mount", ".automount", ".swap", ".target", ".scope", ".slice", ".device"}
+	switch {
+	case suffix == "" || !slices.Contains(known, suffix) && unitLike.MatchString(filled):
+		v.problem(fmt.Sprintf("the unit %s lacks its suffix", quote(s)), "write "+s+".service")
+	case len(filled) > 255 || !unitPattern.MatchString(filled):
+		v.problem(fmt.Sprintf("%s is not a valid unit name", quote(s)), "see systemctl list-units")
+	default:
+		return s
+	}
+	return ""
+}
+
+func (v value) yamlStep(purpose) hooks.Action {
+	var y hooks.YAML
+	good := v.object("a yaml step",
+		need("file", func(v value) { y.File = v.templateFile() }),
+		need("key", func(v value) { y.Key = v.key() }),
+		need("value", func(v value) { y.Value, _ = v.anyTemplate() }),
+	)
+	if !good || y.File == "" || y.Key == "" {
+		return nil
+	}
+	return y
+}
+
+// key returns a path of mapping keys joined by dots. It may be a template.
+func (v value) key() string {
+	s, filled, ok := v.template()
+	if !ok {
+		return ""
+	}
+	if slices.ContainsFunc(strings.Split(filled, "."), func(part string) bool { return strings.TrimSpace(part) != part || part == "" }) {
+		v.problem(fmt.Sprintf("%s is not a path of keys", quote(s)), "join the keys with single dots: global.active")
+		return ""
+	}
+	return s
+}
+
+// templateFile returns a full path that may be a template.
+func (v value) templateFile() string {
+	s, filled, ok := v.template()
+	if ok && !path.IsAbs(filled) {
+		v.problem(v.name()+" must be a full path", "begin it with /")
+		return ""
+	}
+	return s
+}
+
+func (v value) jsonStep(purpose) hooks.Action {
+	ok := v.object("a json step",
+		need("file", func(v value) { v.templateFile() }),
+		need("set", func(v value) {
+			list, ok := v.entries("a mapping of keys", "write set: {\"a.b\": true}")
+			if ok && len(list) == 0 {
+				v.problem("set names no key", "write set: {\"a.b\": true}")
+			}
+			for _, e := range list {
+				value{d: v.d, path: e.val.path, pos: e.pos}.expand(e.key)
+				if s, ok := e.val.plain(); ok {
+					e.val.expand(s)
+				}
+			}
+		}),
+	)
+	if ok {
+		v.d.unsupported(v.pos, FeatureJSONStep, "use an exec step with a program that edits the file")
+	}
+	return nil
+}
+
+func (v value) linkStep(purpose) hooks.Action {
+	var ensure uint8
+	ok := v.object("a link step",
+		need("path", func(v value) { v.templateFile() }),
+		allow("target", func(v value) { v.template() }),
+		allow("ensure", func(v value) { oneOf(v, []string{"present", "absent"}, &ensure) }),
+	)
+	if !ok {
+		return nil
+	}
+	if _, given := v.d.positions[v.child("target")]; !given && ensure == 0 {
+		v.problem("a link step lacks the key \"target\"", "add target: …, or ensure: absent")
+	}
+	v.d.unsupported(v.pos, FeatureLinkStep, "use an exec step: {command: [/bin/ln, -sfn, TARGET, PATH]}")
+	return nil
+}
+
+func (v value) execStep(purpose) hooks.Action {
+	var x hooks.Exec
+	styled := false
+	if _, isText := v.plain(); isText || v.kind() == "a list" {
+		v.problem("exec must be a mapping, not "+v.kind(), "write exec: {command: [/path/to/program, argument]}")
+		return nil
+	}
+	good := v.object("an exec step",
+		need("command", func(v value) { x.Command = v.command() }),
+		allow("verify", func(v value) { x.Verify = v.command() }),
+		allow("user", func(v value) { x.User = v.account() }),
+		allow("env", func(v value) { x.Env = v.environment() }),
+		allow("style", func(v value) {
+			var style uint8
+			if styled = oneOf(v, []string{"keepalived"}, &style); styled {
+				v.d.unsupported(v.pos, FeatureKeepalivedScript, "pass what the program needs in command: [PROGRAM, INSTANCE, \"{{.Instance}}\", …]")
+			}
+		}),
+	)
+	if !good || len(x.Command) == 0 || styled {
+		return nil
+	}
+	return x
+}
+
+// maxArguments bounds a command line.
+const maxArguments = 256
+
+// command returns a program by its full path and its arguments.
+func (v value) command() []string {
+	list, ok := v.list("write a list, the program first: [/bin/sh, -c, \"…\"]")
+	if !ok {
+		return nil
+	}
+	if len(list) == 0 {
+		v.problem(v.name()+" names no program", "write a list, the program first: [/bin/sh, -c, \"…\"]")
+		return nil
+	}
+	if len(list) > maxArguments {
+		list[maxArguments].problem(fmt.Sprintf("a command has at most %d words", maxArguments), "put it into a script")
+	}
+	words := make([]string, 0, len(list))
+	for i, el := range list {
+		s, filled := el.anyTemplate()
+		if i == 0 && el.node != nil && filled != "" && !path.IsAbs(filled) {
+			el.problem(fmt.Sprintf("the program %s must be a full path", quote(s)), "steps run without a PATH: see command -v")
+		}
+		words = append(words, s)
+	}
+	return words
+}
+
+func (v value) environment() map[string]string {
+	list, _ := v.entries("a mapping of variables", "write env: {NAME: value}")
+	env := make(map[string]string, len(list))
+	for _, e := range list {
+		if !variablePattern.MatchString(e.key) {
+			v.d.problem(e.pos, fmt.Sprintf("%s is not the name of a variable", quote(e.key)), "use letters, digits and _")
+		}
+		if !e.val.missing() {
+			env[e.key], _ = e.val.anyTemplate()
+		} else {
+			env[e.key] = ""
+		}
+	}
+	return env
+}
+
+func (v value) notifyStep(purpose) hooks.Action {
+	given := 0
+	ok := v.object("a notify step",
+		allow("exec", func(v value) { given++; v.command() }),
+		allow("webhook", func(v value) { given++; v.webURL() }),
+	)
+	if !ok {
+		return nil
+	}
+	if given != 1 {
+		v.problem("a notify step has one of exec and webhook", "write notify: {exec: [/path/to/program]}")
+	}
+	v.d.unsupported(v.pos, FeatureNotifyStep, "use an exec step with on_error: continue and a short timeout")
+	return nil
+}
+
+// webURL returns an http or https URL. It may be a template.
+func (v value) webURL() string {
+	s, filled, ok := v.template()
+	if !ok {
+		return ""
+	}
+	u, err := url.Parse(filled)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		v.problem(v.name()+" must be an http or https URL", "write http://127.0.0.1:8080/path")
+		return ""
+	}
+	return s
+}
+
+// template returns text that may hold templates, as it stands and filled in
+// with sample values.
+func (v value) template() (s, filled string, ok bool) {
+	if s, ok = v.text(); !ok {
+		return "", "", false
+	}
+	filled, ok = v.expand(s)
+	return s, filled, ok
+}
+
+// anyTemplate is template for places where numbers and truth values are text
+// as they are written, and where text may be empty.
+func (v value) anyTemplate() (s, filled string) {
+	s, ok := v.plain()
+	if !ok {
+		v.wrong("text", "")
+		return "", ""
+	}
+	filled, _ = v.expand(s)
+	return s, filled
+}
+
+// expand fills in the templates of s with sample values, as a transition will
+// with its own.
+func (v value) expand(s string) (string, bool) {
+	if strings.ContainsRune(s, 0) {
+		v.problem(v.name()+" has a zero byte", "remove it")
+		return "", false
+	}
+	sample := hooks.Vars{
+		Node: "primary", Peer: "reserve", Active: "primary", Standby: "reserve",
+		Instance: "instance", Epoch: 1, Reason: "reason", VIP: "192.0.2.10",
+	}
+	a, err := hooks.Expand(hooks.YAML{Value: s}, sample)
+	if err != nil {
+		v.templateProblem(err)
+		return "", false
+	}
+	return a.(hooks.YAML).Value, true
+}
+
+// templateProblem notes what is wrong with a template, without its text: that
+// may hold what messages should not.
+func (v value) templateProblem(err error) {
+	names := []string{".Node", ".Peer", ".Active", ".Standby", ".Instance", ".Event", ".Epoch", ".Reason", ".VIP"}
+	if inner := errors.Unwrap(err); inner != nil {
+		err = inner
+	}
+	if m := unknownField.FindStringSubmatch(err.Error()); m != nil {
+		hint := "known are " + strings.Join(names, " ")
+		for _, n := range names {
+			if strings.EqualFold(n[1:], m[1]) || nearest(m[1], []string{strings.ToLower(n[1:])}) != "" {
+				hint = fmt.Sprintf("did you mean {{%s}}?", n)
+			}
+		}
+		v.problem(fmt.Sprintf("the template names .%s, which does not exist", m[1]), hint)
+		return
+	}
+	why := templatePrefix.ReplaceAllString(err.Error(), "")
+	v.problem("the template is not valid: "+why, "write names in double braces: {{.Active}}")
+}

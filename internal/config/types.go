@@ -1,0 +1,191 @@
+package config
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/tanist-ha/tanist/hooks"
+)
+
+// File is one valid configuration, its defaults filled in. Both nodes have the
+// same one.
+type File struct {
+	Name      string  // as given to Parse, for messages
+	Nodes     [2]Node // in the order of the file
+	KeyFile   string  // absolute path of the shared secret
+	PeerPort  uint16  // TCP port of the peer link
+	HTTP      *HTTP   // nil when the file has no http
+	Log       Log
+	Instances []Instance // at least one
+	// Notices are allowed, but worth a word to the operator.
+	Notices []Problem
+
+	src       *source
+	positions map[string]position
+}
+
+// Node is one of the two hosts.
+type Node struct {
+	Label     string
+	Hostname  string       // empty when the file names none
+	Addresses []netip.Addr // preferred path first; both nodes have as many
+}
+
+// HTTP is the endpoint for metrics and load balancers.
+type HTTP struct {
+	Listen netip.AddrPort
+}
+
+// Log is what the daemon logs and how.
+type Log struct {
+	Level  LogLevel
+	Format LogFormat
+}
+
+// Instance is one virtual router with the service around it.
+type Instance struct {
+	Name         string
+	Interface    string         // at most 15 bytes, the kernel's bound
+	VRID         uint8          // 1 to 255, unique in the file unless multicast on another interface
+	VIPs         []netip.Prefix // 1 to 255 addresses, each with its prefix length, not masked
+	Priority     [2]uint8       // 1 to 255, as File.Nodes
+	Preempt      bool
+	PreemptDelay time.Duration // from 0
+	Lease        time.Duration // whole seconds, at least 2 advertisement intervals
+	StartupDelay time.Duration // from 0
+	Heartbeat    Heartbeat
+	GARP         GARP
+	Databases    []Database
+	Discover     []Discovery
+	Gate         Gate
+	Promote      hooks.Plan // exactly one vip step, which acquires
+	Demote       hooks.Plan // exactly one vip step, which releases
+	Fence        hooks.Plan // without a vip step
+	// FenceRequired: a promotion after silence goes on only if Fence succeeded.
+	FenceRequired bool
+	Health        []HealthCheck
+}
+
+// Heartbeat is how the two nodes hear each other.
+type Heartbeat struct {
+	Version uint8 // of VRRP: 3 (RFC 9568) or 2 (RFC 3768)
+	Mode    Mode
+	// AdvertInterval is what Version can carry: 10 ms to 40.95 s in steps of
+	// 10 ms for 3, 1 to 255 whole seconds for 2.
+	AdvertInterval time.Duration
+	Auth           Auth
+	Checksum       Checksum
+}
+
+// GARP is how often a new holder tells the neighbours.
+type GARP struct {
+	Repeat   int           // announcements in one burst, 1 to 100
+	Interval time.Duration // between two of a burst, from 0
+	Delay    time.Duration // from the first burst to the second; 0 is no second
+	Refresh  time.Duration // between later announcements; 0 is none
+}
+
+// Database is one server that follows the virtual address.
+type Database struct {
+	Name          string
+	Address       Address
+	User          string
+	PasswordFile  string // empty for an account without a password
+	TLS           *TLS
+	ReplicateFrom *ReplicateFrom
+}
+
+// Address is where a database answers. Kind says which fields are set.
+type Address struct {
+	Kind      AddressKind
+	Path      string // UnixSocket: absolute, at most 107 bytes
+	Host      string // TCP: address or name, without brackets
+	Port      uint16 // TCP
+	Container string // Container: its name
+}
+
+// TLS are the certificate files of a database connection.
+type TLS struct {
+	CA, Cert, Key string // absolute paths; Cert and Key both or neither
+}
+
+// ReplicateFrom is the account with which the peer's database is followed.
+type ReplicateFrom struct {
+	User         string
+	PasswordFile string
+	Port         uint16
+}
+
+// Discovery is a rule that finds more databases in files. Its form is not
+// settled: no release reads one.
+type Discovery struct{}
+
+// Gate is what a promotion may cost.
+type Gate struct {
+	MaxLag       time.Duration // from 0
+	MaxMissing   uint64        // transactions
+	DrainTimeout time.Duration // above 0
+	AfterLoss    AfterLoss
+}
+
+// HealthCheck is one question asked again and again.
+type HealthCheck struct {
+	Name     string
+	Check    Check
+	Interval time.Duration
+	Timeout  time.Duration
+	Rise     int // successes in a row until healthy
+	Fall     int // failures in a row until unhealthy
+	Effect   HealthEffect
+}
+
+// Check is what a health check looks at: one of the types below.
+//
+//sumtype:decl
+type Check interface{ check() }
+
+// UnitCheck wants a systemd unit active.
+type UnitCheck struct{ Unit string }
+
+// ProcessCheck wants a process of that name.
+type ProcessCheck struct{ Process string }
+
+// TCPCheck wants a connection accepted.
+type TCPCheck struct {
+	Host string
+	Port uint16
+}
+
+// HTTPCheck wants a 2xx answer.
+type HTTPCheck struct{ URL string }
+
+// ExecCheck wants exit status 0.
+type ExecCheck struct {
+	Command []string
+	User    string
+}
+
+// MySQLCheck wants an answer from a database of the instance.
+type MySQLCheck struct{ Database string }
+
+// DiskCheck wants room on the file system of a path.
+type DiskCheck struct {
+	Path    string
+	MinFree float64 // per cent, above 0 and below 100
+}
+
+// LinkCheck wants a network link up.
+type LinkCheck struct{ Interface string }
+
+// GatewayCheck wants an answer from a router.
+type GatewayCheck struct{ Address netip.Addr }
+
+func (UnitCheck) check()    {}
+func (ProcessCheck) check() {}
+func (TCPCheck) check()     {}
+func (HTTPCheck) check()    {}
+func (ExecCheck) check()    {}
+func (MySQLCheck) check()   {}
+func (DiskCheck) check()    {}
+func (LinkCheck) check()    {}
+func (GatewayCheck) check() {}
