@@ -11,12 +11,14 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -100,15 +102,18 @@ func ensureImage(ctx context.Context, root string, log func(format string, args 
 	if log != nil {
 		log("building the base image %s (%s)", filepath.Base(root), suite)
 	}
+	b := newBuilder(root)
 	// Under the lock, whatever stands at the temporary name is a build that was cut.
-	tmp := root + ".tmp"
-	if err := os.RemoveAll(tmp); err != nil {
+	if err := b.discard(ctx); err != nil {
 		return fmt.Errorf("remove a cut build: %w", err)
 	}
-	if err := buildImage(ctx, tmp); err != nil {
-		return errors.Join(fmt.Errorf("build the base image: %w", err), os.RemoveAll(tmp))
+	if err := b.build(ctx); err != nil {
+		return errors.Join(fmt.Errorf("build the base image: %w", err), b.discard(context.WithoutCancel(ctx)))
 	}
-	if err := os.Rename(tmp, root); err != nil {
+	if err := b.end(ctx); err != nil {
+		return fmt.Errorf("end the build: %w", err)
+	}
+	if err := os.Rename(b.root, root); err != nil {
 		return fmt.Errorf("publish the base image: %w", err)
 	}
 	return nil
@@ -133,7 +138,57 @@ func imageHash() (string, error) {
 	return fmt.Sprintf("%x", h.Sum(nil)[:8]), nil
 }
 
-func buildImage(ctx context.Context, root string) error {
+// builder makes one image. All that it runs lives in its cgroup, so that a build
+// whose owner was killed can be ended before its rests are removed.
+type builder struct {
+	root  string
+	group cgroup
+}
+
+func newBuilder(root string) builder {
+	return builder{root: root + ".tmp", group: cgroup("tanist-lab-image-" + filepath.Base(root))}
+}
+
+// run runs a program of this machine and returns the end of its output as part of
+// the error.
+func (b builder) run(ctx context.Context, stdin io.Reader, argv ...string) error {
+	dir, err := b.group.createUnified()
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Stdin = stdin
+	cmd.Cancel = b.group.kill
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, UseCgroupFD: true, CgroupFD: int(dir.Fd())}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", filepath.Base(argv[0]), err, tail(out, 10))
+	}
+	return nil
+}
+
+// end ends all that still runs and takes its mounts away.
+func (b builder) end(ctx context.Context) error {
+	ctx, cancel := bounded(ctx, downPatience)
+	defer cancel()
+	if err := b.group.kill(); err != nil {
+		return err
+	}
+	if err := b.group.remove(ctx); err != nil {
+		return err
+	}
+	return unmountBelow(ctx, b.root)
+}
+
+// discard ends the build and removes what it made.
+func (b builder) discard(ctx context.Context) error {
+	if err := b.end(ctx); err != nil {
+		return err
+	}
+	return os.RemoveAll(b.root)
+}
+
+func (b builder) build(ctx context.Context) error {
 	sources, err := aptSources(ctx)
 	if err != nil {
 		return err
@@ -146,23 +201,18 @@ func buildImage(ctx context.Context, root string) error {
 	if err != nil {
 		return err
 	}
-	args := slices.Concat(imageOptions, proxies, []string{"--include=" + strings.Join(imagePackages, ","), suite, root}, sources)
-	if out, err := exec.CommandContext(ctx, mmdebstrap, args...).CombinedOutput(); err != nil {
-		return fmt.Errorf("mmdebstrap: %w: %s", err, tail(out, 10))
+	args := slices.Concat(imageOptions, proxies, []string{"--include=" + strings.Join(imagePackages, ","), suite, b.root}, sources)
+	if err := b.run(ctx, nil, slices.Insert(args, 0, mmdebstrap)...); err != nil {
+		return err
 	}
-	if err := copyTree(root); err != nil {
+	if err := copyTree(b.root); err != nil {
 		return err
 	}
 	script, err := recipe.ReadFile("image/finish.sh")
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, "chroot", root, "/bin/sh", "-eus")
-	cmd.Stdin = bytes.NewReader(script)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("finish.sh: %w: %s", err, tail(out, 10))
-	}
-	return nil
+	return b.run(ctx, bytes.NewReader(script), "chroot", b.root, "/bin/sh", "-eus")
 }
 
 // copyTree lays the recipe's files over the image.
@@ -264,24 +314,22 @@ func purgeImage(ctx context.Context, dir string) (bool, error) {
 		return false, err
 	}
 	defer lock.Close()
+	b := newBuilder(root)
+	if err := b.discard(ctx); err != nil {
+		return false, err
+	}
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return false, err
 	}
-	if bytes.Contains(mounts, []byte("lowerdir="+dir+",")) {
-		return false, nil
+	if bytes.Contains(mounts, []byte("lowerdir="+root+",")) || !isDir(root) {
+		return dir == b.root, nil
 	}
 	// A removal that is cut half-way must not leave half an image under its name.
-	tmp := root + ".tmp"
-	if dir != tmp {
-		if err := os.RemoveAll(tmp); err != nil {
-			return false, err
-		}
-		if err := os.Rename(dir, tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return false, err
-		}
+	if err := os.Rename(root, b.root); err != nil {
+		return false, err
 	}
-	return true, os.RemoveAll(tmp)
+	return true, os.RemoveAll(b.root)
 }
 
 func isDir(path string) bool {
