@@ -1,0 +1,163 @@
+package mysql
+
+// A dialect is how one family of servers says things. There is one table, keyed
+// by the family; what a server is gets read from it, never configured.
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/tanist-ha/tanist/replication"
+)
+
+type family uint8
+
+const (
+	familyUnknown family = iota
+	familyMariaDB
+	familyMySQL // recognised, not spoken
+)
+
+// version is what VERSION() says.
+type version struct {
+	family              family
+	major, minor, patch int
+	text                string
+}
+
+// parseVersion reads VERSION(). MariaDB always names itself there; a server that
+// does not is of the MySQL family.
+func parseVersion(s string) version {
+	v := version{text: s, family: familyMySQL}
+	number := s
+	if strings.Contains(strings.ToLower(s), "mariadb") {
+		v.family = familyMariaDB
+		// Old MariaDB hides behind a MySQL version for the sake of old replicas.
+		number = strings.TrimPrefix(s, "5.5.5-")
+	}
+	number, _, _ = strings.Cut(number, "-")
+	var err error
+	parts := strings.Split(number, ".")
+	for i, p := range []*int{&v.major, &v.minor, &v.patch} {
+		if i >= len(parts) {
+			break
+		}
+		if *p, err = strconv.Atoi(parts[i]); err != nil {
+			return version{text: s}
+		}
+	}
+	return v
+}
+
+func (v version) atLeast(major, minor, patch int) bool {
+	switch {
+	case v.major != major:
+		return v.major > major
+	case v.minor != minor:
+		return v.minor > minor
+	default:
+		return v.patch >= patch
+	}
+}
+
+// dialect holds the statements. None takes a placeholder: some servers refuse
+// these in the prepared protocol.
+type dialect struct {
+	channels string
+	// variables are read in a statement without a table: beside one, a server was
+	// seen answering with a stale read_only.
+	variables          string
+	readOnly           string
+	connectedReplicas  string
+	longestTransaction string
+	openTransactions   string
+	processes          string
+	serverTime         string
+	closeWrites        string
+	openWritesUntil    func(serverDeadline string) string
+	startSQL           func(channel string) string
+	stopIO             func(channel string) string
+	stopAll            string
+	startAll           string
+	waitFor            func(p replication.Position, seconds string) string
+	kill               func(id uint64) string
+	privileges         func(v version) []string
+}
+
+var dialects = map[family]*dialect{
+	familyMariaDB: {
+		// SHOW SLAVE STATUS would leave out every named channel.
+		channels: "SHOW ALL SLAVES STATUS",
+		variables: "SELECT @@GLOBAL.gtid_slave_pos AS applied, @@GLOBAL.gtid_binlog_pos AS executed, " +
+			"@@GLOBAL.gtid_binlog_state AS binlog_state, @@GLOBAL.server_id AS server_id, @@GLOBAL.read_only AS read_only",
+		readOnly:          "SELECT @@GLOBAL.read_only AS read_only",
+		connectedReplicas: "SHOW GLOBAL STATUS LIKE 'Slaves_connected'",
+		longestTransaction: "SELECT COALESCE(MAX(TIMESTAMPDIFF(SECOND, trx_started, NOW())), 0) AS seconds " +
+			"FROM information_schema.INNODB_TRX",
+		openTransactions: "SELECT trx_mysql_thread_id AS id FROM information_schema.INNODB_TRX " +
+			"WHERE trx_rows_modified > 0 OR trx_rows_locked > 0",
+		processes:   "SELECT ID AS id, USER AS user, COMMAND AS command FROM information_schema.PROCESSLIST",
+		serverTime:  "SELECT UNIX_TIMESTAMP(SYSDATE(6)) AS now",
+		closeWrites: "SET GLOBAL read_only = 1",
+		openWritesUntil: func(deadline string) string {
+			// The statement of a caller that gave up still runs when a hung server
+			// wakes; evaluated late, it leaves read_only as it finds it.
+			return "SET GLOBAL read_only = IF(UNIX_TIMESTAMP(SYSDATE(6)) < " + deadline + ", 0, @@GLOBAL.read_only)"
+		},
+		startSQL: func(channel string) string { return "START SLAVE " + quote(channel) + " SQL_THREAD" },
+		stopIO:   func(channel string) string { return "STOP SLAVE " + quote(channel) + " IO_THREAD" },
+		stopAll:  "STOP ALL SLAVES",
+		startAll: "START ALL SLAVES",
+		waitFor: func(p replication.Position, seconds string) string {
+			return "SELECT MASTER_GTID_WAIT(" + quote(p.String()) + ", " + seconds + ") AS result"
+		},
+		kill: func(id uint64) string { return fmt.Sprintf("KILL HARD CONNECTION %d", id) },
+		privileges: func(v version) []string {
+			needed := []string{"REPLICATION SLAVE ADMIN", "READ_ONLY ADMIN", "CONNECTION ADMIN", "PROCESS"}
+			if v.atLeast(10, 5, 9) {
+				// Before, REPLICATION SLAVE ADMIN allowed to read the channels.
+				needed = append([]string{"SLAVE MONITOR"}, needed...)
+			}
+			return needed
+		},
+	},
+}
+
+// dialectOf returns the dialect for a server, or why there is none.
+func dialectOf(v version) (*dialect, error) {
+	switch {
+	case v.family == familyMariaDB && v.atLeast(10, 5, 0):
+		return dialects[familyMariaDB], nil
+	case v.family == familyMariaDB:
+		return nil, &unsupportedError{"MariaDB " + v.text + " is older than 10.5"}
+	case v.family == familyMySQL:
+		return nil, &unsupportedError{"MySQL " + v.text + " is not spoken by this release, only MariaDB 10.5 and later"}
+	default:
+		return nil, &unsupportedError{fmt.Sprintf("server of version %q is not known", v.text)}
+	}
+}
+
+// unsupportedError says that a server answered and cannot be spoken with.
+type unsupportedError struct{ what string }
+
+func (e *unsupportedError) Error() string { return e.what }
+
+// quote returns s as a string literal under the empty sql_mode, which every
+// connection of this package sets.
+func quote(s string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `''`, "\x00", `\0`).Replace(s) + "'"
+}
+
+// parseReadOnly reads read_only. It is a boolean up to MariaDB 11, and from 12
+// a word, of which all but OFF close writes.
+func parseReadOnly(s string) (bool, error) {
+	switch strings.ToUpper(s) {
+	case "0", "OFF":
+		return false, nil
+	case "1", "ON", "NO_LOCK", "NO_LOCK_NO_ADMIN":
+		return true, nil
+	default:
+		return false, fmt.Errorf("read_only is %q, which has no known meaning", s)
+	}
+}

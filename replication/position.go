@@ -1,0 +1,249 @@
+package replication
+
+// A position says which transactions a database has. Positions of different
+// flavors never mix: one does not cover the other, whatever the numbers.
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Flavor tells whose notation a position is in.
+type Flavor uint8
+
+// FlavorNone is the flavor of the empty position, which every position covers.
+const (
+	FlavorNone    Flavor = iota
+	FlavorMariaDB        // domain-server-sequence
+)
+
+// GTID is one MariaDB transaction identifier, written domain-server-sequence.
+type GTID struct {
+	Domain   uint32
+	Server   uint32
+	Sequence uint64
+}
+
+// String returns the GTID as MariaDB writes it.
+func (g GTID) String() string {
+	return fmt.Sprintf("%d-%d-%d", g.Domain, g.Server, g.Sequence)
+}
+
+// maxPositionLength bounds the text ParsePosition looks at: some 4,000 domains,
+// where a server has a handful.
+const maxPositionLength = 128 << 10
+
+// Position is what a database has: the last transaction of every replication
+// domain, and with it all earlier ones of that domain. The zero value is empty.
+// A Position is immutable and may be shared.
+type Position struct {
+	flavor Flavor
+	gtids  []GTID // sorted by domain, one each
+}
+
+// ParsePosition reads a MariaDB GTID position such as "0-1-100,1-2-5". White
+// space around an element is ignored and the empty string is the empty position.
+// A MySQL GTID set, a number out of range and a domain named twice are errors.
+func ParsePosition(s string) (Position, error) {
+	gtids, err := parseGTIDs(s)
+	if err != nil {
+		return Position{}, fmt.Errorf("parse position %s: %w", quoted(s), err)
+	}
+	for i := 1; i < len(gtids); i++ {
+		if gtids[i].Domain == gtids[i-1].Domain {
+			return Position{}, fmt.Errorf("parse position %s: domain %d appears twice", quoted(s), gtids[i].Domain)
+		}
+	}
+	return newPosition(gtids), nil
+}
+
+// PositionOf returns the position made of one GTID per domain; of two in one
+// domain the higher sequence counts, and of two equal ones the first.
+func PositionOf(gtids ...GTID) Position {
+	var p Position
+	for _, g := range gtids {
+		p = p.Merge(newPosition([]GTID{g}))
+	}
+	return p
+}
+
+func newPosition(gtids []GTID) Position {
+	if len(gtids) == 0 {
+		return Position{}
+	}
+	return Position{flavor: FlavorMariaDB, gtids: gtids}
+}
+
+// parseGTIDs returns the listed GTIDs sorted by domain, then server.
+func parseGTIDs(s string) ([]GTID, error) {
+	if len(s) > maxPositionLength {
+		return nil, fmt.Errorf("longer than %d bytes", maxPositionLength)
+	}
+	if strings.TrimSpace(s) == "" {
+		return nil, nil
+	}
+	if strings.Contains(s, ":") {
+		return nil, fmt.Errorf("a MySQL GTID set, not a MariaDB position")
+	}
+	var gtids []GTID
+	for element := range strings.SplitSeq(s, ",") {
+		g, err := parseGTID(strings.TrimSpace(element))
+		if err != nil {
+			return nil, err
+		}
+		gtids = append(gtids, g)
+	}
+	slices.SortStableFunc(gtids, func(a, b GTID) int {
+		return cmp.Or(cmp.Compare(a.Domain, b.Domain), cmp.Compare(a.Server, b.Server))
+	})
+	return gtids, nil
+}
+
+func parseGTID(s string) (GTID, error) {
+	parts := strings.Split(s, "-")
+	if len(parts) != 3 {
+		return GTID{}, fmt.Errorf("%s is not domain-server-sequence", quoted(s))
+	}
+	domain, err := parseDigits(parts[0], 32)
+	if err != nil {
+		return GTID{}, fmt.Errorf("domain of %s: %w", quoted(s), err)
+	}
+	server, err := parseDigits(parts[1], 32)
+	if err != nil {
+		return GTID{}, fmt.Errorf("server of %s: %w", quoted(s), err)
+	}
+	sequence, err := parseDigits(parts[2], 64)
+	if err != nil {
+		return GTID{}, fmt.Errorf("sequence of %s: %w", quoted(s), err)
+	}
+	return GTID{Domain: uint32(domain), Server: uint32(server), Sequence: sequence}, nil
+}
+
+func parseDigits(s string, bits int) (uint64, error) {
+	n, err := strconv.ParseUint(s, 10, bits)
+	if err != nil {
+		return 0, fmt.Errorf("%s is not a number of %d bits", quoted(s), bits)
+	}
+	return n, nil
+}
+
+// quoted returns s in quotes, cut so that an error stays readable.
+func quoted(s string) string { return strconv.Quote(cut(s, 80)) }
+
+// Flavor returns whose notation the position is in, FlavorNone when it is empty.
+func (p Position) Flavor() Flavor { return p.flavor }
+
+// Empty reports whether p holds no transaction.
+func (p Position) Empty() bool { return len(p.gtids) == 0 }
+
+// GTIDs returns the last transaction of each domain, in order of domain.
+func (p Position) GTIDs() []GTID { return slices.Clone(p.gtids) }
+
+// String returns the position as the server writes it, domains in order, so
+// that equal positions give equal strings; the empty position gives "".
+func (p Position) String() string {
+	var b strings.Builder
+	for i, g := range p.gtids {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(g.String())
+	}
+	return b.String()
+}
+
+// Equal reports whether p and other name the same transactions.
+func (p Position) Equal(other Position) bool {
+	return p.flavor == other.flavor && slices.Equal(p.gtids, other.gtids)
+}
+
+// Covers reports whether p has, by sequence number, all that other has: in each
+// domain of other, p is as far or farther. The server number plays no part, as
+// in MASTER_GTID_WAIT; see Diverged. Positions of two flavors cover each other
+// only where one is empty.
+func (p Position) Covers(other Position) bool {
+	return p.Missing(other) == 0
+}
+
+// Missing returns how many transactions of other p lacks: the differences of
+// the sequence numbers, summed over the domains of other in which p is behind.
+// It is the exact count where a domain's sequence is unbroken, as it is with one
+// writer at a time and gtid_strict_mode; skipped numbers make it too high, never
+// too low. A domain that p does not know counts from sequence 0. Positions of
+// two flavors cannot be compared and give math.MaxUint64, as does an overflow.
+func (p Position) Missing(other Position) uint64 {
+	if other.Empty() {
+		return 0
+	}
+	if !p.Empty() && p.flavor != other.flavor {
+		return math.MaxUint64
+	}
+	var missing uint64
+	for _, theirs := range other.gtids {
+		// A domain in which nothing was written yet (sequence 0) lacks nothing.
+		ours, _ := p.in(theirs.Domain)
+		if ours.Sequence >= theirs.Sequence {
+			continue
+		}
+		missing = addSaturating(missing, theirs.Sequence-ours.Sequence)
+	}
+	return missing
+}
+
+// Diverged returns the first domain's GTIDs in which p and other hold different
+// transactions under one sequence number, which no replication ever mends.
+func (p Position) Diverged(other Position) (ours, theirs GTID, diverged bool) {
+	for _, theirs := range other.gtids {
+		ours, ok := p.in(theirs.Domain)
+		if ok && ours.Sequence == theirs.Sequence && ours.Server != theirs.Server {
+			return ours, theirs, true
+		}
+	}
+	return GTID{}, GTID{}, false
+}
+
+// Merge returns the position that has what p or other has: the higher sequence
+// number of each domain, p's where they are equal. Two flavors do not merge: p
+// stays as it is, and so goes on not covering other.
+func (p Position) Merge(other Position) Position {
+	switch {
+	case other.Empty():
+		return p
+	case p.Empty():
+		return other
+	case p.flavor != other.flavor:
+		return p
+	}
+	merged := slices.Clone(p.gtids)
+	for _, g := range other.gtids {
+		i, found := slices.BinarySearchFunc(merged, g.Domain, compareDomain)
+		switch {
+		case !found:
+			merged = slices.Insert(merged, i, g)
+		case g.Sequence > merged[i].Sequence:
+			merged[i] = g
+		}
+	}
+	return Position{flavor: p.flavor, gtids: merged}
+}
+
+func (p Position) in(domain uint32) (GTID, bool) {
+	i, found := slices.BinarySearchFunc(p.gtids, domain, compareDomain)
+	if !found {
+		return GTID{}, false
+	}
+	return p.gtids[i], true
+}
+
+func compareDomain(g GTID, domain uint32) int { return cmp.Compare(g.Domain, domain) }
+
+func addSaturating(a, b uint64) uint64 {
+	if a > math.MaxUint64-b {
+		return math.MaxUint64
+	}
+	return a + b
+}

@@ -1,0 +1,161 @@
+package replication
+
+import (
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func mustPosition(t testing.TB, s string) Position {
+	t.Helper()
+	p, err := ParsePosition(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestParsePosition(t *testing.T) {
+	for _, tc := range []struct{ name, in, out, err string }{
+		{"empty", "", "", ""},
+		{"blank", " \n", "", ""},
+		{"one", "0-1-100", "0-1-100", ""},
+		{"sorted", "7-2-5,0-1-100", "0-1-100,7-2-5", ""},
+		{"newline between", "0-1-100,\n1-2-5", "0-1-100,1-2-5", ""},
+		{"largest", "4294967295-4294967295-18446744073709551615", "4294967295-4294967295-18446744073709551615", ""},
+		{"domain too large", "4294967296-1-1", "", `domain of "4294967296-1-1"`},
+		{"sequence too large", "0-1-18446744073709551616", "", "not a number of 64 bits"},
+		{"two parts", "0-1", "", "is not domain-server-sequence"},
+		{"four parts", "0-1-2-3", "", "is not domain-server-sequence"},
+		{"sign", "0-1-+5", "", "not a number"},
+		{"underscore", "0-1-1_0", "", "not a number"},
+		{"trailing comma", "0-1-1,", "", "is not domain-server-sequence"},
+		{"domain twice", "0-1-1,0-2-2", "", "domain 0 appears twice"},
+		{"mysql set", "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5", "", "MySQL GTID set"},
+		{"endless", strings.Repeat("1", maxPositionLength+1), "", "longer than"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p, err := ParsePosition(tc.in)
+			if tc.err != "" {
+				if err == nil || !strings.Contains(err.Error(), tc.err) {
+					t.Fatalf("error %v, want one with %q", err, tc.err)
+				}
+				if len(err.Error()) > 400 {
+					t.Errorf("error of %d bytes", len(err.Error()))
+				}
+				return
+			}
+			if err != nil || p.String() != tc.out {
+				t.Fatalf("%q, %v, want %q", p, err, tc.out)
+			}
+		})
+	}
+}
+
+func TestPositionArithmetic(t *testing.T) {
+	mysql := Position{flavor: FlavorMariaDB + 1, gtids: []GTID{{0, 1, 5}}}
+	for _, tc := range []struct {
+		name    string
+		p, q    Position
+		missing uint64
+		merged  string
+	}{
+		{"equal", mustPosition(t, "0-1-100"), mustPosition(t, "0-1-100"), 0, "0-1-100"},
+		{"ahead", mustPosition(t, "0-1-101"), mustPosition(t, "0-1-100"), 0, "0-1-101"},
+		{"behind", mustPosition(t, "0-1-88"), mustPosition(t, "0-1-100"), 12, "0-1-100"},
+		{"other server", mustPosition(t, "0-2-88"), mustPosition(t, "0-1-100"), 12, "0-1-100"},
+		{"each domain on its own", mustPosition(t, "0-1-500,1-1-3"), mustPosition(t, "0-1-100,1-1-5"), 2, "0-1-500,1-1-5"},
+		{"unknown domain counts whole", mustPosition(t, "0-1-5"), mustPosition(t, "3-1-7"), 7, "0-1-5,3-1-7"},
+		{"empty covers empty", Position{}, Position{}, 0, ""},
+		{"empty lacks all", Position{}, mustPosition(t, "0-1-5"), 5, "0-1-5"},
+		{"everything covers empty", mustPosition(t, "0-1-5"), Position{}, 0, "0-1-5"},
+		{"sum saturates", Position{}, mustPosition(t, "0-1-18446744073709551615,1-1-2"), math.MaxUint64, "0-1-18446744073709551615,1-1-2"},
+		{"flavors do not compare", mustPosition(t, "0-1-100"), mysql, math.MaxUint64, "0-1-100"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if got := tc.p.Missing(tc.q); got != tc.missing {
+				t.Errorf("missing %d, want %d", got, tc.missing)
+			}
+			if got := tc.p.Covers(tc.q); got != (tc.missing == 0) {
+				t.Errorf("covers %v with %d missing", got, tc.missing)
+			}
+			if got := tc.p.Merge(tc.q).String(); got != tc.merged {
+				t.Errorf("merged %q, want %q", got, tc.merged)
+			}
+		})
+	}
+}
+
+func TestPositionDiverged(t *testing.T) {
+	ours, theirs, ok := mustPosition(t, "0-2-100,1-1-1").Diverged(mustPosition(t, "0-1-100"))
+	if !ok || ours.String() != "0-2-100" || theirs.String() != "0-1-100" {
+		t.Errorf("diverged %v: %s and %s", ok, ours, theirs)
+	}
+	if _, _, ok := mustPosition(t, "0-2-101").Diverged(mustPosition(t, "0-1-100")); ok {
+		t.Error("a later transaction of another server counts as diverged")
+	}
+}
+
+func TestPositionIsImmutable(t *testing.T) {
+	p := mustPosition(t, "0-1-1,2-1-1")
+	p.Merge(mustPosition(t, "0-1-9,1-1-9"))
+	p.GTIDs()[0].Sequence = 77
+	if p.String() != "0-1-1,2-1-1" {
+		t.Errorf("changed to %s", p)
+	}
+}
+
+func TestBinlogStateErrant(t *testing.T) {
+	old, err := ParseBinlogState("0-4011-207,1-4011-3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := ParseBinlogState("0-4012-206,0-4011-204,1-4011-3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]GTID{{0, 4011, 207}}, old.Errant(source)); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]GTID{{0, 4012, 206}}, source.Errant(old)); diff != "" {
+		t.Error(diff)
+	}
+	if got := source.String(); got != "0-4011-204,0-4012-206,1-4011-3" {
+		t.Error(got)
+	}
+	if _, err := ParseBinlogState("0-1-1,0-1-2"); err == nil {
+		t.Error("a server twice in a domain parses")
+	}
+}
+
+func FuzzPosition(f *testing.F) {
+	for _, s := range []string{"", "0-1-100", "0-1-100,1-2-5", "5-4-3,2-1-0", "0-1-18446744073709551615,9-9-9", "a:1-2", "0-1-1,0-1-1"} {
+		f.Add(s, "0-1-99,1-2-7")
+	}
+	f.Fuzz(func(t *testing.T, a, b string) {
+		p, errP := ParsePosition(a)
+		q, errQ := ParsePosition(b)
+		if errP != nil || errQ != nil {
+			return
+		}
+		back, err := ParsePosition(p.String())
+		if err != nil {
+			t.Fatalf("%q does not parse back: %v", p, err)
+		}
+		if diff := cmp.Diff(p, back); diff != "" {
+			t.Fatal(diff)
+		}
+		merged := p.Merge(q)
+		if !merged.Covers(p) || !merged.Covers(q) || !p.Covers(p) {
+			t.Fatalf("%s merged with %s gives %s", p, q, merged)
+		}
+		if !merged.Merge(p).Equal(merged) {
+			t.Fatalf("%s merged twice with %s changes", q, p)
+		}
+		if p.Covers(q) && q.Covers(p) && p.Missing(merged) != 0 {
+			t.Fatalf("%s and %s cover each other and not their merger", p, q)
+		}
+	})
+}
