@@ -65,3 +65,27 @@ func (y yamlKey) explain(err error) error {
 	}
 	return fmt.Errorf("set %s in %s: %w", y.action.Key, y.action.File, err)
 }
+
+// ReadYAML returns the scalar that a key of a YAML file has, as the file's own
+// readers see it. key is a path of mapping keys joined by dots.
+func ReadYAML(file, key string) (string, error) {
+	y := yamlKey{hooks.YAML{File: file, Key: key}}
+	path, err := filepath.EvalSymlinks(file)
+	if err != nil {
+		return "", fmt.Errorf("read %s of %s: %w", key, file, err)
+	}
+	f, _, src, err := readRegular(path)
+	if err != nil {
+		return "", fmt.Errorf("read %s of %s: %w", key, file, err)
+	}
+	defer f.Close()
+	doc, err := parseDocument(src)
+	if err != nil {
+		return "", y.explain(err)
+	}
+	n, err := locate(doc, strings.Split(key, "."))
+	if err != nil {
+		return "", y.explain(err)
+	}
+	return n.Value, nil
+}

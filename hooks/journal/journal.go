@@ -1,0 +1,196 @@
+package journal
+
+// A Journal knows up to where its file is whole, and holds what was written since
+// the last successful Sync. So it can always go back to a state that it knows:
+// cut what a failed write left, write again what a failed fsync may have lost.
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"time"
+
+	"github.com/tanist-ha/tanist/hooks"
+)
+
+// maxUnsynced bounds what is held for a second attempt, in bytes. An Append
+// beyond it syncs first.
+const maxUnsynced = 256 << 10
+
+// Journal is the open file. One goroutine uses it at a time.
+type Journal struct {
+	path     string
+	file     disk
+	boot     string
+	clock    func() time.Time
+	recovery Recovery
+
+	end      int64  // of the last whole record; 0: there is no header yet
+	sum      uint32 // CRC32C of everything before end
+	unsynced []byte // the bytes before end that no Sync has confirmed
+	cut      bool   // a failed write may have left something after end
+	suspect  bool   // a Sync failed: what the disk has of unsynced is not known
+}
+
+// disk is the file, as far as a Journal uses it.
+type disk interface {
+	ReadAt(p []byte, off int64) (int, error)
+	WriteAt(p []byte, off int64) (int, error)
+	Truncate(size int64) error
+	// Sync returns when what was written is on the disk.
+	Sync() error
+	// Forget drops what the page cache has of the file, so that the next ReadAt
+	// reads the disk.
+	Forget() error
+	Close() error
+}
+
+// Path returns the file's path, symbolic links resolved.
+func (j *Journal) Path() string { return j.path }
+
+// Recovery returns what Open found and did.
+func (j *Journal) Recovery() Recovery { return j.recovery }
+
+// Append writes records with the present date and does not wait for the disk.
+// After an error none of them is in the file, and the next Append begins where
+// this one did: on a full disk, once there is room again.
+func (j *Journal) Append(records ...hooks.Record) error {
+	if err := j.append(records); err != nil {
+		return fmt.Errorf("append to journal %s: %w", j.path, err)
+	}
+	return nil
+}
+
+func (j *Journal) append(records []hooks.Record) error {
+	if j.file == nil {
+		return os.ErrClosed
+	}
+	if len(records) == 0 {
+		return nil
+	}
+	b, err := j.frames(records)
+	if err != nil {
+		return err
+	}
+	if err := j.trim(); err != nil {
+		return err
+	}
+	if j.suspect || len(j.unsynced)+len(b) > maxUnsynced {
+		if err := j.sync(); err != nil {
+			return err
+		}
+	}
+	if _, err := j.file.WriteAt(b, j.end); err != nil {
+		j.cut = true
+		return errors.Join(err, j.trim())
+	}
+	j.end += int64(len(b))
+	j.sum = crc32.Update(j.sum, castagnoli, b)
+	j.unsynced = append(j.unsynced, b...)
+	return nil
+}
+
+// frames returns what is to be written, with the header if it is the first.
+func (j *Journal) frames(records []hooks.Record) ([]byte, error) {
+	var b []byte
+	if j.end == 0 {
+		b = header()
+	}
+	at := j.clock()
+	for _, r := range records {
+		payload, err := marshal(Entry{At: at, Boot: j.boot, Record: r})
+		if err != nil {
+			return nil, fmt.Errorf("%s of %s: %w", r.Kind, r.Instance, err)
+		}
+		b = appendFrame(b, payload)
+	}
+	return b, nil
+}
+
+// Sync returns nil when everything appended is on the disk. After an error the
+// state of what was appended since the last Sync is not known; the next Append or
+// Sync writes it again and reads the whole file back from the disk, and fails as
+// long as that does.
+func (j *Journal) Sync() error {
+	if j.file == nil {
+		return fmt.Errorf("sync journal %s: %w", j.path, os.ErrClosed)
+	}
+	if err := j.sync(); err != nil {
+		return fmt.Errorf("sync journal %s: %w", j.path, err)
+	}
+	return nil
+}
+
+func (j *Journal) sync() error {
+	if j.suspect {
+		return j.rewrite()
+	}
+	if len(j.unsynced) == 0 {
+		return nil
+	}
+	if err := j.file.Sync(); err != nil {
+		j.suspect = true
+		return err
+	}
+	j.unsynced = j.unsynced[:0]
+	return nil
+}
+
+// Close syncs and closes the file, which gives up its ownership. Later calls fail
+// with os.ErrClosed.
+func (j *Journal) Close() error {
+	err := j.Sync()
+	if j.file == nil {
+		return err
+	}
+	if e := j.file.Close(); e != nil {
+		err = errors.Join(err, fmt.Errorf("close journal %s: %w", j.path, e))
+	}
+	j.file = nil
+	return err
+}
+
+// rewrite brings the file back to a state that is known after a failed sync.
+func (j *Journal) rewrite() error {
+	// A failed fsync marks its pages clean, so a second fsync alone would
+	// succeed without writing them.
+	if _, err := j.file.WriteAt(j.unsynced, j.end-int64(len(j.unsynced))); err != nil {
+		return fmt.Errorf("write again after a failed sync: %w", err)
+	}
+	if err := j.file.Sync(); err != nil {
+		return err
+	}
+	if err := j.verify(); err != nil {
+		return err
+	}
+	j.suspect, j.unsynced = false, j.unsynced[:0]
+	return nil
+}
+
+// trim cuts what a failed write left.
+func (j *Journal) trim() error {
+	if !j.cut {
+		return nil
+	}
+	if err := j.file.Truncate(j.end); err != nil {
+		return fmt.Errorf("cut an incomplete record: %w", err)
+	}
+	j.cut = false
+	return nil
+}
+
+// verify reads the file back from the disk.
+func (j *Journal) verify() error {
+	if err := j.file.Forget(); err != nil {
+		return fmt.Errorf("read back: %w", err)
+	}
+	data := make([]byte, j.end)
+	if _, err := j.file.ReadAt(data, 0); err != nil {
+		return fmt.Errorf("read back: %w", err)
+	}
+	if crc32.Checksum(data, castagnoli) != j.sum {
+		return fmt.Errorf("read back: the first %d bytes are not what was written", j.end)
+	}
+	return nil
+}
