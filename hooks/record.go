@@ -33,10 +33,12 @@ const (
 	Ended                          // the transition ended; Ending says how
 	Override                       // an operator overrode the gate
 	Reverted                       // the promotion of this epoch did not come about
+	Learned                        // the other node is Active in this epoch
+	Acquired                       // the address came with the planned promotion of this epoch
 )
 
 func (k RecordKind) String() string {
-	names := [...]string{"", "began", "stepped", "ended", "override", "reverted"}
+	names := [...]string{"", "began", "stepped", "ended", "override", "reverted", "learned", "acquired"}
 	if k > 0 && int(k) < len(names) {
 		return names[k]
 	}
@@ -66,15 +68,27 @@ type Memory struct {
 	Finished    bool   // and whether it ended as Completed
 }
 
+func (m Memory) promoted(epoch uint64) Memory {
+	if epoch > m.ActiveEpoch {
+		m.previous, m.ActiveEpoch = m.ActiveEpoch, epoch
+	}
+	return m
+}
+
 // Fold adds one record to what earlier ones said.
 func (m Memory) Fold(r Record) Memory {
 	m.Epoch = max(m.Epoch, r.Epoch)
 	switch r.Kind {
 	case Began:
 		m.Role, m.Finished = r.Role, false
-		if r.Role == Active && r.Epoch > m.ActiveEpoch {
-			m.previous, m.ActiveEpoch = m.ActiveEpoch, r.Epoch
+		// A planned promotion is nothing before it has the address: until then
+		// the other node is Active and may take it back. An unplanned one was let
+		// through the gate when it was journaled, and may be gone on with.
+		if r.Role == Active && !r.Planned {
+			m = m.promoted(r.Epoch)
 		}
+	case Acquired:
+		m = m.promoted(r.Epoch)
 	case Ended:
 		if r.Role == m.Role {
 			m.Finished = r.Ending == Completed
@@ -84,7 +98,7 @@ func (m Memory) Fold(r Record) Memory {
 		if r.Epoch == m.ActiveEpoch {
 			m.ActiveEpoch = m.previous
 		}
-	case Stepped, Override:
+	case Stepped, Override, Learned:
 	}
 	return m
 }

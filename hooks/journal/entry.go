@@ -135,6 +135,8 @@ var kindNames = map[hooks.RecordKind]string{
 	hooks.Ended:    "ended",
 	hooks.Override: "override",
 	hooks.Reverted: "reverted",
+	hooks.Learned:  "learned",
+	hooks.Acquired: "acquired",
 }
 
 var roleNames = map[hooks.Role]string{

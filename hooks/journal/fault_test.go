@@ -27,7 +27,7 @@ var errDisk = errors.New("input/output error")
 
 func (f *failing) WriteAt(p []byte, off int64) (int, error) {
 	if !f.write {
-		f.lost = f.lost && off > f.durable
+		f.lost = f.lost && (len(p) == 0 || off > f.durable)
 		return f.disk.WriteAt(p, off)
 	}
 	n, err := f.disk.WriteAt(p[:len(p)/2], off)
@@ -290,6 +290,22 @@ func TestAFullDisk(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// A file that may be somebody else's is neither cut nor appended to where it
+// cannot be set aside: here, because there is no room for a longer name.
+func TestAForeignFileThatCannotBeSetAsideIsLeftAlone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), strings.Repeat("j", 255))
+	const content = "somebody's notes, which are no journal of ours"
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Open(path); !errors.Is(err, unix.ENAMETOOLONG) {
+		t.Errorf("opened: %v", err)
+	}
+	if got := string(read(t, path)); got != content {
+		t.Errorf("the file holds %q", got)
+	}
 }
 
 func TestDamageOnAFullDiskStaysInItsPlace(t *testing.T) {

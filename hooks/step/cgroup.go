@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -72,15 +71,13 @@ type controlGroup struct {
 
 const groupPrefix = "exec-"
 
-var groupCount atomic.Uint64 // makes the names of one process unique
-
 func newControlGroup(parent string) (controlGroup, error) {
 	if parent == "" {
 		return controlGroup{}, nil
 	}
 	removeEmpty(parent)
-	path := filepath.Join(parent, fmt.Sprintf("%s%d-%d", groupPrefix, os.Getpid(), groupCount.Add(1)))
-	if err := os.Mkdir(path, 0o755); err != nil {
+	path, err := os.MkdirTemp(parent, fmt.Sprintf("%s%d-", groupPrefix, os.Getpid()))
+	if err != nil {
 		return controlGroup{}, err
 	}
 	dir, err := os.OpenFile(path, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_CLOEXEC, 0)

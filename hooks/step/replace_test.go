@@ -11,8 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tanist-ha/tanist/hooks"
 	"golang.org/x/sys/unix"
+
+	"github.com/tanist-ha/tanist/hooks"
 )
 
 func TestYAMLStep(t *testing.T) {

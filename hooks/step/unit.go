@@ -95,6 +95,7 @@ func (u *unit) reached(s systemd.Status) bool {
 		return s.Stopped()
 	case hooks.RestartUnit, hooks.ReloadUnit:
 		return u.done != "" && s.Running() && s.InvocationID == u.done
+	case hooks.EnableUnit, hooks.DisableUnit: // the unit file's state says, see checkFile
 	}
 	return false
 }

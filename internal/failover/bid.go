@@ -1,0 +1,632 @@
+package failover
+
+import (
+	"time"
+
+	"github.com/tanist-ha/tanist/health"
+	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/internal/mono"
+	"github.com/tanist-ha/tanist/vrrp"
+)
+
+// A bid is the way of a standby to the role that nobody has: ask the silent
+// peer's kernel, apply what was received, ask the gate, journal, and only then
+// claim.
+
+const (
+	yieldEffect = health.Yield
+	faultEffect = health.Fault
+)
+
+// askAgain is the time between two questions to the peer's kernel.
+const askAgain = mono.Instant(100_000_000)
+
+// asksWithoutAnswer is how many questions in a row must go unanswered before
+// the address of a live host counts as gone: an answer can get lost.
+const asksWithoutAnswer = 2
+
+// silenceHolds is for how long the answer of the peer's kernel counts: most plans
+// come to the address in less, and the others ask again.
+const silenceHolds = 500 * time.Millisecond
+
+type bidStage uint8
+
+const (
+	bidAsking    bidStage = iota // AskKernel is out
+	bidWaiting                   // for the time of the next question
+	bidMeasuring                 // the first look at the databases
+	bidDraining                  // CatchUp is out
+	bidChecking                  // the measurement that the gate decides on
+	bidJournaling
+	bidRunning
+	bidRunUndoing
+)
+
+type bid struct {
+	stage   bidStage
+	wait    ID
+	until   mono.Instant // Never while an answer is awaited that always comes
+	reason  Reason
+	misses  int
+	dead    bool // the peer's kernel is silent too
+	force   bool
+	request Request
+	command ID           // the operator's, 0: none
+	wish    HandoverID   // the peer's operator's, zero: none
+	giveUp  mono.Instant // the operator waits until then, 0: nobody does
+	epoch   Epoch
+	claimed mono.Instant
+	silence mono.Instant // when the peer's kernel was last found without the address, 0: never
+	askAt   mono.Instant // the next question of a running plan
+	why     Why          // of the undoing
+}
+
+func (b *bid) before(s bidStage) bool { return b.stage < s }
+
+// byOperator reports whether an operator asked for it.
+func (b *bid) byOperator() bool { return b.command != 0 || b.wish != (HandoverID{}) }
+
+// thinkBid begins, withdraws or refuses a bid.
+func (o *Orchestrator) thinkBid() {
+	if b := o.bid; b != nil {
+		if b.stage >= bidRunUndoing {
+			return
+		}
+		if o.lease.held {
+			return
+		}
+		if o.overtaken() {
+			o.withdrawBid(Why{Reason: PeerActive})
+		} else if o.groundless() {
+			o.withdrawBid(Why{Reason: Elected, Detail: o.cfg.Peer + " is back"})
+		} else if s, faulty := o.board.Failing(faultEffect); faulty {
+			o.withdrawBid(Why{Reason: Unhealthy, Detail: s.Check.Name + ": " + s.Detail})
+		} else if o.stopping {
+			o.withdrawBid(Why{Reason: Stopping})
+		} else if o.run != nil && o.run.purpose == bidding && o.run.pivot != 0 && o.lease.acquire == 0 && o.clear() {
+			o.acquire()
+		}
+		return
+	}
+	if !o.mayBid() {
+		return
+	}
+	g := o.ground()
+	switch {
+	case g.ok:
+		o.beginBid(&bid{reason: g.reason})
+	case g.say && (g.state != Backup || o.state != Backup || g.why.Reason == PeerActive):
+		o.enter(g.state, g.why)
+	}
+}
+
+// overtaken reports whether the peer turned out to have the role that the bid is
+// for. From the claim on that takes more than its name: it must have the address.
+func (o *Orchestrator) overtaken() bool {
+	if !o.bid.before(bidRunning) {
+		return o.linkFresh() && (o.peer.state.Holds || o.peer.state.State == Promoting && o.yieldsTo())
+	}
+	return o.peerIsActive() || !o.silent && !o.bid.force
+}
+
+// yieldsTo reports whether the peer goes first when both claim the role at once.
+func (o *Orchestrator) yieldsTo() bool {
+	if o.cfg.PeerPriority != o.cfg.Router.Priority {
+		return o.cfg.PeerPriority > o.cfg.Router.Priority
+	}
+	return o.cfg.Peer < o.cfg.Node
+}
+
+// clear reports whether the address may be taken now. A plan can take long, and
+// what was true when it began may not be: a peer that speaks has to have heard of
+// the claim, and one that does not is asked for again.
+func (o *Orchestrator) clear() bool {
+	b := o.bid
+	switch {
+	case o.linkFresh():
+		return !o.peer.state.Echo.Before(b.claimed)
+	case b.silence != 0 && o.now.Sub(b.silence) <= silenceHolds:
+		return true
+	case b.wait == 0 && !o.now.Before(b.askAt):
+		b.misses = 0
+		o.askAtPivot()
+	}
+	return false
+}
+
+func (o *Orchestrator) askAtPivot() {
+	b := o.bid
+	b.wait = o.id()
+	o.emit(AskKernel{ID: b.wait})
+}
+
+// askedAtPivot takes the answer to a question that was put by a running plan.
+func (o *Orchestrator) askedAtPivot(ev Asked) {
+	b := o.bid
+	b.wait = 0
+	over := o.now.After(o.lastWord.Add(o.cfg.Lease + leaseGrace))
+	switch {
+	case ev.Err != nil:
+		b.askAt = o.now + askAgain
+	case ev.Address && over:
+		o.withdrawBid(Why{Reason: AddressAnswers, Detail: "the silent peer's host answers for the address after its lease must have ended"})
+		return
+	case ev.Address:
+		b.misses, b.askAt = 0, o.now+askAgain
+	case !ev.Host, over, ev.OnLink && b.misses+1 >= asksWithoutAnswer:
+		b.silence, b.dead = o.now, !ev.Host
+		return
+	default:
+		b.misses++
+		b.askAt = o.now + askAgain
+	}
+	b.until = b.askAt
+}
+
+func (o *Orchestrator) mayBid() bool {
+	if o.role != hooks.Standby || o.router.State() != vrrp.Backup || !o.silent || o.stopping ||
+		o.give != nil && o.give.stage < GiveDone || o.taking() || o.now.Before(o.notUntil) {
+		return false
+	}
+	if o.run != nil && o.run.purpose != closing && o.run.purpose != settling && o.run.purpose != demoting {
+		return false
+	}
+	if s, faulty := o.board.Failing(faultEffect); faulty {
+		o.enter(Fault, Why{Reason: Unhealthy, Detail: s.Check.Name + ": " + s.Detail})
+		return false
+	}
+	return true
+}
+
+// ground is why this node may try to take the role now, or what it says instead.
+type ground struct {
+	reason Reason
+	ok     bool
+	say    bool // it may not, and status shows state and why
+	state  State
+	why    Why
+}
+
+func (o *Orchestrator) ground() ground {
+	if !o.linkFresh() {
+		return ground{reason: PeerSilent, ok: true}
+	}
+	p := o.peer.state
+	switch {
+	case o.peerIsActive():
+		return ground{say: true, state: Backup, why: Why{Reason: PeerActive}}
+	case p.State == Demoting:
+		return ground{} // it says when its writes are closed and how far it is
+	case !p.Bids || p.Give != nil && p.Give.Stage == GiveReleased:
+		return ground{reason: PeerLeft, ok: true}
+	}
+	switch o.elect() {
+	case electSelf:
+		return ground{reason: Elected, ok: true}
+	case electPeer:
+		return ground{say: true, state: Backup, why: Why{Reason: Elected, Detail: o.cfg.Peer + " is to be Active"}}
+	case electNeither:
+		return ground{say: true, state: Refused, why: Why{
+			Reason: NotElected, Detail: "the databases of both nodes look alike: choose with a forced switchover",
+		}}
+	case electWait:
+	}
+	return ground{}
+}
+
+// groundless reports whether the ground of the bid is gone before the claim: a
+// peer that was silent when it began speaks, and has a say in who takes the role.
+func (o *Orchestrator) groundless() bool {
+	b := o.bid
+	if !b.before(bidRunning) || b.byOperator() || !o.linkFresh() {
+		return false
+	}
+	return !o.ground().ok
+}
+
+type election uint8
+
+const (
+	electSelf election = iota
+	electPeer
+	electNeither
+	electWait
+)
+
+// elect decides between two nodes that hear each other while nobody is Active.
+// Both come to the same answer from the same facts.
+func (o *Orchestrator) elect() election {
+	p := o.peer.state
+	switch {
+	case o.activeEpoch > p.ActiveEpoch:
+		return electSelf
+	case o.activeEpoch < p.ActiveEpoch:
+		return electPeer
+	}
+	mine, theirs := o.sources(), p.Sources
+	switch {
+	case mine == SourcesUnknown || theirs == SourcesUnknown:
+		return electWait
+	case mine == NoDatabases:
+		if o.cfg.Router.Priority > o.cfg.PeerPriority {
+			return electSelf
+		}
+		return electPeer
+	case mine == AllSources && theirs == AllReplicas:
+		return electSelf
+	case mine == AllReplicas && theirs == AllSources:
+		return electPeer
+	}
+	return electNeither
+}
+
+func (o *Orchestrator) beginBid(b *bid) {
+	o.bid = b
+	b.until = mono.Never
+	if b.byOperator() {
+		b.giveUp = o.now.Add(b.request.Timeout)
+	}
+	if !o.linkFresh() {
+		o.ask()
+		return
+	}
+	o.bidMeasure(bidMeasuring)
+}
+
+func (o *Orchestrator) ask() {
+	b := o.bid
+	b.stage, b.wait, b.until = bidAsking, o.id(), o.now.Add(retryDelay)
+	o.emit(AskKernel{ID: b.wait})
+}
+
+func (o *Orchestrator) asked(ev Asked) {
+	b := o.bid
+	if b == nil || ev.ID != b.wait || ev.ID == 0 {
+		return
+	}
+	if b.stage == bidRunning {
+		o.askedAtPivot(ev)
+		return
+	}
+	if b.stage != bidAsking {
+		return
+	}
+	b.wait = 0
+	bound := o.lastWord.Add(o.cfg.Lease + leaseGrace)
+	switch {
+	case ev.Err != nil:
+		b.misses = 0
+		o.enter(Refused, Why{Reason: CannotAsk, Detail: ev.Err.Error()})
+	case !ev.Address && !ev.Host:
+		// Dead or cut off: waiting would help nobody.
+		b.dead, b.silence = true, o.now
+		o.bidMeasure(bidMeasuring)
+		return
+	case ev.Address:
+		b.misses = 0
+		if o.now.After(bound) {
+			o.enter(Conflict, Why{Reason: AddressAnswers, Detail: "the silent peer's host answers for the address after its lease must have ended"})
+		}
+	default:
+		b.misses++
+		// A daemon that was never heard may not have got round to speaking, and
+		// on another network the address would not have answered anyhow: then
+		// only the lease tells that it is gone.
+		if b.misses >= asksWithoutAnswer && (o.answered && ev.OnLink || o.now.After(bound)) {
+			b.silence = o.now
+			o.bidMeasure(bidMeasuring)
+			return
+		}
+	}
+	b.stage, b.until = bidWaiting, o.now+askAgain
+}
+
+func (o *Orchestrator) tickBid() {
+	b := o.bid
+	if b != nil && b.giveUp != 0 && !o.now.Before(b.giveUp) && b.before(bidJournaling) {
+		o.outOfTime()
+		return
+	}
+	if b == nil || o.now.Before(b.until) {
+		return
+	}
+	switch b.stage {
+	case bidWaiting:
+		o.ask()
+	case bidAsking:
+		o.ask() // the question itself was lost
+	case bidMeasuring, bidChecking:
+		o.refuseBid(Why{Reason: GateClosed, Gate: o.bidGate().Reasons, Detail: "the databases did not answer"})
+	case bidDraining:
+		b.wait = 0
+		o.bidMeasure(bidChecking)
+	case bidJournaling:
+		o.refuseBid(Why{Reason: JournalFailed, Detail: "no answer"})
+	case bidRunning, bidRunUndoing:
+		b.until = mono.Never // the tick is all that was wanted
+	}
+}
+
+// outOfTime ends a bid whose operator waited long enough. Nothing was changed.
+func (o *Orchestrator) outOfTime() {
+	b := o.bid
+	w := Why{Reason: TimedOut, Detail: "before " + o.cfg.Node + " could take over: " + o.why.Reason.String()}
+	o.bid = nil
+	o.answerBid(b, TimedOutBack, w)
+}
+
+func (o *Orchestrator) bidMeasure(next bidStage) {
+	b := o.bid
+	b.stage = next
+	if len(o.cfg.Databases) == 0 {
+		o.bidDecide()
+		return
+	}
+	b.wait, b.until = o.measureNow(), o.now.Add(measurePatience)
+}
+
+func (o *Orchestrator) bidMeasured(id ID) {
+	b := o.bid
+	if b == nil || id != b.wait || id == 0 {
+		return
+	}
+	switch b.stage {
+	case bidMeasuring:
+		if o.resumes() || o.sources() == SourcesUnknown && !b.force {
+			o.bidDecide()
+			return
+		}
+		b.stage, b.wait, b.until = bidDraining, o.id(), o.now.Add(o.cfg.DrainTimeout+retryDelay)
+		o.enterQuietly(Why{Reason: b.reason, Detail: "applying what was received"})
+		o.emit(CatchUp{ID: b.wait, Targets: o.drainTargets(), Until: o.now.Add(o.cfg.DrainTimeout)})
+	case bidChecking:
+		o.bidDecide()
+	case bidAsking, bidWaiting, bidDraining, bidJournaling, bidRunning, bidRunUndoing:
+	}
+}
+
+// drainTargets are the positions worth waiting for: with the source's host gone,
+// only what was received can ever be applied.
+func (o *Orchestrator) drainTargets() []Position {
+	if o.bid.dead || !o.linkFresh() {
+		return nil
+	}
+	var ps []Position
+	for i := range o.databases {
+		if p, ok := o.databases[i].Heard.Last(); ok {
+			ps = append(ps, Position{Database: o.databases[i].Name, Executed: p})
+		}
+	}
+	return ps
+}
+
+// enterQuietly changes why this node is Backup, without leaving it.
+func (o *Orchestrator) enterQuietly(w Why) {
+	if o.state == Backup {
+		o.enter(Backup, w)
+	}
+}
+
+func (o *Orchestrator) bidCaughtUp(ev CaughtUp) {
+	if b := o.bid; b != nil && b.stage == bidDraining && ev.ID == b.wait {
+		// The gate judges by what it measures, not by this answer.
+		o.bidMeasure(bidChecking)
+	}
+}
+
+func (o *Orchestrator) bidDecide() {
+	b := o.bid
+	b.wait = 0
+	if verdict := o.bidGate(); !verdict.Open {
+		if !b.force {
+			o.refuseBid(Why{Reason: GateClosed, Gate: verdict.Reasons})
+			return
+		}
+		o.appendRecord(hooks.Record{
+			Kind: hooks.Override, Epoch: uint64(o.epoch + 1), Role: hooks.Active, Reason: b.request.Reason, UID: b.request.UID,
+		})
+	}
+	b.epoch = o.epoch + 1
+	b.stage, b.wait, b.until = bidJournaling, o.id(), o.now.Add(measurePatience)
+	o.emit(Append{ID: b.wait, Record: hooks.Record{
+		Kind: hooks.Began, Instance: o.cfg.Instance, Epoch: uint64(b.epoch), Role: hooks.Active, Reason: b.reason.String(),
+	}})
+}
+
+func (o *Orchestrator) refuseBid(w Why) {
+	b := o.bid
+	o.bid = nil
+	o.notUntil = o.now.Add(retryDelay)
+	o.enter(Refused, w)
+	o.answerBid(b, RefusedTo, w)
+}
+
+// withdrawBid gives a bid up before the address was acquired.
+func (o *Orchestrator) withdrawBid(w Why) {
+	b := o.bid
+	if b.before(bidRunning) {
+		o.bid = nil
+		if b.stage == bidJournaling {
+			o.revert(b.epoch)
+		}
+		o.enter(Backup, w)
+		o.answerBid(b, RefusedTo, w)
+		return
+	}
+	b.why = w
+	b.stage = bidRunUndoing
+	o.dropAddress()
+	o.yield()
+	o.enter(Demoting, w)
+	if o.unbegun(bidding) {
+		o.bidUndone()
+		return
+	}
+	o.cancelRun() // bidRunEnded goes on when its last step has answered
+}
+
+func (o *Orchestrator) answerBid(b *bid, out Outcome, w Why) {
+	if b.command != 0 {
+		o.emit(Answer{Command: b.command, Outcome: out, Why: w})
+	}
+	if b.wish != (HandoverID{}) {
+		o.granted = &Grant{ID: b.wish, Outcome: out, Why: w}
+		o.dirty = true
+	}
+}
+
+func (o *Orchestrator) bidDurable(ev Durable) {
+	b := o.bid
+	if b == nil || b.stage != bidJournaling || ev.ID != b.wait {
+		return
+	}
+	b.wait = 0
+	if ev.Err != nil {
+		o.refuseBid(Why{Reason: JournalFailed, Detail: ev.Err.Error()})
+		return
+	}
+	if o.peerIsActive() || !o.silent && !b.force {
+		o.withdrawBid(Why{Reason: PeerActive})
+		return
+	}
+	b.stage, b.until, b.claimed = bidRunning, mono.Never, o.now
+	o.promoted(b.epoch)
+	o.route(vrrp.Claim{})
+	o.enter(Promoting, Why{Reason: b.reason})
+	o.startRun(&planRun{
+		purpose: bidding, plan: o.cfg.Promote, to: len(o.cfg.Promote), role: hooks.Active,
+		epoch: b.epoch, reason: b.reason, vars: o.vars(o.cfg.Node, hooks.OnPromote, b.reason, b.epoch),
+	})
+}
+
+// promoted notes that this node has the role from now on.
+func (o *Orchestrator) promoted(epoch Epoch) {
+	o.role, o.previous, o.activeEpoch, o.epoch = hooks.Active, o.activeEpoch, epoch, max(o.epoch, epoch)
+	o.forgetHeard()
+	o.silent, o.settled = false, 0
+	o.stopped = map[string]bool{}
+	o.dirty = true
+}
+
+func (o *Orchestrator) bidRunEnded(r *planRun, ending hooks.Ending) {
+	b := o.bid
+	switch {
+	case b == nil:
+		o.closeTransition(r, ending)
+		return
+	case b.stage == bidRunning && o.lease.held:
+		o.bid = nil
+		o.promotionEnded(r, ending)
+		out := Done
+		if o.fixAt != 0 {
+			out = Incomplete
+		}
+		o.answerBid(b, out, Why{Reason: b.reason})
+		return
+	case b.stage == bidRunning:
+		b.why = Why{Reason: StepFailed, Detail: failedStep(r)}
+		b.stage = bidRunUndoing
+	}
+	o.closeTransition(r, ending)
+	o.undoResults(bidUndoing, r, b.why)
+}
+
+// promotionEnded enters Active. Steps after the address that failed leave the
+// promotion incomplete: it is tried again from there.
+func (o *Orchestrator) promotionEnded(r *planRun, ending hooks.Ending) {
+	o.closeTransition(r, ending)
+	if o.last.Ending == hooks.Completed {
+		o.enter(Active, Why{Reason: r.reason})
+		return
+	}
+	o.fixAt = o.now.Add(failureDelay)
+	o.enter(Active, Why{Reason: r.reason, Detail: "incomplete: " + failedStep(r)})
+}
+
+func failedStep(r *planRun) string {
+	for _, res := range r.run.Results() {
+		switch res.Outcome {
+		case hooks.Failed, hooks.TimedOut, hooks.Lost, hooks.Cancelled:
+			s := res.Name + " " + res.Outcome.String()
+			if res.Detail != "" {
+				s += ": " + res.Detail
+			}
+			return s
+		case hooks.Pending, hooks.Running, hooks.Unchanged, hooks.Changed, hooks.Skipped:
+		}
+	}
+	return "the plan was interrupted"
+}
+
+// unbegun forgets a plan that still waits for the running one to end, and
+// reports whether it was of this purpose.
+func (o *Orchestrator) unbegun(p purpose) bool {
+	if o.nextRun == nil || o.nextRun.purpose != p {
+		return false
+	}
+	o.nextRun = nil
+	return true
+}
+
+// undoResults reverses what a promotion that is over did.
+func (o *Orchestrator) undoResults(p purpose, r *planRun, w Why) {
+	o.dropAddress()
+	o.yield()
+	o.enter(Demoting, w)
+	undo := hooks.Undo(r.plan, r.run.Results())
+	o.startRun(&planRun{
+		purpose: p, plan: undo, to: len(undo), role: hooks.Standby, epoch: r.epoch, reason: w.Reason,
+		vars: o.vars(o.cfg.Peer, hooks.OnDemote, w.Reason, r.epoch),
+	})
+}
+
+// yield makes the router a Backup that says so: after the address is off.
+func (o *Orchestrator) yield() {
+	o.role = hooks.Standby
+	o.fixAt, o.clash = 0, 0
+	if !o.routeYield() {
+		return
+	}
+	bye := o.router.Advertisement()
+	bye.Priority = 0
+	o.emit(Send{Advertisement: bye})
+	o.dirty = true
+}
+
+// routeYield makes the router a Backup and reports whether it was Active.
+func (o *Orchestrator) routeYield() bool {
+	if o.router.State() != vrrp.Active {
+		return false
+	}
+	o.route(vrrp.Yield{})
+	return true
+}
+
+// revert journals that the promotion of epoch did not come about.
+func (o *Orchestrator) revert(epoch Epoch) {
+	o.epoch = max(o.epoch, epoch)
+	if o.activeEpoch == epoch {
+		o.activeEpoch = o.previous
+	}
+	o.appendRecord(hooks.Record{Kind: hooks.Reverted, Epoch: uint64(epoch), Role: hooks.Standby})
+}
+
+func (o *Orchestrator) bidUndone() {
+	b := o.bid
+	o.bid = nil
+	if b == nil {
+		return
+	}
+	o.revert(b.epoch)
+	o.notUntil = o.now.Add(failureDelay)
+	state := Refused
+	if b.why.Reason == PeerActive {
+		state = Backup
+		o.notUntil = o.now.Add(retryDelay)
+	}
+	o.enter(state, b.why)
+	o.answerBid(b, RolledBack, b.why)
+}
+
+// acquired is told when the address came to this node.
+func (o *Orchestrator) acquired() { o.takeAcquired() }

@@ -1,0 +1,259 @@
+package failover
+
+import (
+	"time"
+
+	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/internal/mono"
+	"github.com/tanist-ha/tanist/vrrp"
+)
+
+// start begins with everything closed, with one exception: a daemon that finds
+// its own address with time left on it was gone for less than a lease, and the
+// peer cannot have taken over while the kernel answered. It goes on.
+func (o *Orchestrator) start(s Started) {
+	if o.started {
+		return
+	}
+	o.started, o.boot, o.begun, o.lastWord = true, s.Boot, o.now, o.now
+	o.tellAt, o.measure.at = o.now, o.now
+	o.epoch, o.activeEpoch = Epoch(s.Memory.Epoch), Epoch(s.Memory.ActiveEpoch)
+	o.journaled = o.epoch
+	o.notUntil = o.now.Add(o.cfg.StartupDelay)
+	o.route(vrrp.Startup{})
+	wasActive := s.Memory.Role == hooks.Active && o.activeEpoch == o.epoch
+	if s.Leftover && wasActive {
+		o.role = hooks.Active
+		o.emit(Hold{Lease: o.cfg.Lease})
+		o.lease.progress = o.now
+		o.haveAddress(o.now)
+		o.lease.before = 0 // nobody knows how much is left if this renewal fails
+		o.route(vrrp.Claim{})
+		o.last = &Transition{Epoch: o.epoch, Role: hooks.Active, Reason: Adopted, Ending: hooks.Completed, Began: time.Duration(o.now)}
+		o.enter(Active, Why{Reason: Adopted})
+		if !s.Memory.Finished {
+			o.fixAt = o.now // with the address, what came before it in the plan was done
+		}
+		return
+	}
+	o.role = hooks.Standby
+	o.dropAddress()
+	o.enter(Backup, Why{Reason: Starting})
+	if c := o.cfg.Demote.Closing(); len(c) > 0 {
+		o.startRun(&planRun{
+			purpose: closing, plan: c, to: len(c), role: hooks.Standby, epoch: o.epoch, reason: Starting,
+			vars: o.vars("", hooks.OnDemote, Starting, o.epoch),
+		})
+	}
+}
+
+// peerView is the latest word of the peer over the link.
+type peerView struct {
+	known bool
+	at    mono.Instant
+	state PeerState
+}
+
+func (o *Orchestrator) peerSaid(s PeerState) {
+	if o.peer.known && s.Boot == o.peer.state.Boot && s.Seq <= o.peer.state.Seq {
+		return
+	}
+	o.heardPeer()
+	o.peer = peerView{known: true, at: o.now, state: s}
+	o.epoch = max(o.epoch, s.Epoch)
+	if s.State == Promoting && o.state != Promoting {
+		o.dirty = true // it waits for this answer before it takes the address
+	}
+	if s.ActiveEpoch > o.journaled {
+		// Or a restart in the next moments would resume what the peer has now.
+		o.appendRecord(hooks.Record{Kind: hooks.Learned, Epoch: uint64(s.ActiveEpoch)})
+	}
+	if s.ActiveEpoch > o.activeEpoch || o.role == hooks.Standby && s.State == Active {
+		o.noteHeard(s.Positions)
+	}
+	if o.router.State() == vrrp.Active && s.Holds && s.ActiveEpoch > o.activeEpoch {
+		if o.give != nil && o.give.stage >= GiveFrozen && o.give.stage <= GiveUndoing {
+			o.release()
+			return
+		}
+		o.stepDown(Why{Reason: NewerEpoch}, hooks.OnDemote)
+	}
+}
+
+// linkFresh reports whether the peer's latest word counts as said now.
+func (o *Orchestrator) linkFresh() bool {
+	return o.peer.known && o.now.Sub(o.peer.at) <= LinkPatience
+}
+
+// peerIsActive reports whether the link proves that the peer has the role, or
+// is on its way to or from it.
+func (o *Orchestrator) peerIsActive() bool {
+	if !o.linkFresh() {
+		return false
+	}
+	s := o.peer.state
+	return s.Holds || s.State == Active || s.State == Promoting
+}
+
+func (o *Orchestrator) peerStopped(unit string) bool {
+	return o.linkFresh() && !o.peer.state.Holds && o.peer.state.ActiveEpoch < o.activeEpoch &&
+		contains(o.peer.state.Stopped, unit)
+}
+
+// peerDead reports whether the peer's kernel was found silent and nothing was
+// heard of the peer since.
+func (o *Orchestrator) peerDead() bool { return o.bid != nil && o.bid.dead }
+
+// tell sends the state to the peer: at once when something changed that it
+// waits for, otherwise at the interval.
+func (o *Orchestrator) tell() {
+	if !o.dirty && o.now.Before(o.tellAt) {
+		return
+	}
+	o.dirty, o.tellAt = false, o.now.Add(TellInterval)
+	o.told++
+	if o.give != nil && o.give.stage == GiveFrozen {
+		o.give.affirmed = o.now
+	}
+	o.emit(Tell{State: o.peerState()})
+}
+
+func (o *Orchestrator) peerState() PeerState {
+	s := PeerState{
+		Boot: o.boot, Seq: o.told, Stamp: o.now, State: o.state, Why: o.why,
+		Epoch: o.epoch, ActiveEpoch: o.heldEpoch(), Holds: o.lease.held,
+		Bids: o.bids(), Hears: o.linkFresh() || !o.silent, Sources: o.sources(),
+		Gate: o.standingGate().Reasons, Positions: o.positions(), Granted: o.granted,
+	}
+	if o.peer.known {
+		s.Echo = o.peer.state.Stamp
+	}
+	for _, u := range o.cfg.Demote.Units(hooks.StopUnit) {
+		if o.stopped[u] {
+			s.Stopped = append(s.Stopped, u)
+		}
+	}
+	if o.last != nil {
+		s.Steps = append([]hooks.Result(nil), o.last.Steps...)
+	}
+	if o.give != nil {
+		s.Give = o.give.view()
+	}
+	if o.take != nil {
+		t := o.take.view
+		s.Take = &t
+	}
+	if o.wish != nil {
+		w := o.wish.wish
+		s.Wish = &w
+	}
+	return s
+}
+
+// heldEpoch is the epoch of the latest promotion that got the address: one that
+// is still on its way, or being taken back, does not count against a holder.
+func (o *Orchestrator) heldEpoch() Epoch {
+	if b := o.bid; b != nil && !b.before(bidRunning) && !o.lease.held {
+		return o.previous
+	}
+	return o.activeEpoch
+}
+
+// refusedPatience is how long a node that is refused stands in the way of a
+// peer that could take over.
+const refusedPatience = 3 * time.Second
+
+// bids reports whether this node would take the role if it fell to it.
+func (o *Orchestrator) bids() bool {
+	if o.stopping || o.state == Refused && o.now.Sub(o.since) > refusedPatience {
+		return false
+	}
+	_, faulty := o.board.Failing(faultEffect)
+	return !faulty
+}
+
+// thinkEpoch gives an Active a new epoch when its standby turns out to have been
+// Active in the same or a newer one, while they could not speak: who has the role has the
+// newest epoch, or later comparisons go wrong.
+func (o *Orchestrator) thinkEpoch() {
+	p := o.peer.state
+	if o.state != Active || o.run != nil || o.giving() || !o.linkFresh() || p.ActiveEpoch < o.activeEpoch ||
+		p.Holds || p.State != Backup && p.State != Refused && p.State != Fault {
+		return
+	}
+	o.renumber()
+	o.emit(Note{State: o.state, Epoch: o.epoch, Why: Why{
+		Reason: Renumbered, Detail: o.cfg.Peer + " was Active in a later epoch: what it wrote then is only there",
+	}, Urgent: true})
+}
+
+// renumber goes on as Active under an epoch that is newer than any known.
+func (o *Orchestrator) renumber() {
+	o.previous, o.activeEpoch = o.activeEpoch, max(o.epoch, o.peer.state.ActiveEpoch)+1
+	o.epoch = o.activeEpoch
+	r := hooks.Record{Kind: hooks.Began, Epoch: uint64(o.epoch), Role: hooks.Active, Reason: Renumbered.String()}
+	o.appendRecord(r)
+	if o.fixAt == 0 {
+		r.Kind, r.Ending = hooks.Ended, hooks.Completed
+		o.appendRecord(r)
+	}
+	o.dirty = true
+}
+
+func (o *Orchestrator) tickMeasure() {
+	if len(o.cfg.Databases) == 0 {
+		o.measure.at = mono.Never
+		return
+	}
+	if o.measure.id != 0 && o.now.Sub(o.measure.begun) > measurePatience {
+		o.measure.id = 0
+	}
+	if o.now.Before(o.measure.at) || o.measure.id != 0 {
+		if !o.now.Before(o.measure.at) {
+			o.measure.at = o.now.Add(measureActive)
+		}
+		return
+	}
+	o.measure.id, o.measure.begun = o.id(), o.now
+	every := measureStandby
+	if o.role == hooks.Active {
+		every = measureActive
+	}
+	o.measure.at = o.now.Add(every)
+	o.emit(Measure{ID: o.measure.id})
+}
+
+func (o *Orchestrator) measured(ev Measured) {
+	o.noteFacts(ev.Facts)
+	o.measure.latest = o.now
+	if ev.ID == o.measure.id {
+		o.measure.id = 0
+	}
+	o.dirty = o.dirty || o.role == hooks.Active
+	o.bidMeasured(ev.ID)
+	o.giveMeasured(ev.ID)
+	o.takeMeasured(ev.ID)
+}
+
+func (o *Orchestrator) durable(ev Durable) {
+	o.bidDurable(ev)
+	o.giveDurable(ev)
+	o.takeDurable(ev)
+}
+
+func (o *Orchestrator) caughtUp(ev CaughtUp) {
+	o.bidCaughtUp(ev)
+	o.takeCaughtUp(ev)
+}
+
+func (o *Orchestrator) checked(ev Checked) {
+	o.giveChecked(ev)
+	o.takeChecked(ev)
+}
+
+// measureNow asks for facts that are newer than the question.
+func (o *Orchestrator) measureNow() ID {
+	id := o.id()
+	o.emit(Measure{ID: id})
+	return id
+}

@@ -1,0 +1,271 @@
+package failover
+
+import (
+	"strings"
+
+	"github.com/tanist-ha/tanist/health"
+	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/replication"
+	"github.com/tanist-ha/tanist/vrrp"
+)
+
+// Stepping down waits for nothing: the address goes and writes are closed first,
+// beside whatever runs; then the demote plan brings the rest in order.
+
+// stepDown lets go of the role at once.
+func (o *Orchestrator) stepDown(w Why, on hooks.Occasion) {
+	switch {
+	case o.bid != nil && o.bid.stage == bidRunning && !o.lease.held:
+		o.withdrawBid(w)
+		return
+	case o.taking() && !o.lease.held:
+		o.undoTake(w)
+		return
+	}
+	o.dropAddress()
+	if len(o.cfg.Databases) > 0 {
+		o.emit(CloseWrites{})
+	}
+	o.yield()
+	o.abandon(w)
+	active := ""
+	if w.Reason == NewerEpoch || w.Reason == StrongerPeer {
+		active = o.cfg.Peer
+	}
+	o.enter(Demoting, w)
+	plan := o.cfg.Demote
+	if active == "" {
+		plan = undecided(plan)
+		o.settled = 0
+	} else {
+		o.settled = max(o.epoch, o.peer.state.ActiveEpoch)
+	}
+	o.startRun(&planRun{
+		purpose: demoting, plan: plan, to: len(plan), role: hooks.Standby, epoch: o.activeEpoch,
+		reason: w.Reason, vars: o.vars(active, on, w.Reason, o.activeEpoch),
+	})
+}
+
+// abandon ends whatever was under way when the role was lost.
+func (o *Orchestrator) abandon(w Why) {
+	if b := o.bid; b != nil {
+		o.bid = nil
+		o.answerBid(b, RolledBack, w)
+	}
+	if g := o.give; g != nil && g.stage < GiveDone {
+		g.stage = GiveFailed
+		o.answerGive(RolledBack, w)
+	}
+	if t := o.take; t != nil && t.view.Stage < TakeDone {
+		t.view.Stage, t.view.Why = TakeUndone, w
+	}
+}
+
+// undecided leaves out the steps whose values depend on who is Active, which is
+// not known yet. They run when it is.
+func undecided(p hooks.Plan) hooks.Plan {
+	var q hooks.Plan
+	for _, s := range p {
+		if !namesActive(s.Action) {
+			q = append(q, s)
+		}
+	}
+	return q
+}
+
+func namesActive(a hooks.Action) bool {
+	var texts []string
+	switch a := a.(type) {
+	case hooks.YAML:
+		texts = []string{a.File, a.Key, a.Value}
+	case hooks.Exec:
+		texts = append(append(texts, a.Command...), a.Verify...)
+		for _, v := range a.Env {
+			texts = append(texts, v)
+		}
+	case hooks.Unit:
+		texts = []string{a.Name}
+	case hooks.VIP, hooks.Writes, hooks.Replication:
+	}
+	for _, t := range texts {
+		if strings.Contains(t, ".Active") || strings.Contains(t, ".Standby") {
+			return true
+		}
+	}
+	return false
+}
+
+func (o *Orchestrator) demoteEnded(r *planRun, ending hooks.Ending) {
+	switch {
+	case ending != hooks.Completed:
+		o.settled, o.settleAt = 0, o.now.Add(failureDelay)
+	case r.purpose == settling:
+		o.settled = r.epoch
+	}
+	if o.role == hooks.Active || o.taking() {
+		return // a promotion waited for this plan to end
+	}
+	if r.purpose == demoting || r.purpose == settling {
+		o.enterStandby(Why{Reason: r.reason})
+	}
+}
+
+// enterStandby enters Backup, or Fault while a check forbids the address.
+func (o *Orchestrator) enterStandby(w Why) {
+	if s, faulty := o.board.Failing(faultEffect); faulty {
+		o.enter(Fault, Why{Reason: Unhealthy, Detail: s.Check.Name + ": " + s.Detail})
+		return
+	}
+	o.enter(Backup, w)
+}
+
+// thinkStandby brings a standby in line with the Active it hears: its labels and
+// files name the peer, what its plan stops is stopped.
+func (o *Orchestrator) thinkStandby() {
+	if o.role != hooks.Standby || o.run != nil || o.bid != nil || o.taking() || o.stopping ||
+		o.give != nil && o.give.stage < GiveDone || o.router.State() != vrrp.Backup {
+		return
+	}
+	if !o.linkFresh() || o.peer.state.State != Active || !o.peer.state.Holds {
+		if !o.silent && (o.state == Refused || o.state == Conflict) {
+			o.enterStandby(Why{Reason: PeerActive})
+		}
+		return
+	}
+	if o.state != Backup && o.state != Fault || o.why.Reason != PeerActive && o.why.Reason != HandedOver && o.why.Reason != Unhealthy {
+		o.enterStandby(Why{Reason: PeerActive})
+	}
+	epoch := o.peer.state.ActiveEpoch
+	if o.settled >= epoch || o.now.Before(o.settleAt) {
+		return
+	}
+	o.startRun(&planRun{
+		purpose: settling, plan: o.cfg.Demote, to: len(o.cfg.Demote), role: hooks.Standby, epoch: epoch,
+		reason: Settling, vars: o.vars(o.cfg.Peer, hooks.OnDemote, Settling, epoch),
+	})
+}
+
+// thinkHealth acts on the checks of an Active, and ends the Fault of a standby.
+func (o *Orchestrator) thinkHealth() {
+	s, faulty := o.board.Failing(faultEffect)
+	switch {
+	case faulty && o.role == hooks.Active:
+		o.stepDown(Why{Reason: Unhealthy, Detail: s.Check.Name + ": " + s.Detail}, hooks.OnFault)
+	case faulty && o.state == Backup && o.run == nil && o.bid == nil && !o.taking():
+		o.enterStandby(Why{})
+	case !faulty && o.state == Fault:
+		o.enter(Backup, Why{Reason: Starting})
+		o.silent = o.silent || !o.linkFresh()
+	}
+	if y, failing := o.board.Failing(health.Yield); failing && o.state == Active && !o.now.Before(o.healthAt) &&
+		o.linkFresh() && o.peer.state.Bids && len(o.peer.state.Gate) == 0 {
+		o.healthAt = o.now.Add(failureDelay)
+		o.beginGive(&giving{cause: Unhealthy, until: o.now.Add(o.cfg.DrainTimeout), detail: y.Check.Name + ": " + y.Detail})
+	}
+}
+
+// thinkRepair tries the rest of an incomplete promotion again.
+func (o *Orchestrator) thinkRepair() {
+	if o.fixAt == 0 || o.now.Before(o.fixAt) || o.state != Active || o.run != nil {
+		return
+	}
+	o.fixAt = 0
+	plan := o.cfg.Promote
+	o.startRun(&planRun{
+		purpose: repairing, plan: plan, from: plan.Pivot() + 1, to: len(plan), earlier: o.fixFrom(),
+		role: hooks.Active, epoch: o.activeEpoch, reason: o.why.Reason,
+		vars: o.vars(o.cfg.Node, hooks.OnPromote, o.why.Reason, o.activeEpoch),
+	})
+}
+
+// fixFrom returns the results that the steps before the repaired ones had.
+func (o *Orchestrator) fixFrom() []hooks.Result {
+	if o.last != nil && len(o.last.Steps) == len(o.cfg.Promote) {
+		return o.last.Steps
+	}
+	return nil
+}
+
+func (o *Orchestrator) repaired(ending hooks.Ending) {
+	if ending != hooks.Completed {
+		o.fixAt = o.now.Add(failureDelay)
+		return
+	}
+	o.enter(Active, Why{Reason: o.why.Reason})
+}
+
+// thinkDrift keeps writes as the role wants them: a database that was restarted
+// comes back closed on the Active, and somebody may open one on the standby.
+func (o *Orchestrator) thinkDrift() {
+	if o.run != nil || o.bid != nil || o.giving() || o.taking() || o.now.Before(o.assertAt) {
+		return
+	}
+	active := o.state == Active
+	if !active && (o.role != hooks.Standby || o.state == Conflict) || !o.drifted(active) {
+		return
+	}
+	o.assertAt = o.now.Add(retryDelay)
+	plan := writesOf(o.cfg.Demote, false)
+	r := &planRun{purpose: asserting, role: hooks.Standby, epoch: o.activeEpoch, reason: Drifted}
+	r.vars = o.vars("", hooks.OnDemote, Drifted, o.activeEpoch)
+	if active {
+		plan = writesOf(o.cfg.Promote, true)
+		r.role, r.vars = hooks.Active, o.vars(o.cfg.Node, hooks.OnPromote, Drifted, o.activeEpoch)
+	}
+	if len(plan) > 0 {
+		r.plan, r.to = plan, len(plan)
+		o.startRun(r)
+	}
+}
+
+// drifted reports whether a database that answers has its writes the other way
+// than the role wants them. One that replicates is never opened.
+func (o *Orchestrator) drifted(active bool) bool {
+	wrong := false
+	for i := range o.databases {
+		f := &o.databases[i].Facts
+		readOnly, known := f.ReadOnly.Get()
+		channels, listed := f.Channels.Get()
+		switch {
+		case f.Reach != replication.Reachable || !known || !f.MeasuredAt.After(o.calm):
+			return false
+		case active && (!listed || follows(channels)):
+			return false
+		case readOnly == active:
+			wrong = true
+		}
+	}
+	return wrong
+}
+
+func writesOf(p hooks.Plan, open bool) hooks.Plan {
+	var q hooks.Plan
+	for _, s := range p {
+		if w, ok := s.Action.(hooks.Writes); ok && w.Open == open {
+			q = append(q, s)
+		}
+	}
+	return q
+}
+
+// thinkStop ends the daemon's role: handed over if the peer can take it, else
+// dropped.
+func (o *Orchestrator) thinkStop() {
+	if !o.stopping {
+		return
+	}
+	switch {
+	case o.role == hooks.Active && o.state == Active && !o.giving() && o.give == nil && o.peerCanTake():
+		o.beginGive(&giving{cause: Stopping, until: o.now.Add(stopPatience)})
+	case o.role == hooks.Active && !o.giving() && (o.run == nil || o.run.role == hooks.Active && o.run.purpose != giveUndoing):
+		o.stepDown(Why{Reason: Stopping}, hooks.OnStop)
+	}
+	if o.role == hooks.Standby && o.run == nil && o.bid == nil && !o.giving() && !o.taking() {
+		o.emit(Stopped{})
+	}
+}
+
+func (o *Orchestrator) peerCanTake() bool {
+	p := o.peer.state
+	return o.linkFresh() && p.Bids && len(p.Gate) == 0 && !p.Holds
+}

@@ -1,0 +1,100 @@
+package failover
+
+import (
+	"time"
+
+	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/internal/mono"
+	"github.com/tanist-ha/tanist/replication"
+	"github.com/tanist-ha/tanist/vrrp"
+)
+
+// Effect is what an Orchestrator wants done: one of the types below. Effects
+// are carried out in their order; one that is slow is begun in its place.
+//
+//sumtype:decl
+type Effect interface{ effect() }
+
+type (
+	// Send wants an advertisement sent on every path, now.
+	Send struct{ Advertisement vrrp.Advertisement }
+	// Hold wants the address on the interface for Lease from now: added, or
+	// renewed. Now: it is carried out before the next effect.
+	Hold struct {
+		ID    ID
+		Lease time.Duration
+	}
+	// Drop wants the address off the interface, now.
+	Drop struct{}
+	// Announce wants one gratuitous ARP request and one reply for each address.
+	Announce struct{}
+	// CloseWrites wants every database closed at once, beside any plan and
+	// without an answer: the emergency form.
+	CloseWrites struct{}
+	// Append wants a record in the journal; with an ID, durably, and Durable
+	// follows.
+	Append struct {
+		ID     ID
+		Record hooks.Record
+	}
+	// StartStep wants a step carried out; StepEnded follows under Order.ID.
+	StartStep struct {
+		Order hooks.StartStep
+		Vars  hooks.Vars
+	}
+	// CancelStep wants a step ended with everything it started.
+	CancelStep struct{ ID hooks.StepID }
+	// Measure wants the facts of every database, freshly read.
+	Measure struct{ ID ID }
+	// CatchUp wants every database to apply at least what Targets name; one
+	// that is not named applies what it received.
+	CatchUp struct {
+		ID      ID
+		Targets []Position
+		Until   mono.Instant
+	}
+	// CheckSteps wants a dry run of a plan.
+	CheckSteps struct {
+		ID   ID
+		Plan hooks.Plan
+		Vars hooks.Vars
+	}
+	// AskKernel asks the silent peer's kernel who still answers.
+	AskKernel struct{ ID ID }
+	// Tell wants the state sent to the peer, over every path.
+	Tell struct{ State PeerState }
+	// Answer ends an operator's command.
+	Answer struct {
+		Command ID
+		Outcome Outcome
+		Why     Why
+	}
+	// Note is one line for the log.
+	Note struct {
+		State  State
+		Epoch  Epoch
+		Why    Why
+		Steps  []hooks.Result // at the end of a transition
+		Gate   []replication.Reason
+		Urgent bool // an operator should look
+	}
+	// Stopped says that the planned leave is over and the daemon may end.
+	Stopped struct{}
+)
+
+func (Send) effect()        {}
+func (Hold) effect()        {}
+func (Drop) effect()        {}
+func (Announce) effect()    {}
+func (CloseWrites) effect() {}
+func (Append) effect()      {}
+func (StartStep) effect()   {}
+func (CancelStep) effect()  {}
+func (Measure) effect()     {}
+func (CatchUp) effect()     {}
+func (CheckSteps) effect()  {}
+func (AskKernel) effect()   {}
+func (Tell) effect()        {}
+func (Answer) effect()      {}
+func (Note) effect()        {}
+func (Stopped) effect()     {}

@@ -1,0 +1,118 @@
+package failover
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/replication"
+	"github.com/tanist-ha/tanist/vrrp"
+)
+
+// ID ties the result of an effect to the effect. 0 means that nobody waits.
+type ID uint64
+
+// Event is what can happen to an Orchestrator: one of the types below.
+//
+//sumtype:decl
+type Event interface{ event() }
+
+type (
+	// Started is the first event: what was found when the daemon started.
+	Started struct {
+		Boot   uint64 // random, another at every start of the daemon
+		Memory hooks.Memory
+		// Leftover says that the kernel holds the address with a lifetime that
+		// is still running: this daemon, restarted, finds its own address.
+		Leftover bool
+	}
+	// Tick says that the time of Deadline has come, or any other time.
+	Tick struct{}
+	// Advertised is an advertisement that passed every check of the receiver.
+	Advertised struct {
+		Advertisement vrrp.Advertisement
+		Source        netip.Addr // the sender's primary address, whatever the path
+	}
+	// PeerSaid is a message of the peer over the link, newer than the last one.
+	PeerSaid struct{ State PeerState }
+	// Measured answers Measure.
+	Measured struct {
+		ID    ID
+		Facts []replication.Facts
+	}
+	// Probed is one sample of a health check.
+	Probed struct {
+		Check  string
+		OK     bool
+		Detail string
+	}
+	// StepEnded answers StartStep.
+	StepEnded struct {
+		ID      hooks.StepID
+		Outcome hooks.Outcome
+		Detail  string
+	}
+	// Held answers Hold. A failed renewal comes back with ID 0.
+	Held struct {
+		ID  ID
+		Err error
+	}
+	// Durable answers Append.
+	Durable struct {
+		ID  ID
+		Err error
+	}
+	// Asked answers AskKernel.
+	Asked struct {
+		ID      ID
+		Address bool // the peer's kernel answers for the virtual address
+		Host    bool // the peer's kernel answers for one of its own addresses
+		// OnLink says that it does so on the network of the virtual address. Only
+		// then does silence of that address mean that it is not there.
+		OnLink bool
+		Err    error // why the question could not be put: then silence means nothing
+	}
+	// CaughtUp answers CatchUp. Err is nil when every database is there.
+	CaughtUp struct {
+		ID  ID
+		Err error
+	}
+	// Checked answers CheckSteps with what cannot be done, empty when all can.
+	Checked struct {
+		ID      ID
+		Cannot  []string
+		Results []hooks.Result
+	}
+	// SwitchoverWanted is an operator's command.
+	SwitchoverWanted struct {
+		Command ID
+		Request Request
+	}
+	// StopWanted asks for a planned leave; Stopped follows as an effect.
+	StopWanted struct{}
+)
+
+// Request is what an operator wants of a switchover.
+type Request struct {
+	To      string        // label of the node that is to be Active
+	DryRun  bool          // check everything, change nothing
+	Force   bool          // go on against the gate
+	Reason  string        // why, in the operator's words; needed with Force
+	UID     uint32        // who asked
+	Timeout time.Duration // until the address has moved
+}
+
+func (Started) event()          {}
+func (Tick) event()             {}
+func (Advertised) event()       {}
+func (PeerSaid) event()         {}
+func (Measured) event()         {}
+func (Probed) event()           {}
+func (StepEnded) event()        {}
+func (Held) event()             {}
+func (Durable) event()          {}
+func (Asked) event()            {}
+func (CaughtUp) event()         {}
+func (Checked) event()          {}
+func (SwitchoverWanted) event() {}
+func (StopWanted) event()       {}

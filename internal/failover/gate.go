@@ -1,0 +1,168 @@
+package failover
+
+import (
+	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/replication"
+)
+
+// One gate answers for the promotion, for the dry run and for the standing
+// answer in status; only the cause differs.
+
+func (o *Orchestrator) gate(cause replication.Cause) replication.Verdict {
+	q := replication.Question{Cause: cause, Databases: o.databases, Health: replication.HealthGood}
+	if s, faulty := o.board.Failing(faultEffect); faulty {
+		q.Health, q.HealthDetail = replication.HealthBad, s.Check.Name+": "+s.Detail
+	}
+	return replication.Gate(o.now, o.cfg.Gate, q)
+}
+
+func (o *Orchestrator) plannedGate() replication.Verdict { return o.gate(replication.Planned) }
+
+func (o *Orchestrator) bidGate() replication.Verdict {
+	if o.resumes() {
+		return o.gate(replication.Resume)
+	}
+	return o.gate(replication.SourceLost)
+}
+
+// standingGate answers whether this node could be promoted now, whatever it is.
+func (o *Orchestrator) standingGate() replication.Verdict {
+	switch {
+	case o.role == hooks.Active || o.resumes():
+		return o.gate(replication.Resume)
+	case o.peerIsActive():
+		return o.gate(replication.Planned)
+	default:
+		return o.gate(replication.SourceLost)
+	}
+}
+
+// resumes reports whether a promotion would only go on with what this node had
+// last: no later epoch is known, and its databases follow nobody.
+func (o *Orchestrator) resumes() bool {
+	if s := o.sources(); s != AllSources && s != NoDatabases {
+		return false
+	}
+	if o.activeEpoch == 0 {
+		return o.epoch == 0 && o.bid != nil && o.bid.reason == Elected
+	}
+	if o.linkFresh() {
+		// What numbers were burnt since plays no part: the peer says what it was.
+		return o.activeEpoch > o.peer.state.ActiveEpoch
+	}
+	return o.activeEpoch == o.epoch
+}
+
+// sources adds up whether the databases replicate.
+func (o *Orchestrator) sources() Sources {
+	if len(o.databases) == 0 {
+		return NoDatabases
+	}
+	replicas, sources := 0, 0
+	for i := range o.databases {
+		if o.databases[i].Facts.Reach != replication.Reachable {
+			return SourcesUnknown
+		}
+		channels, ok := o.databases[i].Facts.Channels.Get()
+		if !ok {
+			return SourcesUnknown
+		}
+		if follows(channels) {
+			replicas++
+		} else {
+			sources++
+		}
+	}
+	switch {
+	case replicas == 0:
+		return AllSources
+	case sources == 0:
+		return AllReplicas
+	}
+	return MixedSources
+}
+
+// follows reports whether a database is on its way behind another: the settings
+// of a channel outlive a promotion, its threads do not.
+func follows(channels []replication.Channel) bool {
+	for _, c := range channels {
+		if c.IO != replication.ThreadStopped || c.SQL != replication.ThreadStopped {
+			return true
+		}
+	}
+	return false
+}
+
+// positions returns how far each database is, without those that are not known.
+func (o *Orchestrator) positions() []Position {
+	var ps []Position
+	for i := range o.databases {
+		if p, ok := o.databases[i].Facts.Position(); ok && o.databases[i].Facts.Reach == replication.Reachable {
+			ps = append(ps, Position{Database: o.databases[i].Name, Executed: p})
+		}
+	}
+	return ps
+}
+
+// frozen reports whether every database is closed and its position known, and
+// names the first that is not.
+func (o *Orchestrator) frozen() (string, bool) {
+	closes := closesWrites(o.cfg.Demote[:o.cfg.Demote.Pivot()])
+	for i := range o.databases {
+		f := o.databases[i].Facts
+		readOnly, known := f.ReadOnly.Get()
+		_, at := f.Position()
+		if f.Reach != replication.Reachable || !at || closes && (!known || !readOnly) {
+			return o.databases[i].Name, false
+		}
+	}
+	return "", true
+}
+
+func closesWrites(p hooks.Plan) bool {
+	for _, s := range p {
+		if w, ok := s.Action.(hooks.Writes); ok && !w.Open {
+			return true
+		}
+	}
+	return false
+}
+
+// noteFacts takes a measurement in.
+func (o *Orchestrator) noteFacts(facts []replication.Facts) {
+	for _, f := range facts {
+		for i := range o.databases {
+			d := &o.databases[i]
+			if d.Name != f.Name {
+				continue
+			}
+			d.Facts = f
+			if received, ok := f.Received(); ok && o.role == hooks.Standby {
+				d.MaxReceived = d.MaxReceived.Merge(received)
+			}
+			if applied, ok := f.Position(); ok {
+				d.Heard.Settle(applied)
+			}
+		}
+	}
+}
+
+// noteHeard takes in how far the Active's databases are.
+func (o *Orchestrator) noteHeard(ps []Position) {
+	for _, p := range ps {
+		for i := range o.databases {
+			if o.databases[i].Name == p.Database {
+				o.databases[i].Heard.Note(p.Executed, o.now)
+			}
+		}
+	}
+}
+
+// forgetHeard starts afresh when this node becomes the source: what its peer
+// says from now on is about a replica.
+func (o *Orchestrator) forgetHeard() {
+	for i := range o.databases {
+		o.databases[i].Heard = replication.Heard{}
+		o.databases[i].MaxReceived = replication.Position{}
+	}
+}

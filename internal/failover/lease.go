@@ -1,0 +1,162 @@
+package failover
+
+import (
+	"time"
+
+	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/internal/mono"
+	"github.com/tanist-ha/tanist/vrrp"
+)
+
+// The address is only ever on the interface with a lifetime, and only a loop
+// that makes progress renews it. A daemon that is killed, stopped or starved
+// loses it by the kernel's clock alone.
+
+// renewRetry is the time after which a failed renewal is tried again.
+const renewRetry = 50 * time.Millisecond
+
+type lease struct {
+	held     bool
+	progress mono.Instant // of the heartbeat: the last advertisement
+	renewed  mono.Instant // the last renewal that did not fail
+	before   mono.Instant // the one before, in force again when the last one failed
+	renewAt  mono.Instant
+	acquire  ID // of the Hold that adds the address, 0: none is awaited
+
+	burst      int // announcements left of the running burst
+	burstAt    mono.Instant
+	secondAt   mono.Instant // start of the second burst, 0: none is due
+	refreshAt  mono.Instant // 0: never
+	announced  mono.Instant
+	announcing bool
+}
+
+func (l *lease) deadline() mono.Instant {
+	if !l.held {
+		return mono.Never
+	}
+	at := l.renewAt
+	if l.burst > 0 {
+		at = min(at, l.burstAt)
+	}
+	if l.secondAt > 0 {
+		at = min(at, l.secondAt)
+	}
+	if l.refreshAt > 0 {
+		at = min(at, l.refreshAt)
+	}
+	return at
+}
+
+// patience is how long after an advertisement of this node the peer may take
+// over. A loop that was away for longer is no longer the holder, whatever it
+// believes.
+func (o *Orchestrator) patience() time.Duration {
+	return vrrp.ActiveDownInterval(o.cfg.PeerPriority, o.cfg.Router.Interval.Duration())
+}
+
+// checkLate applies the late rule before anything else is looked at.
+func (o *Orchestrator) checkLate() {
+	if !o.lease.held && o.router.State() != vrrp.Active {
+		return
+	}
+	switch late := o.now.Sub(o.lease.progress); {
+	case late > o.patience():
+		o.stepDown(Why{Reason: Late, Detail: "the loop was away for " + late.Round(time.Millisecond).String()}, hooks.OnFault)
+	case o.lease.held && o.now.Sub(o.lease.renewed) > o.cfg.Lease:
+		o.stepDown(Why{Reason: LeaseLost}, hooks.OnFault)
+	}
+}
+
+func (o *Orchestrator) tickLease() {
+	l := &o.lease
+	if !l.held {
+		return
+	}
+	if !o.now.Before(l.renewAt) {
+		l.before, l.renewed = l.renewed, o.now
+		l.renewAt = o.now.Add(o.cfg.Lease / 4)
+		o.emit(Hold{Lease: o.cfg.Lease})
+	}
+	if l.secondAt > 0 && !o.now.Before(l.secondAt) {
+		l.secondAt = 0
+		o.startBurst()
+	}
+	for l.burst > 0 && !o.now.Before(l.burstAt) {
+		l.burst--
+		l.burstAt = o.now.Add(o.cfg.Announce.Interval)
+		o.announceNow()
+	}
+	if l.refreshAt > 0 && !o.now.Before(l.refreshAt) {
+		o.announceNow()
+	}
+}
+
+func (o *Orchestrator) startBurst() {
+	o.lease.burst, o.lease.burstAt = max(1, o.cfg.Announce.Repeat), o.now
+}
+
+func (o *Orchestrator) announceNow() {
+	if !o.lease.held {
+		return
+	}
+	o.emit(Announce{})
+	if o.cfg.Announce.Refresh > 0 {
+		o.lease.refreshAt = o.now.Add(o.cfg.Announce.Refresh)
+	}
+}
+
+// acquire asks for the address; heldAnswer goes on.
+func (o *Orchestrator) acquire() {
+	o.lease.acquire = o.id()
+	o.lease.before = o.now
+	o.emit(Hold{ID: o.lease.acquire, Lease: o.cfg.Lease})
+}
+
+// haveAddress notes that the kernel has the address as of since.
+func (o *Orchestrator) haveAddress(since mono.Instant) {
+	l := &o.lease
+	l.held, l.renewed, l.before = true, since, since
+	l.renewAt = since.Add(o.cfg.Lease / 4)
+	if l.progress < since {
+		l.progress = since
+	}
+	if o.cfg.Announce.Delay > 0 {
+		l.secondAt = o.now.Add(o.cfg.Announce.Delay)
+	}
+	o.startBurst()
+	o.dirty = true
+}
+
+// dropAddress takes the address off, whether it is known to be there or not.
+func (o *Orchestrator) dropAddress() {
+	o.emit(Drop{})
+	o.lease = lease{progress: o.lease.progress}
+	o.dirty = true
+}
+
+func (o *Orchestrator) heldAnswer(ev Held) {
+	l := &o.lease
+	if ev.ID == 0 {
+		if l.held && ev.Err != nil {
+			l.renewed, l.renewAt = l.before, o.now.Add(renewRetry)
+		}
+		return
+	}
+	if ev.ID != l.acquire {
+		return
+	}
+	since := l.before
+	l.acquire = 0
+	if ev.Err != nil {
+		o.pivotEnded(hooks.Failed, ev.Err.Error())
+		return
+	}
+	o.haveAddress(since)
+	if o.router.State() != vrrp.Active {
+		o.route(vrrp.Claim{})
+	}
+	o.tickLease()
+	o.acquired()
+	o.pivotEnded(hooks.Changed, "")
+}

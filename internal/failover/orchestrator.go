@@ -1,0 +1,397 @@
+package failover
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/tanist-ha/tanist/health"
+	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/internal/mono"
+	"github.com/tanist-ha/tanist/replication"
+	"github.com/tanist-ha/tanist/vrrp"
+)
+
+// Config is one instance as one node sees it.
+type Config struct {
+	Node, Peer string // labels
+	Instance   string
+	VIP        string // first virtual address, for templates
+
+	Router       vrrp.Config // its Preempt is ignored: see Preempt
+	PeerPriority uint8       // what the peer's router is configured with
+	Preempt      bool        // take the role back from a weaker Active, by a switchover
+	PreemptDelay time.Duration
+	StartupDelay time.Duration // no takeover this soon after the start
+
+	Lease    time.Duration // lifetime of the address in the kernel, whole seconds
+	Announce Announcement
+
+	Databases    []string
+	Gate         replication.Policy
+	DrainTimeout time.Duration // bound of applying what was received
+
+	Promote, Demote hooks.Plan
+	Checks          []health.Check
+}
+
+// Announcement is when the address is announced.
+type Announcement struct {
+	Repeat   int           // announcements in a burst, at least 1
+	Interval time.Duration // between those of a burst; 0: all at once
+	Delay    time.Duration // a second burst this long after the first; 0: none
+	Refresh  time.Duration // once in this time while the address is held; 0: never
+}
+
+// Times that no configuration needs to change.
+const (
+	// measureActive and measureStandby are how often the databases are read.
+	measureActive  = 250 * time.Millisecond
+	measureStandby = time.Second
+	// measurePatience is when an unanswered measurement is given up.
+	measurePatience = 3 * time.Second
+	// retryDelay is the time between two attempts at something that was refused.
+	retryDelay = time.Second
+	// failureDelay is the time after a plan that failed.
+	failureDelay = 10 * time.Second
+	// leaseGrace is how much later than its lifetime the kernel may remove an
+	// address: 1.0 s measured, and some for the question that finds it gone.
+	leaseGrace = 1300 * time.Millisecond
+	// conflictPatience is how long two Actives that hear each other wait for
+	// the link to tell whose epoch is the newer before priorities decide.
+	conflictPatience = time.Second
+)
+
+// Orchestrator is one instance on one node. It is not safe for concurrent use.
+type Orchestrator struct {
+	cfg    Config
+	router *vrrp.Router
+	board  *health.Board
+
+	now     mono.Instant // of the running Step
+	out     []Effect     // of the running Step
+	routed  []vrrp.Effect
+	orders  []hooks.Order
+	started bool
+	boot    uint64
+	lastID  ID
+
+	state    State
+	why      Why
+	since    mono.Instant
+	role     hooks.Role
+	stopping bool
+	begun    mono.Instant // when this daemon started
+
+	epoch       Epoch // highest known
+	activeEpoch Epoch // of this node's latest promotion
+	previous    Epoch // of the one before
+	journaled   Epoch // highest in the journal
+	settled     Epoch // epoch of the peer for which this node is a settled standby
+	stopped     map[string]bool
+
+	lease    lease
+	silent   bool         // nobody advertises
+	lastWord mono.Instant // when the peer's daemon was last heard by any means
+	answered bool         // the peer's daemon was heard since this one started
+	clash    mono.Instant // since when another Active is heard, 0: none
+	settleAt mono.Instant // no settling before this
+	answerAt mono.Instant // no answer to another Active before this
+	notUntil mono.Instant // no takeover before this
+	healthAt mono.Instant // no yielding before this
+	fixAt    mono.Instant // the next attempt at an incomplete promotion, 0: none
+	assertAt mono.Instant // no look at who changed the writes before this
+	calm     mono.Instant // the latest plan ended then
+
+	peer      peerView
+	tellAt    mono.Instant
+	told      uint64
+	dirty     bool // something the peer should know at once
+	measure   measuring
+	databases []replication.Database
+	run       *planRun
+	nextRun   *planRun
+	last      *Transition
+	bid       *bid
+	give      *giving
+	take      *taking
+	wish      *wishing
+	granted   *Grant
+	granting  HandoverID   // the peer's wish that is being worked on or was answered
+	better    mono.Instant // since when this node should preempt, 0: it should not
+}
+
+type measuring struct {
+	id     ID
+	at     mono.Instant // when the next one is due
+	begun  mono.Instant
+	latest mono.Instant // when the facts at hand came in, 0: none yet
+}
+
+// New returns an orchestrator that waits for Started.
+func New(cfg Config) (*Orchestrator, error) {
+	rc := cfg.Router
+	rc.Preempt = false
+	router, err := vrrp.New(rc)
+	if err != nil {
+		return nil, fmt.Errorf("instance %s: %w", cfg.Instance, err)
+	}
+	if cfg.Promote.Pivot() < 0 || cfg.Demote.Pivot() < 0 {
+		return nil, fmt.Errorf("instance %s: a plan without its vip step", cfg.Instance)
+	}
+	if cfg.Lease < time.Second {
+		return nil, fmt.Errorf("instance %s: a lease of %s, shorter than a second", cfg.Instance, cfg.Lease)
+	}
+	o := &Orchestrator{
+		cfg: cfg, router: router, board: health.NewBoard(cfg.Checks),
+		stopped: map[string]bool{},
+	}
+	for _, name := range cfg.Databases {
+		o.databases = append(o.databases, replication.Database{Name: name})
+	}
+	return o, nil
+}
+
+// Step takes an event that happened at now and appends to out what is to be
+// done, in order.
+func (o *Orchestrator) Step(now mono.Instant, ev Event, out []Effect) []Effect {
+	o.now, o.out = now, out
+	if s, ok := ev.(Started); ok {
+		o.start(s)
+	} else if o.started {
+		o.checkLate()
+		o.handle(ev)
+	}
+	if o.started {
+		o.tick()
+		o.think()
+		o.tell()
+	}
+	out, o.out = o.out, nil
+	return out
+}
+
+// Deadline returns when a Tick is wanted, false before Started.
+func (o *Orchestrator) Deadline() (mono.Instant, bool) {
+	if !o.started {
+		return 0, false
+	}
+	at := mono.Earliest(o.tellAt, o.measure.at)
+	if t, ok := o.router.Deadline(); ok {
+		at = min(at, t)
+	}
+	at = min(at, o.lease.deadline())
+	if o.run != nil {
+		if t, ok := o.run.run.Deadline(); ok {
+			at = min(at, t)
+		}
+	}
+	if o.bid != nil {
+		at = min(at, o.bid.until)
+	}
+	if o.give != nil {
+		at = min(at, o.give.deadline())
+	}
+	return at, true
+}
+
+func (o *Orchestrator) handle(ev Event) {
+	switch ev := ev.(type) {
+	case Started, Tick:
+	case Advertised:
+		o.advertised(ev)
+	case PeerSaid:
+		o.peerSaid(ev.State)
+	case Measured:
+		o.measured(ev)
+	case Probed:
+		o.board.Sample(ev.Check, ev.OK, ev.Detail)
+	case StepEnded:
+		o.stepEnded(ev)
+	case Held:
+		o.heldAnswer(ev)
+	case Durable:
+		o.durable(ev)
+	case Asked:
+		o.asked(ev)
+	case CaughtUp:
+		o.caughtUp(ev)
+	case Checked:
+		o.checked(ev)
+	case SwitchoverWanted:
+		o.switchoverWanted(ev)
+	case StopWanted:
+		o.stopping = true
+	}
+}
+
+// tick lets every timer that is due act.
+func (o *Orchestrator) tick() {
+	if t, ok := o.router.Deadline(); ok && !o.now.Before(t) {
+		o.route(vrrp.Tick{})
+	}
+	o.tickLease()
+	o.tickMeasure()
+	if o.run != nil {
+		o.order(o.run.run.Tick(o.now, o.stepID, o.orders[:0]))
+	}
+	o.tickBid()
+	o.tickGive()
+	o.tickWish()
+}
+
+// think takes the decisions that follow from what is the case, whichever event
+// made it so.
+func (o *Orchestrator) think() {
+	o.thinkRun()
+	o.thinkHealth()
+	o.thinkStop()
+	o.thinkPeerWish()
+	o.thinkGive()
+	o.thinkTake()
+	o.thinkBid()
+	o.thinkPreempt()
+	o.thinkStandby()
+	o.thinkRepair()
+	o.thinkDrift()
+	o.thinkEpoch()
+}
+
+func (o *Orchestrator) emit(e Effect) { o.out = append(o.out, e) }
+
+func (o *Orchestrator) id() ID {
+	o.lastID++
+	return o.lastID
+}
+
+func (o *Orchestrator) stepID() hooks.StepID { return hooks.StepID(o.id()) }
+
+// enter changes the state that status shows, and says why.
+func (o *Orchestrator) enter(s State, w Why) {
+	same := s == o.state && w.Reason == o.why.Reason && w.Detail == o.why.Detail && sameGate(w.Gate, o.why.Gate)
+	if s != o.state {
+		o.since = o.now
+	}
+	o.state, o.why = s, w
+	if !same {
+		o.dirty = true
+		o.emit(Note{State: s, Epoch: o.epoch, Why: w, Urgent: s == Refused || s == Conflict || s == Fault})
+	}
+}
+
+func sameGate(a, b []replication.Reason) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		// Details carry ages and counts that change with every look.
+		if a[i].Code != b[i].Code || a[i].Database != b[i].Database {
+			return false
+		}
+	}
+	return true
+}
+
+// route passes an event to the router and acts on what it answers.
+func (o *Orchestrator) route(ev vrrp.Event) {
+	o.routed = o.router.Step(o.now, ev, o.routed[:0])
+	for _, e := range o.routed {
+		switch e := e.(type) {
+		case vrrp.Send:
+			o.lease.progress = o.now
+			o.emit(Send{Advertisement: e.Advertisement})
+		case vrrp.ActiveDown:
+			o.silent = true
+		case vrrp.Heard:
+			o.silent = false
+		case vrrp.WeakerHeard:
+			o.announceNow()
+		case vrrp.Transition:
+			if e.From == vrrp.Active && (e.Reason == vrrp.ReasonHigherPriority || e.Reason == vrrp.ReasonHigherAddress) {
+				o.stepDown(Why{Reason: StrongerPeer}, hooks.OnDemote)
+			}
+		}
+	}
+}
+
+// advertised handles an advertisement of the peer.
+func (o *Orchestrator) advertised(ev Advertised) {
+	adv := ev.Advertisement
+	o.heardPeer()
+	if o.router.State() != vrrp.Active || adv.Priority == 0 {
+		o.clash = 0
+		if adv.Priority > 0 {
+			o.silent = false
+		}
+		o.route(vrrp.Received{Advertisement: adv, Source: ev.Source})
+		return
+	}
+	if o.give != nil && o.give.stage >= GiveFrozen && o.give.stage <= GiveUndoing {
+		// Only a node that has the address advertises: the answer by other means.
+		o.release()
+		return
+	}
+	o.contest(vrrp.Received{Advertisement: adv, Source: ev.Source})
+}
+
+// contest decides between two Actives that hear each other: the newer epoch
+// stays, and only when neither epoch is newer does priority decide, as in
+// RFC 9568 §6.4.3.
+func (o *Orchestrator) contest(rec vrrp.Received) {
+	if o.clash == 0 {
+		o.clash = o.now
+	}
+	switch {
+	case o.bid != nil && !o.lease.held:
+		o.route(rec) // two claims: who goes first is settled before the address
+	case o.linkFresh() && o.peer.state.ActiveEpoch > o.activeEpoch:
+		o.stepDown(Why{Reason: NewerEpoch}, hooks.OnDemote)
+	case o.linkFresh() && o.peer.state.ActiveEpoch < o.activeEpoch,
+		!o.linkFresh() && o.now.Sub(o.clash) < conflictPatience:
+		o.answerContest()
+	default:
+		o.route(rec)
+	}
+}
+
+// answerContest says at once who is here, and no more than once in an interval:
+// two nodes that answer every answer on every path would never stop.
+func (o *Orchestrator) answerContest() {
+	if o.now.Before(o.answerAt) {
+		return
+	}
+	o.answerAt = o.now.Add(o.cfg.Router.Interval.Duration())
+	o.lease.progress = o.now
+	o.dirty = true
+	o.emit(Send{Advertisement: o.router.Advertisement()})
+	o.announceNow()
+}
+
+func (o *Orchestrator) heardPeer() {
+	o.lastWord, o.answered = o.now, true
+}
+
+// appendRecord journals without waiting. All but the steps have to outlive a
+// power cut: a node that forgot a demotion would resume a role that it gave up.
+func (o *Orchestrator) appendRecord(r hooks.Record) {
+	r.Instance = o.cfg.Instance
+	o.journaled = max(o.journaled, Epoch(r.Epoch))
+	var id ID
+	if r.Kind != hooks.Stepped {
+		id = o.id()
+	}
+	o.emit(Append{ID: id, Record: r})
+}
+
+func (o *Orchestrator) vars(active string, on hooks.Occasion, why Reason, epoch Epoch) hooks.Vars {
+	standby := ""
+	switch active {
+	case o.cfg.Node:
+		standby = o.cfg.Peer
+	case o.cfg.Peer:
+		standby = o.cfg.Node
+	}
+	return hooks.Vars{
+		Node: o.cfg.Node, Peer: o.cfg.Peer, Active: active, Standby: standby,
+		Instance: o.cfg.Instance, Event: on, Epoch: uint64(epoch), Reason: why.String(), VIP: o.cfg.VIP,
+	}
+}

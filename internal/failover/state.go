@@ -1,0 +1,128 @@
+package failover
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/replication"
+)
+
+// Epoch numbers promotions: each is one more than the highest that either node
+// ever said.
+type Epoch uint64
+
+// State is what a node is to one instance, as status shows it.
+type State uint8
+
+// The states.
+const (
+	Initialize State = iota
+	Backup
+	Promoting
+	Active
+	Demoting
+	Fault    // a health check forbids this node the address
+	Refused  // it should take over and may not; Reasons say why
+	Conflict // the peer's kernel answers for the address though the peer is silent
+)
+
+func (s State) String() string {
+	names := [...]string{"initialize", "backup", "promoting", "active", "demoting", "fault", "refused", "conflict"}
+	if int(s) < len(names) {
+		return names[s]
+	}
+	return fmt.Sprintf("State(%d)", uint8(s))
+}
+
+// Reason says why a node is in its state or a transition happened.
+type Reason uint8
+
+// The reasons.
+const (
+	Starting        Reason = iota // the daemon just started
+	PeerActive                    // the peer is Active
+	PeerSilent                    // no advertisement, nothing over the link
+	PeerLeft                      // the peer says it gave the role up
+	Elected                       // both are up, nobody is Active, this one is to be
+	Adopted                       // restarted with the address still held
+	Requested                     // an operator's switchover
+	Forced                        // an operator's switchover against the gate
+	Preempting                    // a higher priority, and preempt is set
+	Stopping                      // the daemon is told to stop
+	HandedOver                    // the peer holds the address after a switchover
+	StrongerPeer                  // another Active with a higher priority
+	NewerEpoch                    // another Active of a newer epoch
+	Late                          // the loop woke after the peer's patience
+	LeaseLost                     // the address could not be renewed
+	Unhealthy                     // a health check failed
+	GateClosed                    // the gate refuses
+	AddressAnswers                // the silent peer's kernel still answers for the address
+	JournalFailed                 // the journal cannot be written
+	StepFailed                    // a step of the plan failed
+	CatchUpFailed                 // the replica did not reach the position
+	PeerRefused                   // the other node cannot take over
+	PeerUnreachable               // the link to the other node is down
+	TimedOut                      // the operator's time ran out
+	Withdrawn                     // the old node took its handover back
+	Busy                          // another transition is under way
+	Settling                      // taking over the standby's labels and files
+	NotElected                    // both are up, nobody is Active, and neither may be
+	Drifted                       // somebody else opened or closed a database's writes
+	CannotAsk                     // the peer is silent and its kernel cannot be asked
+	Renumbered                    // a newer epoch turned up that nobody holds any more
+)
+
+// Reasons lists every reason, for tables and metrics.
+func (r Reason) String() string {
+	names := [...]string{
+		"starting", "peer_active", "peer_silent", "peer_left", "elected", "adopted", "requested", "forced", "preempting",
+		"stopping", "handed_over", "stronger_peer", "newer_epoch", "late", "lease_lost", "unhealthy", "gate_closed",
+		"address_answers", "journal_failed", "step_failed", "catch_up_failed", "peer_refused", "peer_unreachable",
+		"timed_out", "withdrawn", "busy", "settling", "not_elected", "drifted", "cannot_ask", "renumbered",
+	}
+	if int(r) < len(names) {
+		return names[r]
+	}
+	return fmt.Sprintf("Reason(%d)", uint8(r))
+}
+
+// Outcome is how an operator's command ended.
+type Outcome uint8
+
+// How a command ended.
+const (
+	Done         Outcome = iota // it is so
+	Incomplete                  // the role moved, but steps after the address failed
+	RefusedTo                   // nothing was changed
+	RolledBack                  // it failed and everything is as before
+	TimedOutBack                // its time ran out and everything is as before
+)
+
+func (o Outcome) String() string {
+	names := [...]string{"done", "incomplete", "refused", "rolled back", "timed out"}
+	if int(o) < len(names) {
+		return names[o]
+	}
+	return fmt.Sprintf("Outcome(%d)", uint8(o))
+}
+
+// Why is a typed reason with what makes it concrete.
+type Why struct {
+	Reason Reason
+	Gate   []replication.Reason // when Reason is GateClosed or PeerRefused
+	Detail string
+}
+
+// Transition is one promotion or demotion, running or ended.
+type Transition struct {
+	Epoch    Epoch
+	Role     hooks.Role
+	Planned  bool
+	Reason   Reason
+	Running  bool
+	Ending   hooks.Ending
+	Began    time.Duration // since boot
+	Duration time.Duration
+	Steps    []hooks.Result
+}

@@ -1,0 +1,273 @@
+package failover
+
+import (
+	"time"
+
+	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/internal/mono"
+	"github.com/tanist-ha/tanist/vrrp"
+)
+
+// The new node's side of a planned switchover. It acts only while the old node
+// stands by its word: every statement of the old node echoes this node's clock,
+// and counts for HandoverLease from there.
+
+// prepareTime bounds catching up before anything is closed; a replica that does
+// not come near its source in this time is no candidate.
+const prepareTime = 10 * time.Second
+
+type taking struct {
+	view     Take
+	give     Give // the latest of the old node
+	affirmed mono.Instant
+	asked    mono.Instant // when the plan came to the address, 0: not yet
+	measure  ID
+	check    ID
+	checked  bool
+	ready    bool // gate and first catching up
+	catch    ID
+	journal  ID
+	undone   bool // a plan was begun and has to be reversed
+}
+
+// taking reports whether a planned switchover to this node is under way.
+func (o *Orchestrator) taking() bool {
+	return o.take != nil && o.take.view.Stage != TakeRefused && o.take.view.Stage < TakeDone ||
+		o.take != nil && o.take.view.Stage == TakeUndoing
+}
+
+// peerGive returns the old node's view of a switchover, if it has one.
+func (o *Orchestrator) peerGive() (Give, bool) {
+	if !o.linkFresh() || o.peer.state.Give == nil {
+		return Give{}, false
+	}
+	return *o.peer.state.Give, true
+}
+
+// thinkTake goes on with what the old node says.
+func (o *Orchestrator) thinkTake() {
+	g, said := o.peerGive()
+	t := o.take
+	if said && g.Stage == GivePreparing && (t == nil || t.view.ID != g.ID) && !o.taking() {
+		o.beginTake(g)
+		return
+	}
+	if !o.taking() {
+		return
+	}
+	same := said && g.ID == t.view.ID
+	if same {
+		t.give = g
+		if g.Stage == GiveFrozen {
+			t.affirmed = max(t.affirmed, o.peer.state.Echo.Add(HandoverLease))
+		}
+	}
+	switch t.view.Stage {
+	case TakePreparing, TakePrepared:
+		switch {
+		case same && g.Stage == GiveFrozen && t.view.Stage == TakePrepared:
+			o.catchUpTo(g)
+		case said && !same, same && g.Stage >= GiveUndoing, !o.linkFresh() && o.now.Sub(o.peer.at) > HandoverLease:
+			o.refuseTake(Why{Reason: Withdrawn})
+		}
+	case TakeCatchingUp, TakePromoting:
+		switch {
+		case o.lease.held:
+		case said && !same, same && g.Stage >= GiveUndoing:
+			o.undoTake(Why{Reason: Withdrawn})
+		case o.now.After(t.affirmed):
+			o.undoTake(Why{Reason: PeerUnreachable, Detail: "the old node no longer stands by its handover"})
+		case t.asked != 0 && o.lease.acquire == 0 && same && g.Stage == GiveFrozen && !o.peer.state.Echo.Before(t.asked):
+			o.acquire()
+		}
+	case TakeRefused, TakeAcquired, TakeDone, TakeUndoing, TakeUndone:
+	}
+}
+
+func (o *Orchestrator) beginTake(g Give) {
+	o.take = &taking{view: Take{ID: g.ID, Stage: TakePreparing}, give: g}
+	o.dirty = true
+	if !o.mayTake() {
+		o.refuseTake(Why{Reason: Busy, Detail: o.cfg.Node + " is " + o.state.String()})
+		return
+	}
+	t := o.take
+	t.check = o.id()
+	o.emit(CheckSteps{ID: t.check, Plan: o.cfg.Promote, Vars: o.vars(o.cfg.Node, hooks.OnPromote, Requested, g.Epoch)})
+	if len(o.cfg.Databases) == 0 {
+		t.ready = true
+		return
+	}
+	t.measure = o.measureNow()
+}
+
+func (o *Orchestrator) mayTake() bool {
+	busy := o.run != nil && o.run.purpose != closing && o.run.purpose != settling
+	return o.role == hooks.Standby && o.router.State() == vrrp.Backup && !busy && o.bid == nil && !o.giving() && o.bids()
+}
+
+func (o *Orchestrator) refuseTake(w Why) {
+	o.take.view.Stage, o.take.view.Why = TakeRefused, w
+	o.dirty = true
+}
+
+func (o *Orchestrator) takeMeasured(id ID) {
+	t := o.take
+	if t == nil || t.view.Stage != TakePreparing || id == 0 || id != t.measure {
+		return
+	}
+	t.measure = 0
+	if verdict := o.plannedGate(); !verdict.Open && !t.give.Force {
+		o.refuseTake(Why{Reason: GateClosed, Gate: verdict.Reasons})
+		return
+	}
+	t.catch = o.id()
+	o.emit(CatchUp{ID: t.catch, Targets: o.peer.state.Positions, Until: o.now.Add(min(prepareTime, o.cfg.DrainTimeout))})
+}
+
+func (o *Orchestrator) takeChecked(ev Checked) {
+	t := o.take
+	if t == nil || t.view.Stage != TakePreparing || ev.ID != t.check {
+		return
+	}
+	if len(ev.Cannot) > 0 {
+		o.refuseTake(Why{Reason: StepFailed, Detail: o.cfg.Node + ": " + ev.Cannot[0]})
+		return
+	}
+	t.checked = true
+	o.takePrepared()
+}
+
+func (o *Orchestrator) takePrepared() {
+	if t := o.take; t.ready && t.checked {
+		t.view.Stage = TakePrepared
+		o.dirty = true
+	}
+}
+
+// catchUpTo waits for the exact positions that the old node's databases ended at.
+func (o *Orchestrator) catchUpTo(g Give) {
+	t := o.take
+	t.view.Stage = TakeCatchingUp
+	o.dirty = true
+	if len(o.cfg.Databases) == 0 {
+		o.journalTake()
+		return
+	}
+	t.catch = o.id()
+	o.emit(CatchUp{ID: t.catch, Targets: g.Positions, Until: o.now.Add(o.cfg.DrainTimeout)})
+}
+
+func (o *Orchestrator) takeCaughtUp(ev CaughtUp) {
+	t := o.take
+	if t == nil || ev.ID == 0 || ev.ID != t.catch {
+		return
+	}
+	t.catch = 0
+	failed := ev.Err != nil && !t.give.Force
+	switch t.view.Stage {
+	case TakePreparing:
+		if failed {
+			o.refuseTake(Why{Reason: CatchUpFailed, Detail: ev.Err.Error()})
+			return
+		}
+		t.ready = true
+		o.takePrepared()
+	case TakeCatchingUp:
+		if failed {
+			o.undoTake(Why{Reason: CatchUpFailed, Detail: ev.Err.Error()})
+			return
+		}
+		o.journalTake()
+	case TakePrepared, TakeRefused, TakePromoting, TakeAcquired, TakeDone, TakeUndoing, TakeUndone:
+	}
+}
+
+func (o *Orchestrator) journalTake() {
+	t := o.take
+	t.journal = o.id()
+	o.emit(Append{ID: t.journal, Record: hooks.Record{
+		Kind: hooks.Began, Instance: o.cfg.Instance, Epoch: uint64(t.give.Epoch), Role: hooks.Active,
+		Planned: true, Reason: Requested.String(),
+	}})
+}
+
+func (o *Orchestrator) takeDurable(ev Durable) {
+	t := o.take
+	if t == nil || ev.ID == 0 || ev.ID != t.journal || t.view.Stage != TakeCatchingUp {
+		return
+	}
+	t.journal = 0
+	if ev.Err != nil {
+		o.undoTake(Why{Reason: JournalFailed, Detail: ev.Err.Error()})
+		return
+	}
+	t.view.Stage = TakePromoting
+	o.enter(Promoting, Why{Reason: Requested})
+	// The role counts from here, the epoch from the address: until then the old
+	// node is Active and may take everything back.
+	o.startRun(&planRun{
+		purpose: taking1, plan: o.cfg.Promote, to: len(o.cfg.Promote), role: hooks.Active, epoch: t.give.Epoch,
+		planned: true, reason: Requested, vars: o.vars(o.cfg.Node, hooks.OnPromote, Requested, t.give.Epoch),
+	})
+}
+
+// takeAcquired is told when the address came to this node.
+func (o *Orchestrator) takeAcquired() {
+	if t := o.take; t != nil && t.view.Stage == TakePromoting {
+		t.view.Stage = TakeAcquired
+		o.appendRecord(hooks.Record{Kind: hooks.Acquired, Epoch: uint64(t.give.Epoch), Role: hooks.Active, Planned: true})
+		o.promoted(t.give.Epoch)
+	}
+}
+
+func (o *Orchestrator) takeRunEnded(r *planRun, ending hooks.Ending) {
+	t := o.take
+	switch {
+	case t == nil || t.view.Stage == TakeUndone:
+		o.closeTransition(r, ending)
+	case t.view.Stage == TakeAcquired:
+		o.promotionEnded(r, ending)
+		t.view.Stage, t.view.OK = TakeDone, o.fixAt == 0
+		o.dirty = true
+	default:
+		o.closeTransition(r, ending)
+		if t.view.Stage == TakePromoting {
+			t.view.Why = Why{Reason: StepFailed, Detail: failedStep(r)}
+			t.view.Stage = TakeUndoing
+		}
+		o.undoResults(takeUndoing, r, t.view.Why)
+	}
+}
+
+// undoTake takes back what this node did for a switchover before it had the
+// address.
+func (o *Orchestrator) undoTake(w Why) {
+	t := o.take
+	promoting := t.view.Stage == TakePromoting
+	t.view.Why = w
+	if !promoting || o.unbegun(taking1) {
+		if t.journal != 0 || promoting {
+			t.journal = 0
+			o.revert(t.give.Epoch)
+		}
+		t.view.Stage = TakeUndone
+		o.enterStandby(w)
+		o.dirty = true
+		return
+	}
+	t.view.Stage = TakeUndoing
+	o.dropAddress()
+	o.enter(Demoting, w)
+	o.cancelRun() // takeRunEnded goes on when its last step has answered
+}
+
+func (o *Orchestrator) takeUndone() {
+	if o.take == nil || o.take.view.Stage != TakeUndoing {
+		return
+	}
+	o.revert(o.take.give.Epoch)
+	o.take.view.Stage = TakeUndone
+	o.dirty = true
+	o.enterStandby(o.take.view.Why)
+}

@@ -1,0 +1,172 @@
+package peer
+
+// A Link owns its paths. What is sent goes into the outbox of each; what comes
+// in by any of them passes one inbox, which lets each message through once.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tanist-ha/tanist/internal/failover"
+	"github.com/tanist-ha/tanist/internal/mono"
+)
+
+// Path is one way to the peer: an address of this host, which may not exist yet,
+// and the peer's address of the same network.
+type Path struct{ Local, Peer netip.Addr }
+
+// Config names both nodes and the ways between them. The peer's configuration is
+// the same with the sides exchanged.
+type Config struct {
+	Node, Peer string // labels
+	Paths      []Path // preferred first; no address may appear in two of them
+	Port       uint16 // TCP, of both nodes
+}
+
+// Status is the state of one path. The counters grow from the making of the Link.
+type Status struct {
+	Peer      netip.Addr
+	Connected bool // this node's connection to the peer stands: the peer hears us
+	Accepted  bool // the peer's connection to this node stands
+	// Heard is when the last message came over this path, by CLOCK_BOOTTIME; 0:
+	// none yet.
+	Heard mono.Instant
+
+	Sent       uint64 // messages handed to the kernel
+	Superseded uint64 // messages replaced by a newer one before they were sent
+	TooLong    uint64 // messages longer than MaxMessage, never sent
+	Received   uint64 // messages read, duplicates included
+	Duplicates uint64 // messages not delivered: another path brought them, or newer ones
+	Malformed  uint64 // messages that ended their connection: too long, or not of this format
+	Refused    uint64 // connections of the peer's address: wrong hello, or too many at once
+	Strangers  uint64 // connections of any other address
+
+	// What last went wrong in either direction; it stays after it is over.
+	// Strangers are counted and do not appear here.
+	SendError, ReceiveError Failure
+}
+
+// Failure is an error and when it happened, by CLOCK_BOOTTIME; 0: never.
+type Failure struct {
+	Text string
+	At   mono.Instant
+}
+
+// Link is the link to one peer. Its methods are safe for concurrent use.
+type Link struct {
+	cfg     Config
+	paths   []*path
+	inbox   inbox
+	running atomic.Bool
+	// accepted numbers the connections of all paths in the order of their hellos.
+	accepted atomic.Uint64
+
+	// sending keeps the order of Send the order of every outbox.
+	sending sync.Mutex
+}
+
+// New checks cfg and makes a Link. It starts nothing.
+func New(cfg Config) (*Link, error) {
+	if err := cfg.check(); err != nil {
+		return nil, fmt.Errorf("peer link %s to %s: %w", cfg.Node, cfg.Peer, err)
+	}
+	l := &Link{cfg: cfg}
+	for _, p := range cfg.Paths {
+		l.paths = append(l.paths, newPath(l, p))
+	}
+	return l, nil
+}
+
+func (c Config) check() error {
+	switch {
+	case c.Node == "" || c.Peer == "" || c.Node == c.Peer:
+		return errors.New("two nodes need two labels")
+	case len(c.Node) > maxLabel || len(c.Peer) > maxLabel:
+		return fmt.Errorf("a label of more than %d bytes", maxLabel)
+	case c.Port == 0:
+		return errors.New("no port")
+	case len(c.Paths) == 0:
+		return errors.New("no path")
+	}
+	seen := map[netip.Addr]bool{}
+	for _, p := range c.Paths {
+		for _, a := range []netip.Addr{p.Local, p.Peer} {
+			if !a.IsValid() || a.IsUnspecified() || a.IsMulticast() || a.Is4In6() {
+				return fmt.Errorf("path %v to %v: not two addresses of hosts", p.Local, p.Peer)
+			}
+			if seen[a] {
+				return fmt.Errorf("path %v to %v: %v appears twice", p.Local, p.Peer, a)
+			}
+			seen[a] = true
+		}
+		if p.Local.Is4() != p.Peer.Is4() {
+			return fmt.Errorf("path %v to %v: IPv4 and IPv6 mixed", p.Local, p.Peer)
+		}
+	}
+	return nil
+}
+
+// Run listens and dials on every path until ctx ends. What waits in an outbox by
+// then is still sent where a connection stands, for at most farewell. Run returns
+// nil after all its goroutines have ended, and an error only when the Link is
+// already running.
+//
+// deliver gets each message once, per instance and Boot in growing order of Seq.
+// A Boot follows another one only when it came by a younger connection, so a
+// daemon that is gone is never heard again. deliver is called by one goroutine at
+// a time, holds up every path, and must not call Run.
+func (l *Link) Run(ctx context.Context, deliver func(instance string, s failover.PeerState)) error {
+	if !l.running.CompareAndSwap(false, true) {
+		return fmt.Errorf("run peer link to %s: already running", l.cfg.Peer)
+	}
+	defer l.running.Store(false)
+	l.inbox.open(deliver)
+	var wg sync.WaitGroup
+	for _, p := range l.paths {
+		wg.Go(func() { p.send(ctx) })
+		wg.Go(func() { p.listen(ctx) })
+	}
+	wg.Wait()
+	return nil
+}
+
+// Send makes s the state that the peer is to know of instance, over every path.
+// It never blocks and keeps nothing of s. A state that is too long to send is
+// counted in Status and named by its SendError.
+func (l *Link) Send(instance string, s failover.PeerState) {
+	l.sending.Lock()
+	defer l.sending.Unlock()
+	frame, err := encode(instance, s)
+	for _, p := range l.paths {
+		if err != nil {
+			p.tooLong.Add(1)
+			p.failSend(err)
+			continue
+		}
+		p.outbox.put(instance, frame)
+	}
+}
+
+// Paths returns the state of every path, in the order of Config.
+func (l *Link) Paths() []Status {
+	out := make([]Status, len(l.paths))
+	for i, p := range l.paths {
+		out[i] = p.status()
+	}
+	return out
+}
+
+// now reads CLOCK_BOOTTIME, which Linux always has.
+func now() mono.Instant {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		panic("read CLOCK_BOOTTIME: " + err.Error())
+	}
+	return mono.Instant(ts.Nano())
+}

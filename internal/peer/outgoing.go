@@ -1,0 +1,116 @@
+package peer
+
+// The sending half of a path dials until it has a connection and empties the
+// outbox into it.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+)
+
+// farewell is how long a message may take that is sent after the end of ctx.
+const farewell = 100 * time.Millisecond
+
+var errGone = errors.New("the peer closed the connection")
+
+func (p *path) send(ctx context.Context) {
+	var b backoff
+	for ctx.Err() == nil {
+		b.begin()
+		if err := p.connect(ctx, &b); err != nil && ctx.Err() == nil {
+			p.failSend(err)
+		}
+		b.wait(ctx, p.kick)
+	}
+}
+
+// connect makes one connection and uses it until it ends.
+func (p *path) connect(ctx context.Context, b *backoff) error {
+	conn, err := dial(ctx, p.local, p.peer, p.link.cfg.Port)
+	if err != nil {
+		return err // it names both ends
+	}
+	c, err := p.greet(ctx, conn)
+	if err != nil {
+		abort(conn)
+		return fmt.Errorf("connect to %v: %w", p.peer, err)
+	}
+	began := time.Now()
+	p.connected.Store(true)
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		// Nothing comes back by this connection but its end.
+		_, _ = io.Copy(io.Discard, conn)
+	}()
+	if err = p.empty(ctx, c, gone); err != nil {
+		abort(conn)
+		err = fmt.Errorf("send to %v: %w", p.peer, err)
+	} else {
+		_ = conn.Close() // the kernel still sends what it has
+	}
+	<-gone
+	p.connected.Store(false)
+	b.worked(began)
+	return err
+}
+
+func (p *path) greet(ctx context.Context, conn *net.TCPConn) (*channel, error) {
+	stop := context.AfterFunc(ctx, func() { abort(conn) })
+	defer stop()
+	return dialed(conn, p.link.cfg)
+}
+
+// empty sends what is and what comes in the outbox until the connection fails.
+// It returns nil when ctx ended and everything was sent.
+func (p *path) empty(ctx context.Context, c *channel, gone <-chan struct{}) error {
+	stop := context.AfterFunc(ctx, func() {
+		// A write that hangs is not to outlast the farewell. One that fails says so.
+		_ = c.conn.SetWriteDeadline(time.Now().Add(farewell))
+	})
+	defer stop()
+	for {
+		for sent := true; sent && ctx.Err() == nil; {
+			var err error
+			if sent, err = p.sendOne(ctx, c, time.Now().Add(writeTime)); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-p.outbox.wake:
+		case <-gone:
+			return errGone
+		case <-ctx.Done():
+			return p.finish(ctx, c)
+		}
+	}
+}
+
+// finish sends what still waits when ctx has ended.
+func (p *path) finish(ctx context.Context, c *channel) error {
+	by := time.Now().Add(farewell)
+	for {
+		if sent, err := p.sendOne(ctx, c, by); err != nil || !sent {
+			return err
+		}
+	}
+}
+
+// sendOne sends one message of the outbox by a deadline, farewell at most if ctx
+// ends.
+func (p *path) sendOne(ctx context.Context, c *channel, by time.Time) (sent bool, err error) {
+	instance, frame, ok := p.outbox.take()
+	if !ok {
+		return false, nil
+	}
+	if err := c.write(ctx, frame, by); err != nil {
+		p.outbox.giveBack(instance, frame)
+		return false, err
+	}
+	p.sent.Add(1)
+	return true, nil
+}

@@ -1,0 +1,100 @@
+package peer
+
+// A path keeps two things up for as long as it runs: a connection to the peer,
+// by which it sends, and a listener, by which it receives.
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tanist-ha/tanist/internal/mono"
+)
+
+// firstWait and longestWait bound the time from one attempt to the next.
+const (
+	firstWait   = 50 * time.Millisecond
+	longestWait = time.Second
+)
+
+type path struct {
+	link        *Link
+	local, peer netip.Addr
+	outbox      *outbox
+	// kick has one slot: the peer just connected to us, so dialing is worth it.
+	kick chan struct{}
+
+	connected                           atomic.Bool
+	heard                               atomic.Int64
+	greeting                            atomic.Int64 // accepted connections that are saying hello
+	sent, tooLong, received, duplicates atomic.Uint64
+	malformed, refused, strangers       atomic.Uint64
+
+	mu           sync.Mutex // guards the fields below
+	incoming     *incoming  // by which the peer speaks
+	sendError    Failure
+	receiveError Failure
+}
+
+func newPath(l *Link, p Path) *path {
+	return &path{link: l, local: p.Local, peer: p.Peer, outbox: newOutbox(), kick: make(chan struct{}, 1)}
+}
+
+func (p *path) failSend(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sendError = Failure{Text: err.Error(), At: now()}
+}
+
+func (p *path) failReceive(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.receiveError = Failure{Text: err.Error(), At: now()}
+}
+
+func (p *path) status() Status {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return Status{
+		Peer: p.peer, Connected: p.connected.Load(), Accepted: p.incoming != nil, Heard: mono.Instant(p.heard.Load()),
+		Sent: p.sent.Load(), Superseded: p.outbox.superseded(), TooLong: p.tooLong.Load(),
+		Received: p.received.Load(), Duplicates: p.duplicates.Load(), Malformed: p.malformed.Load(),
+		Refused: p.refused.Load(), Strangers: p.strangers.Load(),
+		SendError: p.sendError, ReceiveError: p.receiveError,
+	}
+}
+
+// backoff spaces attempts: firstWait from one beginning to the next, then twice
+// as long each time, up to longestWait.
+type backoff struct {
+	began  time.Time
+	period time.Duration
+}
+
+func (b *backoff) begin() {
+	b.began = time.Now()
+	b.period = min(max(2*b.period, firstWait), longestWait)
+}
+
+// worked forgets earlier failures if what began at since held for long enough
+// not to be one itself.
+func (b *backoff) worked(since time.Time) {
+	if time.Since(since) >= longestWait {
+		b.period = 0
+	}
+}
+
+// wait returns when the next attempt is due: at its time, or when kick says that
+// it will succeed.
+func (b *backoff) wait(ctx context.Context, kick <-chan struct{}) {
+	t := time.NewTimer(time.Until(b.began.Add(b.period)))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-kick:
+		b.period = 0
+	case <-ctx.Done():
+	}
+}

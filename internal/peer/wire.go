@@ -1,0 +1,250 @@
+package peer
+
+// The wire format, apart from the core's types so that either can change alone.
+// Enums travel as the names of names.go, positions as the server writes them,
+// instants and durations as integer nanoseconds. Fields are added, never renamed
+// and never given another meaning; a reader ignores those that it does not know.
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/internal/failover"
+	"github.com/tanist-ha/tanist/internal/mono"
+	"github.com/tanist-ha/tanist/replication"
+)
+
+type message struct {
+	Instance    string         `json:"instance"`
+	Boot        uint64         `json:"boot"`
+	Seq         uint64         `json:"seq"`
+	Stamp       mono.Instant   `json:"stamp"`
+	Echo        mono.Instant   `json:"echo,omitempty"`
+	State       string         `json:"state"`
+	Why         why            `json:"why"`
+	Epoch       failover.Epoch `json:"epoch,omitempty"`
+	ActiveEpoch failover.Epoch `json:"active_epoch,omitempty"`
+	Holds       bool           `json:"holds,omitempty"`
+	Bids        bool           `json:"bids,omitempty"`
+	Hears       bool           `json:"hears,omitempty"`
+	Sources     string         `json:"sources,omitempty"`
+	Gate        []gateReason   `json:"gate,omitempty"`
+	Positions   []position     `json:"positions,omitempty"`
+	Stopped     []string       `json:"stopped,omitempty"`
+	Steps       []step         `json:"steps,omitempty"`
+	Give        *give          `json:"give,omitempty"`
+	Take        *take          `json:"take,omitempty"`
+	Wish        *wish          `json:"wish,omitempty"`
+	Granted     *grant         `json:"granted,omitempty"`
+}
+
+type why struct {
+	Reason string       `json:"reason"`
+	Gate   []gateReason `json:"gate,omitempty"`
+	Detail string       `json:"detail,omitempty"`
+}
+
+type gateReason struct {
+	Code     string `json:"code"`
+	Database string `json:"database,omitempty"`
+	Detail   string `json:"detail,omitempty"`
+}
+
+type position struct {
+	Database string `json:"database"`
+	Executed string `json:"executed"`
+}
+
+type step struct {
+	Name     string        `json:"name"`
+	Title    string        `json:"title,omitempty"`
+	Outcome  string        `json:"outcome"`
+	Detail   string        `json:"detail,omitempty"`
+	Duration time.Duration `json:"duration_ns,omitempty"`
+}
+
+type handover struct {
+	Boot uint64 `json:"boot"`
+	Seq  uint64 `json:"seq"`
+}
+
+type give struct {
+	ID        handover       `json:"id"`
+	Stage     string         `json:"stage"`
+	Epoch     failover.Epoch `json:"epoch"`
+	DryRun    bool           `json:"dry_run,omitempty"`
+	Force     bool           `json:"force,omitempty"`
+	Positions []position     `json:"positions,omitempty"`
+}
+
+type take struct {
+	ID    handover `json:"id"`
+	Stage string   `json:"stage"`
+	Why   why      `json:"why"`
+	OK    bool     `json:"ok,omitempty"`
+}
+
+type wish struct {
+	ID      handover `json:"id"`
+	Request request  `json:"request"`
+}
+
+type request struct {
+	To      string        `json:"to"`
+	DryRun  bool          `json:"dry_run,omitempty"`
+	Force   bool          `json:"force,omitempty"`
+	Reason  string        `json:"reason,omitempty"`
+	UID     uint32        `json:"uid"`
+	Timeout time.Duration `json:"timeout_ns"`
+}
+
+type grant struct {
+	ID      handover `json:"id"`
+	Outcome string   `json:"outcome"`
+	Why     why      `json:"why"`
+}
+
+// encode returns the frame of one message, its length first.
+func encode(instance string, s failover.PeerState) ([]byte, error) {
+	body, err := json.Marshal(toWire(instance, s))
+	if err != nil {
+		return nil, fmt.Errorf("encode the state of %s: %w", instance, err)
+	}
+	if len(body) > MaxMessage {
+		return nil, fmt.Errorf("encode the state of %s: %d bytes, more than %d", instance, len(body), MaxMessage)
+	}
+	frame := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(body)), uint32(len(body)))
+	return append(frame, body...), nil
+}
+
+// decode reads the body of a frame.
+func decode(body []byte) (instance string, s failover.PeerState, err error) {
+	var m message
+	if err := json.Unmarshal(body, &m); err != nil {
+		return "", s, fmt.Errorf("decode a message: %w", err)
+	}
+	if m.Instance == "" || m.Seq == 0 || m.State == "" {
+		return "", s, errors.New("decode a message: without instance, seq or state")
+	}
+	return m.Instance, m.core(), nil
+}
+
+func toWire(instance string, s failover.PeerState) message {
+	m := message{
+		Instance: instance, Boot: s.Boot, Seq: s.Seq, Stamp: s.Stamp, Echo: s.Echo,
+		State: textOf(stateNames, s.State), Why: toWhy(s.Why), Epoch: s.Epoch, ActiveEpoch: s.ActiveEpoch,
+		Holds: s.Holds, Bids: s.Bids, Hears: s.Hears, Sources: textOf(sourcesNames, s.Sources),
+		Gate: each(s.Gate, toGateReason), Positions: each(s.Positions, toPosition),
+		Stopped: s.Stopped, Steps: each(s.Steps, toStep),
+	}
+	if g := s.Give; g != nil {
+		m.Give = &give{
+			ID: handover(g.ID), Stage: textOf(giveNames, g.Stage), Epoch: g.Epoch, DryRun: g.DryRun, Force: g.Force,
+			Positions: each(g.Positions, toPosition),
+		}
+	}
+	if t := s.Take; t != nil {
+		m.Take = &take{ID: handover(t.ID), Stage: textOf(takeNames, t.Stage), Why: toWhy(t.Why), OK: t.OK}
+	}
+	if w := s.Wish; w != nil {
+		m.Wish = &wish{ID: handover(w.ID), Request: request(w.Request)}
+	}
+	if g := s.Granted; g != nil {
+		m.Granted = &grant{ID: handover(g.ID), Outcome: textOf(outcomeNames, g.Outcome), Why: toWhy(g.Why)}
+	}
+	return m
+}
+
+// core turns a message into what the orchestrator reads. A position in a notation
+// that this release does not read is left out: of that database nothing is known.
+func (m message) core() failover.PeerState {
+	s := failover.PeerState{
+		Boot: m.Boot, Seq: m.Seq, Stamp: m.Stamp, Echo: m.Echo,
+		State: valueOf(stateNames, m.State), Why: m.Why.core(), Epoch: m.Epoch, ActiveEpoch: m.ActiveEpoch,
+		Holds: m.Holds, Bids: m.Bids, Hears: m.Hears, Sources: valueOf(sourcesNames, m.Sources),
+		Gate: each(m.Gate, gateReason.core), Stopped: m.Stopped, Steps: each(m.Steps, step.core),
+	}
+	s.Positions, _ = readPositions(m.Positions)
+	if g := m.Give; g != nil {
+		s.Give = g.core()
+	}
+	if t := m.Take; t != nil {
+		s.Take = &failover.Take{ID: failover.HandoverID(t.ID), Stage: valueOf(takeNames, t.Stage), Why: t.Why.core(), OK: t.OK}
+	}
+	if w := m.Wish; w != nil {
+		s.Wish = &failover.Wish{ID: failover.HandoverID(w.ID), Request: failover.Request(w.Request)}
+	}
+	if g := m.Granted; g != nil {
+		s.Granted = &failover.Grant{ID: failover.HandoverID(g.ID), Outcome: valueOf(outcomeNames, g.Outcome), Why: g.Why.core()}
+	}
+	return s
+}
+
+// core returns nil for a handover whose final positions cannot all be read: a
+// database without a target would count as caught up too early, and a handover
+// that is not there is taken back by the old node.
+func (g give) core() *failover.Give {
+	positions, all := readPositions(g.Positions)
+	if !all {
+		return nil
+	}
+	return &failover.Give{
+		ID: failover.HandoverID(g.ID), Stage: valueOf(giveNames, g.Stage), Epoch: g.Epoch,
+		DryRun: g.DryRun, Force: g.Force, Positions: positions,
+	}
+}
+
+func toWhy(w failover.Why) why {
+	return why{Reason: textOf(reasonNames, w.Reason), Gate: each(w.Gate, toGateReason), Detail: w.Detail}
+}
+
+func (w why) core() failover.Why {
+	return failover.Why{Reason: valueOf(reasonNames, w.Reason), Gate: each(w.Gate, gateReason.core), Detail: w.Detail}
+}
+
+func toGateReason(r replication.Reason) gateReason {
+	return gateReason{Code: textOf(codeNames, r.Code), Database: r.Database, Detail: r.Detail}
+}
+
+func (r gateReason) core() replication.Reason {
+	return replication.Reason{Code: valueOf(codeNames, r.Code), Database: r.Database, Detail: r.Detail}
+}
+
+func toStep(r hooks.Result) step {
+	return step{Name: r.Name, Title: r.Title, Outcome: textOf(stepNames, r.Outcome), Detail: r.Detail, Duration: r.Duration}
+}
+
+func (s step) core() hooks.Result {
+	return hooks.Result{Name: s.Name, Title: s.Title, Outcome: valueOf(stepNames, s.Outcome), Detail: s.Detail, Duration: s.Duration}
+}
+
+func toPosition(p failover.Position) position {
+	return position{Database: p.Database, Executed: p.Executed.String()}
+}
+
+// readPositions returns the positions that can be read, and whether all could.
+func readPositions(in []position) (out []failover.Position, all bool) {
+	all = true
+	for _, p := range in {
+		executed, err := replication.ParsePosition(p.Executed)
+		if err != nil {
+			all = false
+			continue
+		}
+		out = append(out, failover.Position{Database: p.Database, Executed: executed})
+	}
+	return out, all
+}
+
+// each maps a slice; of nothing comes nil.
+func each[A, B any](in []A, f func(A) B) []B {
+	var out []B
+	for _, a := range in {
+		out = append(out, f(a))
+	}
+	return out
+}

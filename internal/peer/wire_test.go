@@ -1,0 +1,298 @@
+package peer
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"go/constant"
+	"go/importer"
+	"go/token"
+	"go/types"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/tanist-ha/tanist/internal/failover"
+	"github.com/tanist-ha/tanist/internal/mono"
+	"github.com/tanist-ha/tanist/replication"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// same compares what a reader can tell apart: an empty list is none.
+var same = cmp.Options{
+	cmpopts.EquateEmpty(),
+	cmp.Comparer(func(a, b replication.Position) bool { return a.Equal(b) }),
+}
+
+// full returns a value with every field set to something that is not zero, and
+// integers that a float64 cannot hold. A field added to the core and not to the
+// wire shows as lost.
+func full(t *testing.T) failover.PeerState {
+	t.Helper()
+	var s failover.PeerState
+	n := uint64(0)
+	fill(t, reflect.ValueOf(&s).Elem(), &n)
+	return s
+}
+
+func fill(t *testing.T, v reflect.Value, n *uint64) {
+	t.Helper()
+	*n++
+	if p, ok := v.Addr().Interface().(*replication.Position); ok {
+		*p = replication.PositionOf(replication.GTID{Domain: uint32(*n), Server: 1, Sequence: 1<<63 + *n})
+		return
+	}
+	switch v.Kind() {
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Uint8:
+		v.SetUint(1 + *n%3) // every enum has 1 to 3
+	case reflect.Uint32, reflect.Uint64:
+		v.SetUint(1<<(v.Type().Bits()-1) + *n)
+	case reflect.Int64:
+		v.SetInt(1<<62 + int64(*n))
+	case reflect.String:
+		v.SetString(strings.Repeat("é\"\n", int(*n%3)+1))
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
+		for i := range 2 {
+			fill(t, v.Index(i), n)
+		}
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(t, v.Elem(), n)
+	case reflect.Struct:
+		for i := range v.NumField() {
+			fill(t, v.Field(i), n)
+		}
+	default:
+		t.Fatalf("a %s in PeerState: teach fill about it", v.Type())
+	}
+}
+
+func roundTrip(t *testing.T, instance string, s failover.PeerState) failover.PeerState {
+	t.Helper()
+	frame, err := encode(instance, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, back, err := decode(frame[4:])
+	if err != nil {
+		t.Fatalf("%v\n%s", err, frame[4:])
+	}
+	if got != instance {
+		t.Errorf("instance %q came back as %q", instance, got)
+	}
+	return back
+}
+
+func TestEveryFieldTravels(t *testing.T) {
+	want := full(t)
+	if diff := cmp.Diff(want, roundTrip(t, "compass", want), same); diff != "" {
+		t.Errorf("sent (-) and read (+) differ:\n%s", diff)
+	}
+	bare := failover.PeerState{Boot: 1, Seq: 1}
+	if diff := cmp.Diff(bare, roundTrip(t, "compass", bare), same); diff != "" {
+		t.Errorf("sent (-) and read (+) differ:\n%s", diff)
+	}
+}
+
+func TestWireFormatIsGolden(t *testing.T) {
+	for _, test := range []struct {
+		file  string
+		state failover.PeerState
+	}{
+		{file: "full.bin", state: full(t)},
+		{file: "bare.bin", state: failover.PeerState{Boot: 7, Seq: 1, Stamp: 5, State: failover.Backup}},
+	} {
+		frame, err := encode("compass", test.state)
+		if err != nil {
+			t.Fatal(err)
+		}
+		golden(t, test.file, frame)
+	}
+	var b bytes.Buffer
+	if err := writeHello(&b, hello{Node: "primary", Peer: "reserve"}); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "hello.bin", b.Bytes())
+}
+
+func golden(t *testing.T, file string, got []byte) {
+	t.Helper()
+	file = filepath.Join("testdata", file)
+	if *update {
+		if err := os.WriteFile(file, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("%s (-) and this release (+) differ; a change needs another Version:\n%s", file, diff)
+	}
+}
+
+func TestNewerReleaseIsUnderstood(t *testing.T) {
+	read := func(body string) failover.PeerState {
+		t.Helper()
+		_, s, err := decode([]byte(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	const head = `{"instance":"compass","boot":1,"seq":2,"state":"active","why":{"reason":"elected"}`
+	t.Run("unknown fields are ignored", func(t *testing.T) {
+		s := read(head + `,"weather":{"wind":[1,2]}}`)
+		want := failover.PeerState{Boot: 1, Seq: 2, State: failover.Active, Why: failover.Why{Reason: failover.Elected}}
+		if diff := cmp.Diff(want, s, same); diff != "" {
+			t.Error(diff)
+		}
+	})
+	t.Run("unknown names are no known value", func(t *testing.T) {
+		s := read(`{"instance":"compass","boot":1,"seq":2,"state":"levitating","why":{"reason":"magic"},"sources":"some",
+			"gate":[{"code":"moon"}],"steps":[{"name":"x","outcome":"splendid"}],
+			"give":{"id":{"boot":1,"seq":1},"stage":"musing","epoch":3},"granted":{"id":{"boot":1,"seq":1},"outcome":"sort of","why":{}}}`)
+		if s.State != unknown || s.Why.Reason != unknown || s.Sources != unknown || s.Give.Stage != unknown {
+			t.Errorf("state %v, why %v, sources %v, stage %v", s.State, s.Why, s.Sources, s.Give.Stage)
+		}
+		if len(s.Gate) != 1 || s.Gate[0].Code != unknown {
+			t.Errorf("an unknown reason must keep the gate closed, got %v", s.Gate)
+		}
+		if s.Steps[0].Outcome.OK() || s.Granted.Outcome == failover.Done {
+			t.Errorf("an unknown outcome is a success: %v, %v", s.Steps, s.Granted)
+		}
+	})
+	t.Run("no outcome is no success", func(t *testing.T) {
+		if s := read(head + `,"granted":{"id":{"boot":1,"seq":1}}}`); s.Granted.Outcome == failover.Done {
+			t.Error("a grant without an outcome reads as done")
+		}
+	})
+	t.Run("a position in another notation is left out", func(t *testing.T) {
+		const sets = `"positions":[{"database":"a","executed":"3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5"},{"database":"b","executed":"0-1-5"}]`
+		s := read(head + "," + sets + `,"give":{"id":{"boot":1,"seq":1},"stage":"frozen","epoch":3,` + sets + `}}`)
+		b := replication.PositionOf(replication.GTID{Server: 1, Sequence: 5})
+		if diff := cmp.Diff([]failover.Position{{Database: "b", Executed: b}}, s.Positions, same); diff != "" {
+			t.Error(diff)
+		}
+		if s.Give != nil {
+			t.Error("a handover with a target that cannot be read is offered all the same")
+		}
+	})
+}
+
+func TestMalformedMessagesAreErrors(t *testing.T) {
+	for name, body := range map[string]string{
+		"empty":         ``,
+		"not JSON":      `tanist`,
+		"two values":    `{"instance":"a","seq":1,"state":"active"}{}`,
+		"no instance":   `{"seq":1,"state":"active"}`,
+		"no seq":        `{"instance":"a","state":"active"}`,
+		"no state":      `{"instance":"a","seq":1}`,
+		"negative seq":  `{"instance":"a","seq":-1,"state":"active"}`,
+		"float stamp":   `{"instance":"a","seq":1,"stamp":1.5,"state":"active"}`,
+		"seq too large": `{"instance":"a","seq":18446744073709551616,"state":"active"}`,
+		"holds is text": `{"instance":"a","seq":1,"state":"active","holds":"yes"}`,
+	} {
+		if _, s, err := decode([]byte(body)); err == nil {
+			t.Errorf("%s: read as %+v", name, s)
+		}
+	}
+}
+
+func TestTooLongIsAnError(t *testing.T) {
+	s := failover.PeerState{Seq: 1, Why: failover.Why{Detail: strings.Repeat("x", MaxMessage)}}
+	if _, err := encode("compass", s); err == nil || len(err.Error()) > 200 {
+		t.Errorf("a message over the limit: %v", err)
+	}
+}
+
+// Every constant of an enum that travels has a name of its own.
+func TestEveryValueHasAName(t *testing.T) {
+	im := importer.ForCompiler(token.NewFileSet(), "source", nil)
+	const module = "github.com/tanist-ha/tanist/"
+	check := func(pkg, typ string, text func(uint8) string) {
+		t.Helper()
+		p, err := im.Import(module + pkg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := map[string]string{}
+		for _, name := range p.Scope().Names() {
+			c, ok := p.Scope().Lookup(name).(*types.Const)
+			if !ok {
+				continue
+			}
+			if n, ok := c.Type().(*types.Named); !ok || n.Obj().Name() != typ || n.Obj().Pkg() != p {
+				continue
+			}
+			v, _ := constant.Uint64Val(c.Val())
+			s := text(uint8(v))
+			if s == unknownName || seen[s] != "" || v == unknown {
+				t.Errorf("%s.%s = %d travels as %q, as does %q", pkg, name, v, s, seen[s])
+			}
+			seen[s] = name
+		}
+		if len(seen) < 2 {
+			t.Errorf("%s.%s: found %d constants", pkg, typ, len(seen))
+		}
+	}
+	check("internal/failover", "State", func(v uint8) string { return textOf(stateNames, failover.State(v)) })
+	check("internal/failover", "Reason", func(v uint8) string { return textOf(reasonNames, failover.Reason(v)) })
+	check("internal/failover", "Sources", func(v uint8) string { return textOf(sourcesNames, failover.Sources(v)) })
+	check("internal/failover", "GiveStage", func(v uint8) string { return textOf(giveNames, failover.GiveStage(v)) })
+	check("internal/failover", "TakeStage", func(v uint8) string { return textOf(takeNames, failover.TakeStage(v)) })
+	check("internal/failover", "Outcome", func(v uint8) string { return textOf(outcomeNames, failover.Outcome(v)) })
+	check("hooks", "Outcome", func(v uint8) string { return toStep(stepOf(v)).Outcome })
+	check("replication", "Code", func(v uint8) string { return textOf(codeNames, replication.Code(v)) })
+}
+
+// FuzzMessage: what can be read can be sent on and reads the same again.
+func FuzzMessage(f *testing.F) {
+	for _, file := range []string{"full.bin", "bare.bin"} {
+		frame, err := os.ReadFile(filepath.Join("testdata", file))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(frame[4:])
+	}
+	f.Add([]byte(`{"instance":"a","seq":1,"state":"?","sources":"?","give":{"positions":[{"executed":"0-1-5, 1-1-1"}]}}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		instance, s, err := decode(body)
+		if err != nil || len(body) > MaxMessage/8 {
+			return
+		}
+		if diff := cmp.Diff(s, roundTrip(t, instance, s), same); diff != "" {
+			t.Errorf("read (-) and read again (+) differ:\n%s", diff)
+		}
+	})
+}
+
+// FuzzFrame: whatever bytes come, a reader ends with a message or an error, and
+// holds no more than the limit.
+func FuzzFrame(f *testing.F) {
+	f.Add([]byte("\x00\x00\x00\x02{}"))
+	f.Add([]byte("\xff\xff\xff\xff"))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		body, err := readFrame(bytes.NewReader(in), nil, 64)
+		if err == nil && !bytes.Equal(in[4:4+len(body)], body) || cap(body) > 64 {
+			t.Errorf("read %q of %q", body, in)
+		}
+	})
+}
+
+func TestInstantsAreExact(t *testing.T) {
+	b, err := json.Marshal(message{Stamp: mono.Never})
+	if err != nil || !bytes.Contains(b, []byte("9223372036854775807")) {
+		t.Errorf("the last instant travels as %s, %v", b, err)
+	}
+}
