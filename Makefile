@@ -89,7 +89,8 @@ fuzz: ## each fuzz target for a while (FUZZTIME=20s)
 	done
 
 demo: setup build ## two hosts, a client that counts, a scripted failover
-	$(GO) run ./test/demo
+	$(GO) build -o bin/demo ./test/demo
+	@exec bin/demo
 
 bench: ## every benchmark (BENCH=regexp)
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...

@@ -53,7 +53,8 @@ func TestJournalEntry(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "journal")
 	l := listen(t, name)
 	j := NewJournal(JournalConfig{Socket: name, Identifier: "tanist", Level: zapcore.InfoLevel})
-	defer running(t, j)()
+	stop := running(t, j)
+	defer stop()
 	log := zap.New(j.Core()).Named("node").With(zap.String("instance", "compass"))
 	log.Debug("not this")
 	log.Warn("promoted", zap.Int("epoch", 7), zap.Duration("took", 1500*time.Millisecond), zap.Error(errors.New("no\nline")),
@@ -78,7 +79,8 @@ func TestJournalLargeEntryGoesAsAFile(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "journal")
 	l := listen(t, name)
 	j := NewJournal(JournalConfig{Socket: name, Level: zapcore.InfoLevel})
-	defer running(t, j)()
+	stop := running(t, j)
+	defer stop()
 	text := strings.Repeat("x", 16<<20) // larger than any socket buffer
 	zap.New(j.Core()).Info(text)
 	if err := l.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
@@ -135,7 +137,8 @@ func TestJournalTellsWhatItLostAndSurvivesARestart(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "journal")
 	first := listen(t, name)
 	j := NewJournal(JournalConfig{Socket: name, Level: zapcore.InfoLevel})
-	defer running(t, j)()
+	stop := running(t, j)
+	defer stop()
 	log := zap.New(j.Core())
 	log.Info("one")
 	receive(t, first)

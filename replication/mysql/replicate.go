@@ -283,6 +283,7 @@ func bestIO(channels []replication.Channel) replication.ThreadState {
 			return c.IO
 		case replication.ThreadConnecting:
 			best = c.IO
+		case replication.ThreadStopped, replication.ThreadUnknown:
 		}
 	}
 	return best

@@ -93,7 +93,7 @@ func startServer(t *testing.T, id int) *server {
 		t.Fatal(err)
 	}
 	// A short path: a unix socket's has at most 107 bytes.
-	dir, err := os.MkdirTemp("", "tdb")
+	dir, err := os.MkdirTemp("", "tdb") //nolint:usetesting // t.TempDir puts the test's name into the path
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+
+	"github.com/tanist-ha/tanist/internal/config"
+	"github.com/tanist-ha/tanist/internal/failover"
+	"github.com/tanist-ha/tanist/vrrp/vip"
+)
+
+// addresses are the virtual addresses of one instance.
+type addresses struct{ *vip.Holder }
+
+// Hold adds or renews them.
+func (a addresses) Hold(h failover.Hold) error { return a.Holder.Hold(h.Lease) }
+
+// Drop removes them.
+func (a addresses) Drop() error { return a.Release() }
+
+// Announce tells the neighbours. An interface without neighbours has none to tell.
+func (a addresses) Announce() error {
+	if err := a.Holder.Announce(); !errors.Is(err, vip.ErrNoARP) {
+		return err
+	}
+	return nil
+}
+
+// leftover reports whether the kernel still has every address on a lease.
+func (a addresses) leftover() bool {
+	left, held, err := a.Held()
+	return err == nil && held && left > 0
+}
+
+// kernel asks the silent peer's kernel on behalf of one instance.
+type kernel struct {
+	iface string
+	vips  []netip.Addr
+	peer  []netip.Addr
+	ports []netip.AddrPort
+}
+
+func newKernel(in config.Instance, peer []netip.Addr, port uint16) kernel {
+	k := kernel{iface: in.Interface, peer: peer}
+	for _, p := range in.VIPs {
+		k.vips = append(k.vips, p.Addr())
+	}
+	for _, a := range peer {
+		k.ports = append(k.ports, netip.AddrPortFrom(a, port))
+	}
+	return k
+}
+
+// Ask puts the question. The interface's subnets are looked up each time: they
+// can change while the daemon runs.
+func (k kernel) Ask(ctx context.Context) failover.Asked {
+	prefixes, err := interfacePrefixes(k.iface)
+	if err != nil {
+		return failover.Asked{Err: err}
+	}
+	a, err := vip.Ask(ctx, vip.Question{
+		Interface: k.iface, VIPs: k.vips, PeerOnLink: onLink(prefixes, k.peer), PeerTCP: k.ports,
+	})
+	return failover.Asked{Address: a.Claimed(), Host: a.Host, OnLink: len(a.HostHardware) > 0, Err: err}
+}
+
+// hasAddress reports whether an interface of this host has the address.
+func hasAddress(address string) bool {
+	as, err := net.InterfaceAddrs()
+	if err != nil {
+		return false
+	}
+	for _, a := range as {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().String() == address {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,225 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/hooks/step"
+	"github.com/tanist-ha/tanist/internal/config"
+	"github.com/tanist-ha/tanist/systemd"
+)
+
+// checkPatience bounds each question to systemd or a database.
+const checkPatience = 5 * time.Second
+
+func newCheck(c *common) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Check the configuration and everything it names on this host",
+		Long: "Checks the configuration file, and on this host the interfaces, addresses, units,\n" +
+			"files, keys, and the database accounts with their grants. Changes nothing. Exit\n" +
+			"status 0: fine; 1: problems, each printed with its place and a fix.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			problems, err := check(cmd.Context(), c)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				enc := json.NewEncoder(cmd.OutOrStdout())
+				enc.SetIndent("", "  ")
+				if err := enc.Encode(checkDocument(problems)); err != nil {
+					return err
+				}
+			} else if len(problems) == 0 {
+				fmt.Fprintln(cmd.OutOrStdout(), "ok: "+c.config)
+			}
+			if len(problems) == 0 {
+				return nil
+			}
+			if asJSON {
+				return exitError{exitProblem}
+			}
+			return problems
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+type checkProblem struct {
+	File    string `json:"file"`
+	Line    int    `json:"line"`
+	Column  int    `json:"column"`
+	Message string `json:"message"`
+	Hint    string `json:"hint"`
+}
+
+func checkDocument(problems config.Problems) map[string]any {
+	list := []checkProblem{}
+	for _, p := range problems {
+		list = append(list, checkProblem{p.File, p.Line, p.Column, p.Message, p.Hint})
+	}
+	return map[string]any{"ok": len(list) == 0, "problems": list}
+}
+
+// check looks at the file first; only a valid one says what to look for here.
+func check(ctx context.Context, c *common) (config.Problems, error) {
+	file, self, err := load(c)
+	var problems config.Problems
+	if errors.As(err, &problems) {
+		return problems, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	h := &hostCheck{file: file, self: self, units: systemd.NewUnits(systemd.UnitsConfig{})}
+	defer func() { _ = h.units.Close() }()
+	h.run(ctx)
+	return h.problems, nil
+}
+
+// hostCheck holds the configuration against this host.
+type hostCheck struct {
+	file     *config.File
+	self     int
+	units    *systemd.Units
+	problems config.Problems
+}
+
+func (h *hostCheck) problem(path, hint, format string, args ...any) {
+	h.problems = append(h.problems, h.file.Problem(path, fmt.Sprintf(format, args...), hint))
+}
+
+func (h *hostCheck) run(ctx context.Context) {
+	if h.file.Given("key_file") {
+		h.secret("key_file", h.file.KeyFile, "make one with `tanist keygen` and copy it to the other node")
+	}
+	for i, in := range h.file.Instances {
+		at := fmt.Sprintf("instances[%d]", i)
+		h.network(i, at, in)
+		for j, db := range in.Databases {
+			h.database(ctx, fmt.Sprintf("%s.databases[%d]", at, j), db)
+		}
+		h.plan(ctx, at+".promote", in.Name, in.Promote)
+		h.plan(ctx, at+".demote", in.Name, in.Demote)
+	}
+	me := h.file.Nodes[h.self]
+	for i, a := range me.Addresses {
+		if !hasAddress(a.String()) {
+			h.problem(fmt.Sprintf("nodes.%s.addresses[%d]", me.Label, i),
+				"correct the address, or run this on "+h.file.Nodes[1-h.self].Label, "no interface of this host has %s", a)
+		}
+	}
+}
+
+func (h *hostCheck) network(i int, at string, in config.Instance) {
+	prefixes, err := interfacePrefixes(in.Interface)
+	if err != nil {
+		h.problem(at+".interface", "`ip -brief link` lists this host's interfaces", "interface %s does not exist on this host", in.Interface)
+		return
+	}
+	h.problems = append(h.problems, h.file.CheckSubnets(i, prefixes)...)
+}
+
+// secret wants a file that its owner alone can read.
+func (h *hostCheck) secret(at, path, missing string) {
+	st, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		h.problem(at, missing, "%s does not exist", path)
+	case err != nil:
+		h.problem(at, "run this as the user that runs the daemon", "%v", err)
+	case st.Mode().Perm()&0o077 != 0:
+		h.problem(at, "chmod 600 "+path, "%s can be read by others than its owner (mode %04o)", path, st.Mode().Perm())
+	}
+}
+
+func (h *hostCheck) database(ctx context.Context, at string, cfg config.Database) {
+	if cfg.PasswordFile != "" {
+		before := len(h.problems)
+		h.secret(at+".password_file", cfg.PasswordFile, "write the password of "+cfg.User+" into it, mode 0600")
+		if len(h.problems) > before && !readable(cfg.PasswordFile) {
+			return
+		}
+	}
+	ds, err := openDatabases([]config.Database{cfg})
+	if err != nil {
+		h.problem(at, "", "%v", err)
+		return
+	}
+	defer ds.close()
+	ctx, cancel := context.WithTimeout(ctx, checkPatience)
+	defer cancel()
+	missing, err := ds[0].Grants(ctx)
+	if err != nil {
+		h.problem(at+".address", "is the server running, and are account and password right?", "%v", err)
+		return
+	}
+	for _, m := range missing {
+		h.problem(at+".user", m.Fix, "account %s lacks the privilege %s", cfg.User, m.Privilege)
+	}
+}
+
+func readable(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	_ = f.Close()
+	return true
+}
+
+// plan looks at what the steps name; what a step would change is not looked at.
+func (h *hostCheck) plan(ctx context.Context, at, instance string, plan hooks.Plan) {
+	me, other := h.file.Nodes[h.self].Label, h.file.Nodes[1-h.self].Label
+	vars := hooks.Vars{Node: me, Peer: other, Active: me, Standby: other, Instance: instance}
+	for i, s := range plan {
+		where := fmt.Sprintf("%s[%d]", at, i)
+		if !h.file.Given(where) {
+			continue // the default plan names nothing of this host
+		}
+		action, err := hooks.Expand(s.Action, vars)
+		if err != nil {
+			h.problem(where, "", "%v", err)
+			continue
+		}
+		var st step.Step
+		switch a := action.(type) {
+		case hooks.Unit:
+			st = step.NewUnit(a, h.units)
+		case hooks.YAML:
+			st = step.NewYAML(a)
+		case hooks.Exec:
+			if a.User != "" {
+				if _, err := user.Lookup(a.User); err != nil {
+					h.problem(where+".exec.user", "create the account, or name another", "no account is called %s", a.User)
+				}
+			}
+			a.Verify = nil // a check of the host runs nothing
+			st = step.NewExec(a, "")
+		case hooks.VIP, hooks.Writes, hooks.Replication:
+			continue
+		}
+		h.step(ctx, where+"."+action.Kind(), st)
+	}
+}
+
+func (h *hostCheck) step(ctx context.Context, at string, st step.Step) {
+	ctx, cancel := context.WithTimeout(ctx, checkPatience)
+	defer cancel()
+	if state, err := st.Check(ctx); state == step.Cannot && err != nil {
+		h.problem(at, "correct it here or on this host: the step could not be done", "%s", strings.Join(strings.Fields(err.Error()), " "))
+	}
+}

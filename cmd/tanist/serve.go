@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/tanist-ha/tanist/internal/control"
+	"github.com/tanist-ha/tanist/internal/failover"
+	"github.com/tanist-ha/tanist/internal/node"
+)
+
+// Status makes the document of both nodes.
+func (d *daemon) Status(ctx context.Context) (control.Document, error) {
+	doc := control.Document{
+		Node: d.file.Nodes[d.self].Label, Version: version, Instances: []control.Instance{},
+		Peer: control.Peer{Label: d.file.Nodes[1-d.self].Label, Paths: d.paths(), Instances: []control.PeerInstance{}},
+	}
+	for _, s := range d.services {
+		st, err := d.node.Status(ctx, s.cfg.Name)
+		if err != nil {
+			return doc, err
+		}
+		_, held, err := s.addresses.Held()
+		units, labels := s.survey.latest(ctx)
+		doc.Instances = append(doc.Instances, control.NewInstance(time.Now(), st, control.Extra{
+			VIPs: s.cfg.VIPs, Interface: s.cfg.Interface, Units: units, Labels: labels,
+			Held: func(netip.Addr) bool { return held && err == nil },
+		}))
+		doc.Epoch = max(doc.Epoch, uint64(st.Epoch))
+		doc.Peer.Reachable = doc.Peer.Reachable || st.PeerFresh
+		if st.PeerKnown {
+			doc.Peer.Instances = append(doc.Peer.Instances, control.NewPeerInstance(st))
+		}
+	}
+	return doc, nil
+}
+
+func (d *daemon) paths() []control.Path {
+	paths := []control.Path{}
+	now := bootClock()
+	for _, p := range d.link.Paths() {
+		path := control.Path{Address: p.Peer.String()}
+		if p.SendError.At > p.Heard { // an error that is over explains nothing
+			path.Error = p.SendError.Text
+		}
+		if p.Heard != 0 {
+			silent := now.Sub(p.Heard)
+			ms := silent.Milliseconds()
+			path.LastHeardMS, path.Heard = &ms, silent < failover.LinkPatience
+		}
+		// A connection to a host that has fallen silent proves nothing any more.
+		if hears := p.Connected; path.Heard || !hears {
+			path.HearsUs = &hears
+		}
+		paths = append(paths, path)
+	}
+	return paths
+}
+
+// watchInterval is how often a watched switchover looks for steps that ended.
+const watchInterval = 50 * time.Millisecond
+
+// Switchover carries out an operator's command and tells of each step, on either
+// node, as it begins and ends.
+func (d *daemon) Switchover(ctx context.Context, r control.SwitchoverRequest, news func(control.Line)) error {
+	name, err := d.instanceName(r.Instance)
+	if err != nil {
+		return err
+	}
+	if r.To != "" && r.To != d.file.Nodes[0].Label && r.To != d.file.Nodes[1].Label {
+		return fmt.Errorf("no node is called %q: the nodes are %s and %s", r.To, d.file.Nodes[0].Label, d.file.Nodes[1].Label)
+	}
+	type result struct {
+		answer node.Answer
+		err    error
+	}
+	before, err := d.node.Status(ctx, name)
+	if err != nil {
+		return err
+	}
+	w := newWatcher(before, news)
+	over := make(chan result, 1)
+	// A command outlives its watcher: an operator who goes away leaves a
+	// switchover that ends in order.
+	go func() {
+		a, err := d.node.Switchover(context.WithoutCancel(ctx), name, failover.Request{
+			To: r.To, DryRun: r.DryRun, Force: r.Force, Reason: r.Reason, UID: r.UID,
+			Timeout: time.Duration(r.TimeoutMS) * time.Millisecond,
+		})
+		over <- result{a, err}
+	}()
+	tick := time.NewTicker(watchInterval)
+	defer tick.Stop()
+	for {
+		var res *result
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case got := <-over:
+			res = &got
+		case <-tick.C:
+		}
+		if st, err := d.node.Status(ctx, name); err == nil {
+			w.look(st)
+		}
+		if res != nil {
+			if res.err != nil {
+				return res.err
+			}
+			news(lastLine(res.answer))
+			return nil
+		}
+	}
+}
+
+func (d *daemon) instanceName(name string) (string, error) {
+	names := d.node.Names()
+	if name == "" {
+		if len(names) == 1 {
+			return names[0], nil
+		}
+		return "", fmt.Errorf("there are %d instances: name one", len(names))
+	}
+	for _, n := range names {
+		if n == name {
+			return n, nil
+		}
+	}
+	return "", fmt.Errorf("no instance is called %q", name)
+}
+
+func lastLine(a node.Answer) control.Line {
+	results := map[failover.Outcome]string{
+		failover.Done: "done", failover.Incomplete: "incomplete", failover.RefusedTo: "refused",
+		failover.RolledBack: "rolled_back", failover.TimedOutBack: "timed_out",
+	}
+	l := control.Line{Outcome: &control.Outcome{
+		Result: results[a.Outcome], Reason: a.Why.Reason.String(), Detail: a.Why.Detail,
+	}}
+	for _, g := range a.Why.Gate {
+		l.Reasons = append(l.Reasons, control.GateReason{Code: g.Code, Database: g.Database, Detail: g.Detail})
+	}
+	return l
+}

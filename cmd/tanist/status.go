@@ -1,0 +1,208 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tanist-ha/tanist/internal/control"
+)
+
+func newStatus(c *common) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show both nodes: state, why, addresses, gate, databases, units, labels",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := context.WithTimeout(cmd.Context(), askPatience)
+			defer cancel()
+			doc, err := control.Dial(c.socket).Status(ctx)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				enc := json.NewEncoder(cmd.OutOrStdout())
+				enc.SetIndent("", "  ")
+				return enc.Encode(doc)
+			}
+			return printStatus(cmd.OutOrStdout(), doc, time.Now())
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+// printStatus writes both nodes for a person, the more important lines first.
+func printStatus(w io.Writer, doc control.Document, now time.Time) error {
+	var b strings.Builder
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for i, in := range doc.Instances {
+		if i > 0 {
+			fmt.Fprintln(t)
+		}
+		printInstance(t, doc, in, now)
+	}
+	fmt.Fprintf(t, "\npeer link\t%s\n", reachable(doc.Peer))
+	for _, p := range doc.Peer.Paths {
+		fmt.Fprintf(t, "  path\t%s\t%s\n", p.Address, pathWords(p))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	// Cells that are empty at the end of a line leave blanks.
+	for line := range strings.Lines(b.String()) {
+		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " \n")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func printInstance(t io.Writer, doc control.Document, in control.Instance, now time.Time) {
+	fmt.Fprintf(t, "instance %s\tstate\tepoch\twhy\n", in.Name)
+	fmt.Fprintf(t, "  %s (this node)\t%s\t%d\t%s, for %s\n", doc.Node, in.State, in.Epoch, because(in.Reason, in.Detail), age(now.Sub(in.Since)))
+	for _, p := range doc.Peer.Instances {
+		if p.Name != in.Name {
+			continue
+		}
+		said := because(p.Reason, p.Detail)
+		if !doc.Peer.Reachable {
+			said = fmt.Sprintf("last heard %s ago", age(time.Duration(p.AgeMS)*time.Millisecond))
+		}
+		fmt.Fprintf(t, "  %s\t%s\t%d\t%s\n", doc.Peer.Label, p.State, p.Epoch, said)
+	}
+	for _, v := range in.VIPs {
+		where := "not here"
+		if v.Held {
+			where = "held here"
+		}
+		fmt.Fprintf(t, "  address\t%s\t%s\t%s\n", v.Address, v.Interface, where)
+	}
+	printGate(t, doc.Node, in.Gate)
+	for _, p := range doc.Peer.Instances {
+		if p.Name == in.Name && doc.Peer.Reachable {
+			printGate(t, doc.Peer.Label, p.Gate)
+		}
+	}
+	for _, d := range in.Databases {
+		fmt.Fprintf(t, "  database %s\t%s\t%s\t%s\n", d.Name, d.Role, writable(d.ReadOnly), databaseWords(d))
+	}
+	for _, h := range in.Health {
+		fmt.Fprintf(t, "  check %s\t%s\t%s\t%s\n", h.Name, word(h.OK, "ok", "failing"), h.Effect, h.Detail)
+	}
+	for _, u := range in.Units {
+		fmt.Fprintf(t, "  unit %s\t%s\t%s\t%s\n", u.Name, word(u.Running, "running", "stopped"), u.Active, u.Error)
+	}
+	for _, l := range in.Labels {
+		fmt.Fprintf(t, "  label %s\t%s\t\t%s%s\n", l.Key, l.Value, l.File, errorWords(l.Error))
+	}
+	if x := in.LastTransition; x != nil {
+		fmt.Fprintf(t, "  last transition\t%s\t%d\t%s, %s in %.0f ms\n", x.Kind, x.Epoch, x.Reason, x.Result, x.DurationMS)
+		for _, s := range x.Steps {
+			fmt.Fprintf(t, "    %s\t%s\t%.1f ms\t%s\n", s.Name, s.Result, s.DurationMS, s.Detail)
+		}
+	}
+}
+
+func printGate(t io.Writer, node string, g control.Gate) {
+	if g.Open {
+		fmt.Fprintf(t, "  gate of %s\topen\n", node)
+		return
+	}
+	fmt.Fprintf(t, "  gate of %s\tclosed\n", node)
+	for _, r := range g.Reasons {
+		fmt.Fprintf(t, "    %s\t%s\t\t%s\n", r.Code, r.Database, r.Detail)
+	}
+}
+
+func reachable(p control.Peer) string {
+	if p.Reachable {
+		return "up, " + p.Label + " answers"
+	}
+	return "down, nothing heard of " + p.Label
+}
+
+func pathWords(p control.Path) string {
+	var words []string
+	switch {
+	case p.LastHeardMS == nil:
+		words = append(words, "never heard")
+	case p.Heard:
+		words = append(words, "heard")
+	default:
+		words = append(words, "silent for "+age(time.Duration(*p.LastHeardMS)*time.Millisecond))
+	}
+	if p.HearsUs != nil {
+		words = append(words, word(*p.HearsUs, "hears us", "does not hear us"))
+	}
+	if p.Error != "" && (p.HearsUs == nil || !*p.HearsUs) {
+		words = append(words, p.Error)
+	}
+	return strings.Join(words, ", ")
+}
+
+func databaseWords(d control.Database) string {
+	var words []string
+	if d.IORunning != nil && d.SQLRunning != nil {
+		words = append(words, "IO "+word(*d.IORunning, "running", "stopped"), "SQL "+word(*d.SQLRunning, "running", "stopped"))
+	}
+	if d.LagSeconds != nil {
+		words = append(words, fmt.Sprintf("lag %.1f s (%s)", *d.LagSeconds, d.LagFrom))
+	}
+	if d.MissingTransactions != nil && *d.MissingTransactions > 0 {
+		words = append(words, fmt.Sprintf("%d transactions missing", *d.MissingTransactions))
+	}
+	if d.Position != nil {
+		words = append(words, "at "+*d.Position)
+	}
+	if d.Error != "" {
+		words = append(words, d.Error)
+	}
+	return strings.Join(words, ", ")
+}
+
+func writable(readOnly *bool) string {
+	if readOnly == nil {
+		return "unknown"
+	}
+	return word(*readOnly, "read-only", "writable")
+}
+
+func word(yes bool, a, b string) string {
+	if yes {
+		return a
+	}
+	return b
+}
+
+func because(reason, detail string) string {
+	if detail == "" {
+		return reason
+	}
+	return reason + ": " + detail
+}
+
+func errorWords(s string) string {
+	if s == "" {
+		return ""
+	}
+	return ", " + s
+}
+
+// age rounds a time to what a person reads at a glance.
+func age(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return d.Round(10 * time.Millisecond).String()
+	case d < time.Minute:
+		return d.Round(100 * time.Millisecond).String()
+	}
+	return d.Round(time.Second).String()
+}

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"context"
+
+	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/hooks/step"
+)
+
+// steps makes the steps of one instance and carries them out.
+type steps struct {
+	databases databases
+	units     step.Units
+	cgroup    string // where programs get control groups of their own, empty: none
+}
+
+func (s steps) step(a hooks.Action) step.Step {
+	switch a := a.(type) {
+	case hooks.Unit:
+		return step.NewUnit(a, s.units)
+	case hooks.YAML:
+		return step.NewYAML(a)
+	case hooks.Exec:
+		return step.NewExec(a, s.cgroup)
+	case hooks.Writes, hooks.Replication:
+		return s.databases.step(a)
+	case hooks.VIP:
+	}
+	return nil
+}
+
+// Run makes the world as the action wants it.
+func (s steps) Run(ctx context.Context, a hooks.Action) (hooks.Outcome, string) {
+	st := s.step(a)
+	if st == nil {
+		return hooks.Failed, "nobody carries out a step of kind " + a.Kind()
+	}
+	return step.Execute(ctx, st)
+}
+
+// Check says what Run would do.
+func (s steps) Check(ctx context.Context, a hooks.Action) (hooks.Outcome, string) {
+	st := s.step(a)
+	if st == nil {
+		return hooks.Failed, "nobody carries out a step of kind " + a.Kind()
+	}
+	return step.DryRun(ctx, st)
+}

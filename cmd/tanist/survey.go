@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/hooks/step"
+	"github.com/tanist-ha/tanist/internal/config"
+	"github.com/tanist-ha/tanist/internal/control"
+	"github.com/tanist-ha/tanist/systemd"
+)
+
+const (
+	// surveyWait is how long a status waits for a fresh look.
+	surveyWait = 40 * time.Millisecond
+	// surveyPatience bounds one look.
+	surveyPatience = 5 * time.Second
+)
+
+// survey looks at the units and labels that the plans name. A status waits a
+// moment for a fresh look and is answered from the last one when systemd is slow.
+type survey struct {
+	units  *systemd.Units
+	names  []string
+	labels []control.Label
+	asked  chan chan struct{} // a look is wanted; the channel inside is closed when it is done
+
+	mu   sync.Mutex // guards the fields below
+	seen []control.Unit
+	read []control.Label
+}
+
+func newSurvey(in config.Instance, file *config.File, self int, units *systemd.Units) *survey {
+	s := &survey{units: units, asked: make(chan chan struct{}), seen: []control.Unit{}, read: []control.Label{}}
+	vars := hooks.Vars{Node: file.Nodes[self].Label, Peer: file.Nodes[1-self].Label, Instance: in.Name}
+	known := map[string]bool{}
+	for _, st := range append(append(hooks.Plan(nil), in.Promote...), in.Demote...) {
+		a, err := hooks.Expand(st.Action, vars)
+		if err != nil {
+			continue
+		}
+		switch a := a.(type) {
+		case hooks.Unit:
+			if !known["unit "+a.Name] {
+				known["unit "+a.Name] = true
+				s.names = append(s.names, a.Name)
+			}
+		case hooks.YAML:
+			if !known["yaml "+a.File+" "+a.Key] {
+				known["yaml "+a.File+" "+a.Key] = true
+				s.labels = append(s.labels, control.Label{File: a.File, Key: a.Key})
+			}
+		case hooks.VIP, hooks.Writes, hooks.Replication, hooks.Exec:
+		}
+	}
+	return s
+}
+
+func (s *survey) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case done := <-s.asked:
+			s.look(ctx)
+			close(done)
+		}
+	}
+}
+
+func (s *survey) look(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, surveyPatience)
+	defer cancel()
+	seen, read := []control.Unit{}, []control.Label{}
+	for _, name := range s.names {
+		u := control.Unit{Name: name}
+		if st, err := s.units.Status(ctx, name); err != nil {
+			u.Error = err.Error()
+		} else {
+			u.Active, u.Running = st.ActiveState.String(), len(st.Processes) > 0
+		}
+		seen = append(seen, u)
+	}
+	for _, l := range s.labels {
+		value, err := step.ReadYAML(l.File, l.Key)
+		l.Value = value
+		if err != nil {
+			l.Error = err.Error()
+		}
+		read = append(read, l)
+	}
+	s.mu.Lock()
+	s.seen, s.read = seen, read
+	s.mu.Unlock()
+}
+
+// latest returns what was seen, newer than the question if that takes no longer
+// than surveyWait.
+func (s *survey) latest(ctx context.Context) ([]control.Unit, []control.Label) {
+	ctx, cancel := context.WithTimeout(ctx, surveyWait)
+	defer cancel()
+	done := make(chan struct{})
+	select {
+	case s.asked <- done:
+		select {
+		case <-done:
+		case <-ctx.Done():
+		}
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.seen, s.read
+}

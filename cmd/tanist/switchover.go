@@ -1,0 +1,107 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tanist-ha/tanist/internal/control"
+)
+
+// Exit statuses of switchover.
+const (
+	switchoverRefused    = 3 // by the gate or the preflight; nothing was changed
+	switchoverRolledBack = 4
+	switchoverTimedOut   = 5 // and rolled back
+)
+
+func newSwitchover(c *common) *cobra.Command {
+	var r control.SwitchoverRequest
+	var timeout time.Duration
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "switchover",
+		Short: "Hand the role over to the other node, as planned and without loss",
+		Long: "Hands the role over, from either node. Each step is shown as it ends, on both nodes.\n\n" +
+			"Exit status: 0 done; 1 the address moved, but a later step failed; 3 refused by the gate\n" +
+			"or the preflight, nothing was changed; 4 failed and rolled back; 5 timed out and rolled back.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if r.Force && r.Reason == "" {
+				return errors.New("--force goes against the gate: say why with --reason")
+			}
+			if timeout < time.Second || timeout > time.Hour {
+				return fmt.Errorf("--timeout %s: from 1s to 1h", timeout)
+			}
+			r.Instance, r.TimeoutMS = c.instance, timeout.Milliseconds()
+			show := func(l control.Line) { showLine(cmd.OutOrStdout(), l) }
+			if asJSON {
+				enc := json.NewEncoder(cmd.OutOrStdout())
+				show = func(l control.Line) { _ = enc.Encode(l) }
+			}
+			out, err := control.Dial(c.socket).Switchover(cmd.Context(), r, show)
+			if err != nil {
+				return err
+			}
+			return switchoverEnded(cmd.ErrOrStderr(), out, r.DryRun)
+		},
+	}
+	cmd.Flags().StringVar(&r.To, "to", "", "`label` of the node to hand over to (default: the one that is not active)")
+	cmd.Flags().BoolVar(&r.DryRun, "dry-run", false, "check everything on both nodes, change nothing")
+	cmd.Flags().DurationVar(&timeout, "timeout", time.Minute, "until the address has moved; then everything is rolled back")
+	cmd.Flags().BoolVar(&r.Force, "force", false, "go on against the gate; needs --reason, and stays in the journal")
+	cmd.Flags().StringVar(&r.Reason, "reason", "", "why, with --force")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, one line for each step")
+	return cmd
+}
+
+func showLine(w io.Writer, l control.Line) {
+	if s := l.Step; s != nil {
+		fmt.Fprintf(w, "%-10s %-28s %-10s", l.Node, s.Name, s.Result)
+		if s.DurationMS > 0 {
+			fmt.Fprintf(w, " %8.1f ms", s.DurationMS)
+		}
+		if s.Detail != "" {
+			fmt.Fprintf(w, "  %s", s.Detail)
+		}
+		fmt.Fprintln(w)
+	}
+	for _, r := range l.Reasons {
+		db := ""
+		if r.Database != "" {
+			db = "database " + r.Database + ": "
+		}
+		fmt.Fprintf(w, "  %s%s: %s\n", db, r.Code, r.Detail)
+	}
+}
+
+func switchoverEnded(stderr io.Writer, out control.Outcome, dry bool) error {
+	why := out.Reason
+	if out.Detail != "" {
+		why += ": " + out.Detail
+	}
+	switch out.Result {
+	case "done":
+		if dry {
+			fmt.Fprintln(stderr, "nothing stands in the way; nothing was changed")
+		} else {
+			fmt.Fprintln(stderr, "done")
+		}
+		return nil
+	case "refused":
+		fmt.Fprintln(stderr, "refused, nothing was changed: "+why)
+		return exitError{switchoverRefused}
+	case "rolled_back":
+		fmt.Fprintln(stderr, "failed and rolled back: "+why)
+		return exitError{switchoverRolledBack}
+	case "timed_out":
+		fmt.Fprintln(stderr, "timed out and rolled back: "+why)
+		return exitError{switchoverTimedOut}
+	}
+	fmt.Fprintln(stderr, out.Result+": "+why)
+	return exitError{exitProblem}
+}

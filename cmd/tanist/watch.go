@@ -1,0 +1,48 @@
+package main
+
+import (
+	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/internal/control"
+	"github.com/tanist-ha/tanist/internal/failover"
+)
+
+// watcher tells of the steps of both nodes that ended since it was made.
+type watcher struct {
+	news        func(control.Line)
+	here, there seenSteps
+}
+
+// seenSteps are the outcomes of one node's transition that were told already.
+type seenSteps struct{ told map[string]hooks.Outcome }
+
+func newWatcher(before failover.Status, news func(control.Line)) *watcher {
+	w := &watcher{news: func(control.Line) {}}
+	w.look(before)
+	w.news = news
+	return w
+}
+
+func (w *watcher) look(s failover.Status) {
+	if s.Last != nil {
+		w.here.look(s.Node, s.Last.Steps, w.news)
+	}
+	if s.PeerFresh {
+		w.there.look(s.Peer, s.PeerState.Steps, w.news)
+	}
+}
+
+func (seen *seenSteps) look(node string, results []hooks.Result, news func(control.Line)) {
+	now := make(map[string]hooks.Outcome, len(results))
+	for _, r := range results {
+		now[r.Name] = r.Outcome
+		if r.Outcome == hooks.Pending || r.Outcome == seen.told[r.Name] {
+			continue
+		}
+		s := control.Step{
+			Name: r.Name, Result: r.Outcome.String(), Detail: r.Detail,
+			DurationMS: float64(r.Duration.Microseconds()) / 1000,
+		}
+		news(control.Line{Node: node, Step: &s})
+	}
+	seen.told = now
+}

@@ -1,0 +1,99 @@
+package control
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+)
+
+// ErrUnreachable says that no daemon answers on the socket.
+var ErrUnreachable = errors.New("no daemon answers")
+
+// Client talks to a daemon.
+type Client struct{ http http.Client }
+
+// Dial returns a client for the daemon behind a socket; it connects when asked
+// something.
+func Dial(socket string) *Client {
+	return &Client{http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			c, err := d.DialContext(ctx, "unix", socket)
+			if err != nil {
+				return nil, fmt.Errorf("%w on %s: %w", ErrUnreachable, socket, err)
+			}
+			return c, nil
+		},
+	}}}
+}
+
+// Status returns the daemon's status.
+func (c *Client) Status(ctx context.Context) (Document, error) {
+	var doc Document
+	body, err := c.do(ctx, http.MethodGet, "/v1/status", nil)
+	if err != nil {
+		return doc, err
+	}
+	defer body.Close()
+	if err := json.NewDecoder(body).Decode(&doc); err != nil {
+		return doc, fmt.Errorf("read the daemon's status: %w", err)
+	}
+	return doc, nil
+}
+
+// Switchover asks for a switchover and passes on every line until the last.
+func (c *Client) Switchover(ctx context.Context, r SwitchoverRequest, line func(Line)) (Outcome, error) {
+	body, err := c.do(ctx, http.MethodPost, "/v1/switchover", r)
+	if err != nil {
+		return Outcome{}, err
+	}
+	defer body.Close()
+	lines := bufio.NewScanner(body)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var l Line
+		if err := json.Unmarshal(lines.Bytes(), &l); err != nil {
+			return Outcome{}, fmt.Errorf("read the daemon's answer: %w", err)
+		}
+		line(l)
+		if l.Outcome != nil {
+			return *l.Outcome, nil
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return Outcome{}, fmt.Errorf("read the daemon's answer: %w", err)
+	}
+	return Outcome{}, errors.New("the daemon ended before it answered: see `tanist status` for what became of the switchover")
+}
+
+func (c *Client) do(ctx context.Context, method, path string, in any) (io.ReadCloser, error) {
+	var body io.Reader
+	if in != nil {
+		b, err := json.Marshal(in)
+		if err != nil {
+			return nil, err
+		}
+		body = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://tanist"+path, body)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("ask the daemon: %w", errors.Unwrap(err))
+	}
+	if resp.StatusCode != http.StatusOK {
+		defer resp.Body.Close()
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4096))
+		return nil, fmt.Errorf("the daemon refuses: %s", strings.TrimSpace(string(text)))
+	}
+	return resp.Body, nil
+}

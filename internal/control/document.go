@@ -1,0 +1,240 @@
+// Package control is how people and scripts talk to the daemon: HTTP over a unix
+// socket, and the JSON documents that it speaks.
+package control
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/internal/failover"
+	"github.com/tanist-ha/tanist/replication"
+)
+
+// Document is what `tanist status --json` prints.
+type Document struct {
+	Node      string     `json:"node"`
+	Epoch     uint64     `json:"epoch"` // the highest of the instances
+	Version   string     `json:"version"`
+	Instances []Instance `json:"instances"`
+	Peer      Peer       `json:"peer"`
+}
+
+// Instance is one instance on this node.
+type Instance struct {
+	Name           string      `json:"name"`
+	State          string      `json:"state"`
+	Since          time.Time   `json:"since"`
+	Reason         string      `json:"reason"`
+	Detail         string      `json:"detail,omitempty"`
+	Epoch          uint64      `json:"epoch"`
+	VIPs           []VIP       `json:"vips"`
+	Gate           Gate        `json:"gate"`
+	Databases      []Database  `json:"databases"`
+	Health         []Health    `json:"health"`
+	Units          []Unit      `json:"units"`
+	Labels         []Label     `json:"labels"`
+	Drift          []Drift     `json:"drift"`
+	Block          *Hold       `json:"block"`
+	Maintenance    *Hold       `json:"maintenance"`
+	LastTransition *Transition `json:"last_transition"`
+}
+
+// VIP is one virtual address. Held is the kernel's word, not the daemon's.
+type VIP struct {
+	Address   string `json:"address"`
+	Interface string `json:"interface"`
+	Held      bool   `json:"held"`
+}
+
+// Gate says whether this node could be promoted now.
+type Gate struct {
+	Open    bool         `json:"open"`
+	Reasons []GateReason `json:"reasons"`
+}
+
+// GateReason is one thing that keeps the gate closed.
+type GateReason struct {
+	Code     replication.Code `json:"code"`
+	Database string           `json:"database"` // empty when it concerns the node
+	Detail   string           `json:"detail"`
+}
+
+// Database is one database. A value that is not known, or NULL, is null.
+type Database struct {
+	Name                string   `json:"name"`
+	Role                string   `json:"role"`
+	ReadOnly            *bool    `json:"read_only"`
+	IORunning           *bool    `json:"io_running"`
+	SQLRunning          *bool    `json:"sql_running"`
+	LagSeconds          *float64 `json:"lag_seconds"`
+	LagFrom             string   `json:"lag_from"` // how the lag was obtained
+	Position            *string  `json:"position"`
+	MissingTransactions *uint64  `json:"missing_transactions"`
+	Error               string   `json:"error"`
+	AgeMS               *int64   `json:"age_ms"` // of these facts
+}
+
+// Health is one health check.
+type Health struct {
+	Name   string `json:"name"`
+	OK     bool   `json:"ok"`
+	Effect string `json:"effect"`
+	Detail string `json:"detail"`
+}
+
+// Unit is one systemd unit that the plans name.
+type Unit struct {
+	Name    string `json:"name"`
+	Active  string `json:"active"`  // the manager's word
+	Running bool   `json:"running"` // the processes' word
+	Error   string `json:"error,omitempty"`
+}
+
+// Label is one key of a foreign file that the plans set.
+type Label struct {
+	File  string `json:"file"`
+	Key   string `json:"key"`
+	Value string `json:"value"`
+	Error string `json:"error,omitempty"`
+}
+
+// Drift is one thing that is no longer as the role wants it.
+type Drift struct {
+	Step   string `json:"step"`
+	Detail string `json:"detail"`
+}
+
+// Hold is an operator's block or maintenance.
+type Hold struct {
+	Reason string    `json:"reason"`
+	Until  time.Time `json:"until,omitzero"`
+}
+
+// Transition is the running or the last transition.
+type Transition struct {
+	Epoch      uint64  `json:"epoch"`
+	Kind       string  `json:"kind"` // promote or demote
+	Planned    bool    `json:"planned"`
+	Reason     string  `json:"reason"`
+	Result     string  `json:"result"` // running, completed, aborted or interrupted
+	DurationMS float64 `json:"duration_ms"`
+	Steps      []Step  `json:"steps"`
+}
+
+// Step is one step of a transition.
+type Step struct {
+	Name       string  `json:"name"`
+	Result     string  `json:"result"`
+	DurationMS float64 `json:"duration_ms"`
+	Detail     string  `json:"detail,omitempty"`
+}
+
+// Peer is the other node as this one sees it.
+type Peer struct {
+	Label     string         `json:"label"`
+	Reachable bool           `json:"reachable"`
+	Paths     []Path         `json:"paths"`
+	Instances []PeerInstance `json:"instances"`
+}
+
+// Path is one way between the two nodes.
+type Path struct {
+	Address     string `json:"address"`
+	Heard       bool   `json:"heard"`         // something came this way a moment ago
+	HearsUs     *bool  `json:"hears_us"`      // our connection to the peer stands; null when unknown
+	LastHeardMS *int64 `json:"last_heard_ms"` // null: never
+	Error       string `json:"error,omitempty"`
+}
+
+// PeerInstance is what the peer last said about an instance.
+type PeerInstance struct {
+	Name   string `json:"name"`
+	State  string `json:"state"`
+	Reason string `json:"reason"`
+	Detail string `json:"detail,omitempty"`
+	Epoch  uint64 `json:"epoch"`
+	Holds  bool   `json:"holds"`
+	AgeMS  int64  `json:"age_ms"`
+	Gate   Gate   `json:"gate"`
+	Steps  []Step `json:"steps"`
+}
+
+// Extra is what a document needs beside the core's own status.
+type Extra struct {
+	VIPs      []netip.Prefix
+	Interface string
+	Held      func(netip.Addr) bool
+	Units     []Unit
+	Labels    []Label
+}
+
+// NewInstance makes the document of an instance from its status at the date now.
+func NewInstance(now time.Time, s failover.Status, x Extra) Instance {
+	in := Instance{
+		Name: s.Instance, State: s.State.String(), Since: now.Add(-s.Since).UTC().Truncate(time.Millisecond),
+		Reason: s.Why.Reason.String(), Detail: s.Why.Detail, Epoch: uint64(s.ActiveEpoch),
+		VIPs: []VIP{}, Gate: newGate(s.Gate.Reasons), Databases: []Database{}, Health: []Health{},
+		Units: x.Units, Labels: x.Labels, Drift: []Drift{}, LastTransition: newTransition(s),
+	}
+	for _, p := range x.VIPs {
+		in.VIPs = append(in.VIPs, VIP{Address: p.String(), Interface: x.Interface, Held: x.Held(p.Addr())})
+	}
+	for i, d := range s.Databases {
+		in.Databases = append(in.Databases, newDatabase(d, s.Gate.Databases[i], s.Now))
+	}
+	for _, h := range s.Health {
+		in.Health = append(in.Health, Health{Name: h.Check.Name, OK: !h.Known || h.OK, Effect: h.Check.Effect.String(), Detail: h.Detail})
+	}
+	return in
+}
+
+func newGate(reasons []replication.Reason) Gate {
+	g := Gate{Open: len(reasons) == 0, Reasons: []GateReason{}}
+	for _, r := range reasons {
+		g.Reasons = append(g.Reasons, GateReason{Code: r.Code, Database: r.Database, Detail: r.Detail})
+	}
+	return g
+}
+
+func newTransition(s failover.Status) *Transition {
+	if s.Last == nil {
+		return nil
+	}
+	t := &Transition{
+		Epoch: uint64(s.Last.Epoch), Kind: kind(s.Last.Role), Planned: s.Last.Planned,
+		Reason: s.Last.Reason.String(), Result: s.Last.Ending.String(), DurationMS: ms(s.Last.Duration),
+		Steps: newSteps(s.Last.Steps),
+	}
+	if s.Last.Running {
+		t.Result, t.DurationMS = "running", ms(s.LastAge)
+	}
+	return t
+}
+
+func kind(r hooks.Role) string {
+	if r == hooks.Active {
+		return "promote"
+	}
+	return "demote"
+}
+
+func newSteps(results []hooks.Result) []Step {
+	steps := []Step{}
+	for _, r := range results {
+		steps = append(steps, Step{Name: r.Name, Result: r.Outcome.String(), DurationMS: ms(r.Duration), Detail: r.Detail})
+	}
+	return steps
+}
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// NewPeerInstance makes the document of what the peer last said.
+func NewPeerInstance(s failover.Status) PeerInstance {
+	p := s.PeerState
+	return PeerInstance{
+		Name: s.Instance, State: p.State.String(), Reason: p.Why.Reason.String(), Detail: p.Why.Detail,
+		Epoch: uint64(p.ActiveEpoch), Holds: p.Holds, AgeMS: s.PeerAge.Milliseconds(),
+		Gate: newGate(p.Gate), Steps: newSteps(p.Steps),
+	}
+}

@@ -1,0 +1,377 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/internal/failover"
+	"github.com/tanist-ha/tanist/vrrp"
+)
+
+// The checkers hold what the nodes do against the truth of the world. Each names
+// the invariant that it holds. Bounds are constants with their reason.
+
+const (
+	// ContestBound is for how long two nodes that found themselves both with the
+	// address may keep it once they can exchange packets again: a second until
+	// priorities decide without the link, an advertisement, a message, and a
+	// pause of a daemon that is shorter than its peer's patience.
+	ContestBound = 2500 * time.Millisecond
+	// InFlight is how long after packets flow again a node may still act on the
+	// silence before: an advertisement and a message, or a retransmission.
+	InFlight = 700 * time.Millisecond
+	// OverlapBound is how long both nodes of an acknowledged handover may have
+	// the address: until the new node's word comes, at worst sent again twice.
+	OverlapBound = 800 * time.Millisecond
+	// UnitBound is how long a shared unit may run on both nodes once they can
+	// exchange packets again: the contest, then a demotion whose steps before
+	// the unit's may each take their whole timeout.
+	UnitBound = 30 * time.Second
+	// MemoryGrace is how long an epoch that was heard may take to the disk.
+	MemoryGrace = 500 * time.Millisecond
+	// UndoBound is how long after the answer `rolled back` everything has to be
+	// as before.
+	UndoBound = 100 * time.Millisecond
+)
+
+type checker struct {
+	w           *World
+	failure     error
+	router      [2]vrrp.Config
+	two         time.Duration // since when both have the address, -1: they do not
+	apart       bool          // it began while they could not exchange packets
+	handover    bool          // it began as an acknowledged handover
+	newest      int           // the node that got the address last
+	twoUnits    time.Duration
+	nodes       [2]watched
+	operatorOff bool
+	outcomes    [8]int
+	commands    uint64
+}
+
+// watched is what a checker knows of one node.
+type watched struct {
+	heard      []uint64 // per database, newest sequence number heard of a source
+	heardOf    bool
+	epoch      failover.Epoch // of the latest promotion that got the address
+	known      failover.Epoch // highest epoch of an Active heard
+	knownAt    time.Duration
+	began      hooks.Record // latest promotion
+	beganLife  uint32
+	override   bool // since the latest begin of anything
+	forced     bool // an override in the journal since the last handover began
+	index      int  // of the step started last in this stretch
+	cancelled  *step
+	advertised bool
+}
+
+func (c *checker) begin() {
+	c.two, c.twoUnits = -1, -1
+	for i := range c.nodes {
+		c.router[i] = c.w.config(i).Router
+		c.nodes[i] = watched{heard: make([]uint64, c.w.setup.Databases), index: -1}
+	}
+}
+
+func (c *checker) started(n *node) {
+	x := &c.nodes[n.i]
+	x.index, x.cancelled = -1, nil
+	x.heardOf = false
+	clear(x.heard)
+}
+
+// heard notes what a node learns over the link.
+func (c *checker) heard(n *node, s *failover.PeerState) {
+	x := &c.nodes[n.i]
+	if s.ActiveEpoch > x.known {
+		x.known, x.knownAt = s.ActiveEpoch, c.w.now
+	}
+	if n.kernel.holds() || s.State != failover.Active && s.ActiveEpoch <= x.epoch {
+		return
+	}
+	for _, p := range s.Positions {
+		for i, name := range c.w.setup.dbNames {
+			if name != p.Database {
+				continue
+			}
+			x.heardOf = true
+			if g := p.Executed.GTIDs(); len(g) > 0 {
+				x.heard[i] = g[0].Sequence
+			}
+		}
+	}
+}
+
+func (c *checker) before(*node, failover.Event) {}
+
+// after is I1 and I5, and what must be true whatever just happened.
+func (c *checker) after(*node) {
+	c.holders()
+	c.units()
+}
+
+func (c *checker) holders() {
+	w := c.w
+	a, b := w.nodes[0], w.nodes[1]
+	if !a.kernel.has || !b.kernel.has || !a.kernel.holds() || !b.kernel.holds() {
+		c.two, c.handover = -1, false
+		return
+	}
+	if c.two < 0 {
+		c.two, c.apart = w.now, w.net.since < 0 || w.now-w.net.since < InFlight
+	}
+	if w.net.since < 0 {
+		c.apart = true
+		return
+	}
+	together := max(c.two, w.net.since)
+	bound := time.Duration(0)
+	switch {
+	case c.apart:
+		bound = ContestBound
+	case c.handover:
+		bound = OverlapBound
+	}
+	if bound > 0 && (!a.runs() || !b.runs()) {
+		// The kernel's clock alone ends it.
+		bound += w.setup.Lease + expiry
+	}
+	if w.now-together > bound || bound == 0 {
+		w.fail("I1", "both nodes have the address for %s and can exchange packets for %s", w.now-c.two, w.now-w.net.since)
+	}
+}
+
+func (c *checker) units() {
+	w := c.w
+	if !w.nodes[0].unit || !w.nodes[1].unit {
+		c.twoUnits = -1
+		return
+	}
+	if c.twoUnits < 0 {
+		c.twoUnits = w.now
+		if w.net.since >= 0 && w.now-w.net.since > UnitBound {
+			w.fail("unit", "lsyncd was started on both nodes while they could exchange packets")
+		}
+	}
+	if w.net.since >= 0 && w.now-max(c.twoUnits, w.net.since) > UnitBound && w.nodes[0].runs() && w.nodes[1].runs() {
+		w.fail("unit", "lsyncd runs on both nodes for %s", w.now-c.twoUnits)
+	}
+}
+
+// sends is the order of leaving: the address is off before priority 0 invites.
+func (c *checker) sends(n *node, priority uint8) {
+	if priority == 0 && n.kernel.holds() {
+		c.w.fail("order", "%s sends priority 0 with the address", n.label)
+	}
+}
+
+// journals is the moment at which a gate decided: I3 of a takeover.
+func (c *checker) journals(n *node, e failover.Append) {
+	x := &c.nodes[n.i]
+	r := e.Record
+	switch r.Kind {
+	case hooks.Began:
+		x.index, x.cancelled = -1, nil
+		if r.Role == hooks.Active && r.Reason == failover.Renumbered.String() {
+			x.epoch = failover.Epoch(r.Epoch)
+		} else if r.Role == hooks.Active && r.Reason != failover.Drifted.String() {
+			x.began, x.beganLife = r, n.life
+			if e.ID == 0 && r.Reason != "" && !r.Planned {
+				c.w.fail("I6", "%s begins a promotion without a durable record", n.label)
+			}
+			if !r.Planned && !x.override {
+				c.takeover(n)
+			}
+		}
+		x.override = false
+	case hooks.Ended, hooks.Reverted:
+		x.index, x.cancelled = -1, nil
+	case hooks.Override:
+		x.override, x.forced = true, true
+		if r.Reason == "" {
+			c.w.fail("I3", "%s journals an override without a reason", n.label)
+		}
+	case hooks.Stepped:
+	}
+}
+
+// takeover is I3 of a promotion without the old node's word.
+func (c *checker) takeover(n *node) {
+	w, x := c.w, &c.nodes[n.i]
+	for i, db := range n.dbs {
+		w.settle(i)
+		name := w.setup.dbNames[i]
+		if !db.up || db.hung {
+			w.fail("I3", "%s promotes though %s does not answer", n.label, name)
+			return
+		}
+		if !db.channel || !db.io && !db.sql {
+			c.resumes(n, name)
+			continue
+		}
+		switch {
+		case db.relay.len() > db.history.len():
+			w.fail("I3", "%s promotes with %d transactions of %s received and not applied", n.label, db.relay.len()-db.history.len(), name)
+		case !x.heardOf:
+			w.fail("I3", "%s promotes and never heard how far the source of %s was", n.label, name)
+		case x.heard[i] > db.history.len():
+			w.fail("I3", "%s promotes with %d transactions of %s missing that the source said it had", n.label, x.heard[i]-db.history.len(), name)
+		}
+	}
+}
+
+// resumes is I3 of a node that goes on with what it had.
+func (c *checker) resumes(n *node, name string) {
+	x := &c.nodes[n.i]
+	if x.known > x.epoch && c.w.now-x.knownAt > MemoryGrace {
+		c.w.fail("I3", "%s goes on with %s of epoch %d though it heard of epoch %d", n.label, name, x.epoch, x.known)
+	}
+}
+
+// acquired is I3 at the address.
+func (c *checker) acquired(n *node, promotion bool) {
+	w, x, p := c.w, &c.nodes[n.i], n.peer()
+	c.newest = n.i
+	if !promotion {
+		w.fail("I2", "%s renews an address that the kernel had removed", n.label)
+		return
+	}
+	if x.beganLife != n.life || x.began.Role != hooks.Active {
+		w.fail("I6", "%s acquires the address without a record of the promotion", n.label)
+		return
+	}
+	x.epoch = failover.Epoch(x.began.Epoch)
+	if !x.began.Planned {
+		return
+	}
+	c.handover = true
+	if c.nodes[p.i].forced {
+		return
+	}
+	for i, old := range p.dbs {
+		w.settle(i)
+		if !old.history.within(n.dbs[i].history) {
+			w.fail("I3", "%s acquires the address in a switchover and lacks transactions of %s: has %v, the old node %v",
+				n.label, w.setup.dbNames[i], n.dbs[i].history, old.history)
+		}
+		if old.writable() {
+			w.fail("I5", "%s acquires the address in a switchover and %s of the old node takes writes", n.label, w.setup.dbNames[i])
+		}
+	}
+}
+
+// starts is I4, and I3 of the step that opens writes.
+func (c *checker) starts(n *node, s *step) {
+	w, x := c.w, &c.nodes[n.i]
+	for _, other := range n.steps {
+		if other.mode != stepDeaf || w.now < other.began+other.order.Step.Timeout+hooks.CancelGrace {
+			w.fail("I4", "%s starts %s while %s runs", n.label, s.order.Step.Name, other.order.Step.Name)
+		}
+	}
+	if s.order.Index <= x.index {
+		w.fail("I4", "%s starts %s out of its order", n.label, s.order.Step.Name)
+	}
+	x.index = s.order.Index
+	if k := x.cancelled; k != nil && k.vars == s.vars && s.order.Index > k.order.Index {
+		w.fail("I4", "%s starts %s of a plan that was cancelled", n.label, s.order.Step.Name)
+	}
+	if a, ok := s.order.Step.Action.(hooks.Writes); ok && a.Open && s.order.Step.Name == "writes open" {
+		c.opens(n)
+	}
+}
+
+func (c *checker) opens(n *node) {
+	x, p := &c.nodes[n.i], n.peer()
+	if x.beganLife != n.life {
+		c.w.fail("I6", "%s opens writes without a record of the promotion", n.label)
+	}
+	if !x.began.Planned || c.nodes[p.i].forced {
+		return
+	}
+	for i, old := range p.dbs {
+		c.w.settle(i)
+		if !old.history.within(n.dbs[i].history) {
+			c.w.fail("I3", "%s opens writes in a switchover and lacks transactions of %s", n.label, c.w.setup.dbNames[i])
+		}
+	}
+}
+
+func (c *checker) cancels(n *node, s *step) {
+	if n.clock() < s.order.Deadline {
+		c.nodes[n.i].cancelled = s
+	}
+}
+
+func (c *checker) ends(*node, *step) {}
+
+// answered is the promise of a refusal and of a roll-back.
+func (c *checker) answered(n *node, e failover.Answer) {
+	if int(e.Outcome) < len(c.outcomes) {
+		c.outcomes[e.Outcome]++
+	}
+	if n.state.Give == nil || e.Outcome != failover.RolledBack && e.Outcome != failover.TimedOutBack {
+		return
+	}
+}
+
+// finally is the liveness at the end, everything healed: one holder that serves,
+// or two nodes that say why not, and the truth agrees.
+func (c *checker) finally() {
+	w := c.w
+	holder := -1
+	for i, n := range w.nodes {
+		if n.kernel.holds() {
+			if holder >= 0 {
+				w.fail("liveness", "both nodes have the address at the end")
+				return
+			}
+			holder = i
+		}
+	}
+	if holder < 0 {
+		c.justified()
+		return
+	}
+	h, s := w.nodes[holder], w.nodes[1-holder]
+	if h.state.State != failover.Active || s.state.State != failover.Backup && s.state.State != failover.Refused {
+		w.fail("liveness", "%s has the address and is %s, %s is %s: %+v", h.label, h.state.State, s.label, s.state.State, s.state.Why)
+	}
+	for i := range w.setup.dbNames {
+		if !h.dbs[i].writable() {
+			w.fail("liveness", "%s of the holder does not take writes", w.setup.dbNames[i])
+		}
+		if !s.dbs[i].readOnly {
+			w.fail("liveness", "%s of the standby takes writes", w.setup.dbNames[i])
+		}
+	}
+	c.dressed(h, s)
+}
+
+// dressed is about units and labels at the end.
+func (c *checker) dressed(h, s *node) {
+	if len(c.w.setup.Demote.Units(hooks.StopUnit)) > 0 && (!h.unit || s.unit) {
+		c.w.fail("liveness", "lsyncd runs on %s: %v, on %s: %v", h.label, h.unit, s.label, s.unit)
+	}
+	for _, st := range c.w.setup.Promote {
+		if _, ok := st.Action.(hooks.YAML); ok && (h.file != h.label || s.file != h.label) {
+			c.w.fail("liveness", "%s is Active, the label file of %s says %q, that of %s %q", h.label, h.label, h.file, s.label, s.file)
+		}
+	}
+}
+
+// justified looks whether two nodes that both refuse have to.
+func (c *checker) justified() {
+	w := c.w
+	for i, n := range w.nodes {
+		if n.state.State != failover.Refused {
+			w.fail("liveness", "nobody has the address and %s is %s: %+v", n.label, n.state.State, n.state.Why)
+			return
+		}
+		if len(n.dbs) == 0 {
+			w.fail("liveness", "%s refuses without databases: %+v", n.label, n.state.Why)
+			return
+		}
+		_ = i
+	}
+	c.outcomes[7]++
+}

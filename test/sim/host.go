@@ -1,0 +1,165 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/tanist-ha/tanist/internal/failover"
+)
+
+// What is done to a host, its daemon and its databases from outside.
+
+// start starts the daemon.
+func (n *node) start() {
+	if !n.up || n.core != nil {
+		return
+	}
+	core, err := failover.New(n.w.config(n.i))
+	if err != nil {
+		n.w.fail("setup", "%v", err)
+		return
+	}
+	n.life++
+	n.core, n.paused, n.ended, n.held, n.steps = core, false, false, nil, nil
+	n.linkBoot, n.linkSeq = 0, 0
+	n.failing = [2]bool{}
+	n.w.check.started(n)
+	n.disk.sync() // the journal is read and written anew
+	n.step(failover.Started{Boot: n.w.rng.Uint64() | 1, Memory: n.disk.memory(), Leftover: n.kernel.holds()})
+}
+
+// kill ends the daemon and everything it started.
+func (n *node) kill() {
+	n.core, n.paused = nil, false
+	n.life++
+	n.held, n.steps = nil, nil
+	n.tickAt = 1 << 62
+}
+
+// releaseForGood is what the service manager runs for a daemon that stays away.
+func (n *node) releaseForGood(life uint32) {
+	if !n.up || n.core != nil || life != n.life {
+		return
+	}
+	n.kernel.drop()
+	n.emergencyClose()
+}
+
+func (n *node) pause() {
+	if n.core != nil {
+		n.paused = true
+	}
+}
+
+func (n *node) resume() {
+	if n.core == nil || !n.paused {
+		return
+	}
+	n.paused = false
+	n.w.say(n.i, "daemon goes on")
+	n.release()
+}
+
+// release delivers what waited, in its order.
+func (n *node) release() {
+	held := n.held
+	n.held = nil
+	if n.w.chance(0.5) && n.core != nil && n.runs() {
+		n.step(tick) // the timer comes before what is in the queues
+	}
+	for _, it := range held {
+		it.at = n.w.now
+		n.w.push(it)
+	}
+}
+
+func (n *node) powerOff() {
+	if !n.up {
+		return
+	}
+	n.w.settleAll()
+	n.kill()
+	n.up, n.frozen = false, false
+	n.kernel = kernel{n: n}
+	n.disk.powerCut(n.w)
+	n.disk.failing = false
+	n.unit = false
+	for _, db := range n.dbs {
+		db.crash()
+	}
+	n.w.net.changed()
+}
+
+func (n *node) powerOn() {
+	if n.up {
+		return
+	}
+	n.w.say(n.i, "host is up")
+	n.w.settleAll()
+	n.up = true
+	n.offset = n.w.between(time.Second, 10*time.Second) - n.w.now
+	for _, db := range n.dbs {
+		db.up = true
+	}
+	n.w.net.changed()
+	n.w.schedule(n.w.between(10*time.Millisecond, 200*time.Millisecond), item{kind: kStart, node: uint8(n.i)})
+}
+
+func (n *node) freeze() {
+	if !n.up || n.frozen {
+		return
+	}
+	n.w.settleAll()
+	n.kernel.holds()
+	n.frozen, n.frozeA = true, n.w.now
+	n.w.net.changed()
+}
+
+// thaw lets the host go on; its clock did or did not count the time.
+func (n *node) thaw(counted bool) {
+	if !n.up || !n.frozen {
+		return
+	}
+	n.w.settleAll()
+	gone := n.w.now - n.frozeA
+	n.frozen = false
+	if !counted {
+		n.offset -= gone
+		n.tickAt += gone
+		n.kernel.until += gone
+		n.kernel.removal += gone
+	}
+	n.w.say(n.i, "host goes on")
+	n.w.net.changed()
+	n.release()
+}
+
+// crash ends a database as kill -9 or the power does: what was committed stays,
+// what was fetched and not applied is fetched again.
+func (d *database) crash() {
+	d.w.settle(d.index)
+	d.up, d.hung, d.readOnly, d.term, d.closeDue = false, false, true, 0, false
+	d.relay = append(history(nil), d.history...)
+}
+
+func (d *database) hang() {
+	d.w.settle(d.index)
+	if d.up {
+		d.hung = true
+	}
+}
+
+func (d *database) recover() {
+	d.w.settleAll()
+	if !d.node.up {
+		return
+	}
+	d.w.say(d.node.i, "database %s is back", d.w.setup.dbNames[d.index])
+	d.up, d.hung, d.slow = true, false, 0
+	if d.broken {
+		d.broken = false
+	}
+	if d.closeDue {
+		d.closeDue = false
+		d.setReadOnly(true)
+	}
+}

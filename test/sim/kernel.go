@@ -1,0 +1,74 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/tanist-ha/tanist/hooks"
+)
+
+// The kernel of a host keeps the address with a lifetime, whatever becomes of
+// the daemon, and the disk keeps the journal: all of it when only the daemon is
+// gone, the synced part and some of the rest when the power is.
+
+// expiry is how late the kernel may remove an address that ran out.
+const expiry = time.Second
+
+type kernel struct {
+	n       *node
+	has     bool
+	until   time.Duration // the lifetime ends
+	removal time.Duration // the address is gone
+	failing bool          // adding and renewing fail
+}
+
+// holds reports whether the address is on the interface.
+func (k *kernel) holds() bool {
+	if k.has && k.n.up && !k.n.frozen && k.n.w.now >= k.removal {
+		k.n.w.settleAll()
+		k.has = false
+	}
+	return k.n.up && k.has
+}
+
+func (k *kernel) hold(lease time.Duration) {
+	w := k.n.w
+	w.settleAll()
+	k.has = true
+	k.until = w.now + lease
+	k.removal = k.until + time.Duration(w.rng.Int64N(int64(expiry)))
+	if w.setup.Broken.NoExpiry {
+		k.removal = 1 << 60
+	}
+}
+
+func (k *kernel) drop() {
+	k.n.w.settleAll()
+	k.has = false
+}
+
+type disk struct {
+	synced  hooks.Memory
+	tail    []hooks.Record // written, not synced
+	failing bool
+}
+
+func (d *disk) memory() hooks.Memory {
+	m := d.synced
+	for _, r := range d.tail {
+		m = m.Fold(r)
+	}
+	return m
+}
+
+func (d *disk) sync() {
+	d.synced = d.memory()
+	d.tail = d.tail[:0]
+}
+
+// powerCut keeps a part of the tail: pages go to the disk when they like.
+func (d *disk) powerCut(w *World) {
+	if len(d.tail) > 0 {
+		d.tail = d.tail[:w.rng.IntN(len(d.tail)+1)]
+	}
+	d.sync()
+}

@@ -1,0 +1,378 @@
+package sim
+
+import (
+	"errors"
+	"time"
+
+	"github.com/tanist-ha/tanist/internal/failover"
+	"github.com/tanist-ha/tanist/internal/mono"
+	"github.com/tanist-ha/tanist/replication"
+	"github.com/tanist-ha/tanist/vrrp"
+)
+
+// A node is a host with its daemon: the power, the freezer and the signals act
+// on it, and the effects of the core are carried out here.
+
+var tick failover.Event = failover.Tick{}
+
+type node struct {
+	w      *World
+	i      int
+	label  string
+	up     bool
+	frozen bool
+	frozeA time.Duration
+	offset time.Duration // clock of the host less the world's
+	kernel kernel
+	disk   disk
+	dbs    []*database
+	unit   bool   // lsyncd runs
+	file   string // what the label file names as active
+
+	core     *failover.Orchestrator
+	life     uint32 // of the daemon
+	paused   bool
+	ended    bool // the daemon left on its own
+	held     []*item
+	tickAt   time.Duration
+	lastTick time.Duration
+	spins    int
+	effects  []failover.Effect
+	steps    []*step
+	fault    stepFault
+	linkSeq  uint64 // newest message of the peer
+	linkBoot uint64
+	state    failover.PeerState // as last told
+	failing  [2]bool            // health checks
+}
+
+func newNode(w *World, i int) *node {
+	n := &node{w: w, i: i, label: labels[i], up: true, file: ""}
+	n.offset = w.between(time.Second, time.Hour)
+	n.kernel.n = n
+	for d := range w.setup.Databases {
+		db := &database{w: w, node: n, index: d, up: true, readOnly: true}
+		n.dbs = append(n.dbs, db)
+		if i == 1 {
+			db.channel, db.io, db.sql = true, true, true
+		}
+	}
+	return n
+}
+
+func (n *node) peer() *node { return n.w.nodes[1-n.i] }
+
+func (n *node) clock() mono.Instant { return mono.Instant(n.w.now + n.offset) }
+
+// runs reports whether the daemon gets the processor now.
+func (n *node) runs() bool { return n.core != nil && !n.paused && !n.frozen }
+
+// step gives the core an event and carries out what it answers.
+func (n *node) step(ev failover.Event) {
+	w := n.w
+	n.watchSpin(ev)
+	w.stepped++
+	n.effects = n.core.Step(n.clock(), ev, n.effects[:0])
+	effects := w.bend(n, n.effects)
+	if w.trace != nil {
+		w.trace.step(w.now, n.label, ev, effects)
+	}
+	w.check.before(n, ev)
+	for i := range effects {
+		n.do(effects[i])
+		if n.core == nil {
+			return
+		}
+	}
+	at, ok := n.core.Deadline()
+	if !ok {
+		w.fail("timer", "%s wants no tick", n.label)
+	}
+	n.tickAt = max(w.now, time.Duration(at)-n.offset)
+	if at == mono.Never {
+		n.tickAt = 1 << 62
+	} else if w.setup.Late > 0 {
+		n.tickAt += w.between(0, w.setup.Late)
+	}
+	w.check.after(n)
+}
+
+// spinMost is how many ticks at one instant are taken for a timer that is never
+// satisfied.
+const spinMost = 100
+
+func (n *node) watchSpin(ev failover.Event) {
+	if _, ok := ev.(failover.Tick); !ok {
+		return
+	}
+	if n.lastTick != n.w.now {
+		n.lastTick, n.spins = n.w.now, 0
+		return
+	}
+	if n.spins++; n.spins > spinMost {
+		n.w.fail("timer", "%s asks for the same tick again and again", n.label)
+	}
+}
+
+// bend applies what Broken says of the core.
+func (w *World) bend(n *node, effects []failover.Effect) []failover.Effect {
+	if !w.setup.Broken.SwapDrop {
+		return effects
+	}
+	for i, e := range effects {
+		if _, ok := e.(failover.Drop); !ok {
+			continue
+		}
+		for j := i + 1; j < len(effects); j++ {
+			if s, ok := effects[j].(failover.Send); ok && s.Advertisement.Priority == 0 {
+				effects[i], effects[j] = effects[j], effects[i]
+			}
+		}
+	}
+	return effects
+}
+
+var errKernel = errors.New("add 10.77.0.100/24 to eth0: no such device")
+
+func (n *node) do(e failover.Effect) {
+	w := n.w
+	switch e := e.(type) {
+	case failover.Send:
+		w.check.sends(n, e.Advertisement.Priority)
+		w.net.advertise(n.i, e.Advertisement.Priority)
+	case failover.Hold:
+		n.hold(e)
+	case failover.Drop:
+		n.kernel.drop()
+	case failover.CloseWrites:
+		w.schedule(w.between(time.Millisecond, 5*time.Millisecond), item{kind: kClose, node: uint8(n.i), life: n.life})
+	case failover.Append:
+		n.append(e)
+	case failover.StartStep:
+		n.startStep(e)
+	case failover.CancelStep:
+		n.cancelStep(e.ID)
+	case failover.Measure:
+		n.answerAfter(w.between(300*time.Microsecond, 3*time.Millisecond), item{kind: kMeasure, id: uint64(e.ID)})
+	case failover.CatchUp:
+		n.answerAfter(time.Millisecond, item{kind: kCatchUp, catch: &e})
+	case failover.CheckSteps:
+		n.answer(w.between(time.Millisecond, 20*time.Millisecond), failover.Checked{ID: e.ID, Cannot: n.cannot(e)})
+	case failover.AskKernel:
+		w.schedule(w.between(200*time.Microsecond, 2*time.Millisecond), item{kind: kAsk, node: uint8(n.i), life: n.life, id: uint64(e.ID)})
+	case failover.Tell:
+		s := e.State
+		n.state = s
+		w.net.tell(n.i, &s)
+	case failover.Answer:
+		w.check.answered(n, e)
+	case failover.Stopped:
+		w.say(n.i, "daemon ended")
+		n.ended = true
+		n.kill()
+	case failover.Note, failover.Announce:
+	}
+}
+
+func (n *node) answerAfter(after time.Duration, it item) {
+	it.node, it.life = uint8(n.i), n.life
+	n.w.schedule(after, it)
+}
+
+func (n *node) answer(after time.Duration, ev failover.Event) {
+	n.answerAfter(after, item{kind: kAnswer, ev: ev})
+}
+
+const soon = 30 * time.Microsecond
+
+func (n *node) hold(e failover.Hold) {
+	if n.kernel.failing {
+		n.answer(soon, failover.Held{ID: e.ID, Err: errKernel})
+		return
+	}
+	had := n.kernel.holds()
+	n.kernel.hold(e.Lease)
+	if !had {
+		n.w.Takeovers++
+		n.w.check.acquired(n, e.ID != 0)
+	}
+	if e.ID != 0 {
+		n.answer(soon, failover.Held{ID: e.ID})
+	}
+}
+
+var errDisk = errors.New("write journal: no space left on device")
+
+func (n *node) append(e failover.Append) {
+	n.w.check.journals(n, e)
+	if !n.disk.failing {
+		n.disk.tail = append(n.disk.tail, e.Record)
+	}
+	if e.ID != 0 {
+		n.answerAfter(n.w.between(500*time.Microsecond, 3*time.Millisecond), item{kind: kDurable, id: uint64(e.ID)})
+	}
+}
+
+// local handles what comes from the daemon's own workers.
+func (n *node) local(it *item) {
+	if it.life != n.life || n.core == nil {
+		return
+	}
+	if n.paused || n.frozen {
+		n.hold4later(it)
+		return
+	}
+	switch it.kind {
+	case kAnswer:
+		n.step(it.ev)
+	case kMeasure:
+		n.measure(it)
+	case kStep:
+		n.stepDue(it.step)
+	case kCatchUp:
+		n.catchUp(it.catch)
+	case kDurable:
+		if n.disk.failing {
+			n.step(failover.Durable{ID: failover.ID(it.id), Err: errDisk})
+			return
+		}
+		n.disk.sync()
+		n.step(failover.Durable{ID: failover.ID(it.id)})
+	}
+}
+
+// heldMost bounds what waits for a daemon that does not run.
+const heldMost = 512
+
+func (n *node) hold4later(it *item) {
+	if len(n.held) < heldMost {
+		c := *it
+		n.held = append(n.held, &c)
+	}
+}
+
+func (n *node) hear(it *item) {
+	switch {
+	case n.core == nil || n.frozen || !n.up:
+		return
+	case n.paused:
+		n.hold4later(it)
+		return
+	case n.w.setup.Broken.DeafContest && n.kernel.holds():
+		return
+	}
+	p := n.peer()
+	cfg := n.w.check.router[p.i]
+	n.step(failover.Advertised{
+		Advertisement: vrrp.Advertisement{
+			VRID: cfg.VRID, Priority: uint8(it.id), MaxAdvertInterval: cfg.Interval, Addresses: cfg.Addresses,
+		},
+		Source: cfg.Local,
+	})
+}
+
+// told passes a message on, unless a newer one came before it.
+func (n *node) told(it *item) {
+	if n.core == nil || !n.up {
+		return
+	}
+	if n.paused || n.frozen {
+		n.hold4later(it)
+		return
+	}
+	s := it.state
+	if s.Boot == n.linkBoot && s.Seq <= n.linkSeq {
+		return
+	}
+	n.linkBoot, n.linkSeq = s.Boot, s.Seq
+	n.w.check.heard(n, s)
+	if n.w.setup.Broken.LieFrozen && s.Give != nil && len(s.Give.Positions) > 0 {
+		c, g := *s, *s.Give
+		c.Give, g.Positions = &g, nil
+		s = &c
+	}
+	n.step(failover.PeerSaid{State: *s})
+}
+
+// hungRead is how long the reader waits for a database.
+const hungRead = time.Second
+
+func (n *node) measure(it *item) {
+	facts := make([]replication.Facts, 0, len(n.dbs))
+	var wait time.Duration
+	for _, db := range n.dbs {
+		f := db.facts(n.clock())
+		if f.Reach == replication.ReachTimedOut {
+			wait = hungRead
+		}
+		if n.w.setup.Broken.OpenGate {
+			f = pretend(f)
+		}
+		facts = append(facts, f)
+	}
+	ev := failover.Measured{ID: failover.ID(it.id), Facts: facts}
+	if wait > 0 {
+		n.answer(wait, ev)
+		return
+	}
+	n.step(ev)
+}
+
+// pretend makes facts say that all of the heard transactions are applied.
+func pretend(f replication.Facts) replication.Facts {
+	channels, ok := f.Channels.Get()
+	if !ok || len(channels) == 0 {
+		return f
+	}
+	far := replication.PositionOf(replication.GTID{Server: 9, Sequence: 1 << 40})
+	f.Applied = replication.Known(far)
+	return f
+}
+
+const catchUpLook = 5 * time.Millisecond
+
+var errBehind = errors.New("wait for the position: not reached in time")
+
+func (n *node) catchUp(c *failover.CatchUp) {
+	there := true
+	for _, db := range n.dbs {
+		there = there && db.reaches(c.Targets)
+	}
+	switch {
+	case there:
+		n.step(failover.CaughtUp{ID: c.ID})
+	case n.clock() >= c.Until:
+		n.step(failover.CaughtUp{ID: c.ID, Err: errBehind})
+	default:
+		n.answerAfter(catchUpLook, item{kind: kCatchUp, catch: c})
+	}
+}
+
+// answerAsk runs on the network and in the peer's kernel: no daemon takes part.
+func (n *node) answerAsk(it *item) {
+	p := n.peer()
+	ev := failover.Asked{ID: failover.ID(it.id)}
+	first, second := n.w.net.answers(0), n.w.net.answers(1)
+	if p.up && !p.frozen && !n.w.setup.Broken.BlindCapture {
+		ev.Host, ev.OnLink = first || second, first || second && n.w.setup.WeakHost
+		ev.Address = p.kernel.holds() && (first || second && n.w.setup.WeakHost)
+	}
+	wait := 2 * time.Millisecond
+	if !ev.Host || !ev.Address {
+		wait = 100 * time.Millisecond
+	}
+	n.w.push(n.w.item(item{at: n.w.now + wait, kind: kAnswer, node: uint8(n.i), life: it.life, ev: ev}))
+}
+
+func (n *node) emergencyClose() {
+	if !n.up {
+		return
+	}
+	for _, db := range n.dbs {
+		if db.up && db.hung {
+			db.closeDue = true
+		} else if db.up {
+			db.setReadOnly(true)
+		}
+	}
+}

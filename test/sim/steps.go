@@ -1,0 +1,202 @@
+package sim
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/internal/failover"
+)
+
+// Steps are carried out here as the executor does: one that ends says how, one
+// that hangs ends with its deadline or its cancellation, and a deaf one answers
+// to neither.
+
+type stepMode uint8
+
+const (
+	stepWell stepMode = iota
+	stepFails
+	stepHangs
+	stepDeaf
+)
+
+// stepFault is what becomes of the next step of a kind.
+type stepFault struct {
+	mode stepMode
+	kind string // as Action.Kind says; "": any
+}
+
+type step struct {
+	order  hooks.StartStep
+	action hooks.Action
+	vars   hooks.Vars
+	mode   stepMode
+	cancel bool
+	began  time.Duration
+}
+
+// deafFor is how long a step goes on that nobody can end.
+const deafFor = 70 * time.Second
+
+const stepLook = 20 * time.Millisecond
+
+func (n *node) startStep(e failover.StartStep) {
+	w := n.w
+	s := &step{order: e.Order, vars: e.Vars, began: w.now}
+	w.check.starts(n, s)
+	var err error
+	if s.action, err = hooks.Expand(e.Order.Step.Action, e.Vars); err != nil {
+		w.fail("expand", "%s: %s: %v", n.label, e.Order.Step.Name, err)
+		return
+	}
+	if f := n.fault; f.mode != stepWell && (f.kind == "" || f.kind == s.action.Kind()) {
+		s.mode = f.mode
+		n.fault = stepFault{}
+		w.say(n.i, "step %s is going to %s", e.Order.Step.Name, [...]string{"", "fail", "hang", "be deaf"}[f.mode])
+	}
+	n.steps = append(n.steps, s)
+	after := w.between(time.Millisecond, w.setup.StepTime)
+	if s.mode == stepDeaf {
+		after = deafFor
+	}
+	n.answerAfter(after, item{kind: kStep, step: e.Order.ID})
+	if w.setup.Broken.DoubleStep {
+		w.setup.Broken.DoubleStep = false
+		n.startStep(e)
+	}
+}
+
+func (n *node) cancelStep(id hooks.StepID) {
+	for _, s := range n.steps {
+		if s.order.ID == id {
+			s.cancel = true
+			n.w.check.cancels(n, s)
+			n.answerAfter(n.w.between(time.Millisecond, 20*time.Millisecond), item{kind: kStep, step: id})
+		}
+	}
+}
+
+// stepDue looks at a step at a time at which it may end.
+func (n *node) stepDue(id hooks.StepID) {
+	i := slices.IndexFunc(n.steps, func(s *step) bool { return s.order.ID == id })
+	if i < 0 {
+		return
+	}
+	s := n.steps[i]
+	late := n.clock() >= s.order.Deadline
+	if s.mode == stepDeaf && n.w.now < s.began+deafFor {
+		return
+	}
+	out, detail := hooks.Failed, "exit status 1"
+	switch {
+	case s.cancel:
+		out, detail = hooks.Cancelled, ""
+	case late:
+		out, detail = hooks.TimedOut, "not done in time"
+	case s.mode == stepHangs:
+		out = hooks.Pending
+	case s.mode == stepWell:
+		out, detail = n.apply(s)
+	}
+	if out == hooks.Pending {
+		n.answerAfter(stepLook, item{kind: kStep, step: id})
+		return
+	}
+	n.steps = slices.Delete(n.steps, i, i+1)
+	n.w.check.ends(n, s)
+	n.step(failover.StepEnded{ID: id, Outcome: out, Detail: detail})
+}
+
+// apply makes it so; Pending when it is not done yet.
+func (n *node) apply(s *step) (hooks.Outcome, string) {
+	if n.w.setup.Broken.NoUndo && strings.HasPrefix(s.order.Step.Name, "undo ") {
+		return hooks.Changed, ""
+	}
+	switch a := s.action.(type) {
+	case hooks.Writes:
+		return n.writes(a)
+	case hooks.Replication:
+		return n.replication(a)
+	case hooks.Unit:
+		run := a.Verb == hooks.StartUnit || a.Verb == hooks.RestartUnit
+		if n.unit == run {
+			return hooks.Unchanged, ""
+		}
+		if !n.w.setup.Broken.KeepUnit || run {
+			n.unit = run
+		}
+	case hooks.YAML:
+		if n.file == a.Value {
+			return hooks.Unchanged, ""
+		}
+		n.file = a.Value
+	case hooks.Exec, hooks.VIP:
+	}
+	return hooks.Changed, ""
+}
+
+func (n *node) writes(a hooks.Writes) (hooks.Outcome, string) {
+	out := hooks.Unchanged
+	for _, db := range n.dbs {
+		if !db.up {
+			return hooks.Failed, "connect: connection refused"
+		}
+		if db.hung {
+			return hooks.Pending, ""
+		}
+		if db.readOnly == a.Open {
+			db.setReadOnly(!a.Open)
+			out = hooks.Changed
+		}
+	}
+	return out, ""
+}
+
+func (n *node) replication(a hooks.Replication) (hooks.Outcome, string) {
+	out := hooks.Unchanged
+	for _, db := range n.dbs {
+		if !db.up {
+			return hooks.Failed, "connect: connection refused"
+		}
+		if db.hung {
+			return hooks.Pending, ""
+		}
+		if !db.channel {
+			continue
+		}
+		n.w.settle(db.index)
+		switch {
+		case a.Verb == hooks.StopReplication && (db.io || db.sql):
+			if db.broken {
+				return hooks.Failed, "SQL thread stopped with an error"
+			}
+			if db.relay.len() > db.history.len() {
+				return hooks.Pending, ""
+			}
+			db.stopThreads()
+			out = hooks.Changed
+		case a.Verb == hooks.StartReplication && !(db.io && db.sql):
+			db.io, db.sql = true, true
+			out = hooks.Changed
+		}
+	}
+	return out, ""
+}
+
+// cannot is the dry run.
+func (n *node) cannot(e failover.CheckSteps) []string {
+	var cannot []string
+	for _, s := range e.Plan {
+		if _, ok := s.Action.(hooks.Writes); !ok {
+			continue
+		}
+		for _, db := range n.dbs {
+			if !db.up || db.hung {
+				cannot = append(cannot, s.Name+": the database does not answer")
+			}
+		}
+	}
+	return cannot
+}

@@ -1,0 +1,278 @@
+// Package sim runs two real orchestrators in one virtual world: network,
+// kernels, databases, disks, steps and an operator, all from one seed. The same
+// seed gives the same run to the last byte. After every step of either node
+// checkers look at the truth, which the nodes cannot see.
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"time"
+
+	"github.com/tanist-ha/tanist/health"
+	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/internal/failover"
+	"github.com/tanist-ha/tanist/replication"
+	"github.com/tanist-ha/tanist/vrrp"
+)
+
+// Setup is what a world is made of.
+type Setup struct {
+	Databases int
+	WriteRate uint64 // transactions a second that clients commit
+	Interval  vrrp.Centiseconds
+	Lease     time.Duration
+	Policy    replication.Policy
+	Drain     time.Duration
+	Promote   hooks.Plan
+	Demote    hooks.Plan
+	Checks    []health.Check
+	Preempt   bool
+
+	Delay, Jitter time.Duration // of every packet
+	Double        float64       // chance that a packet comes twice
+	Late          time.Duration // how late a timer of a daemon may be
+	StepTime      time.Duration // how long a step takes at most
+	WeakHost      bool          // a kernel answers for the address on both paths
+	Stuck         bool          // a broken link keeps messages for later
+
+	Broken Broken
+
+	dbNames []string
+}
+
+// Broken makes the world or the core break an invariant, to see its checker fire.
+type Broken struct {
+	NoExpiry     bool // the kernel never removes an address
+	OpenGate     bool // facts say that everything is applied
+	SwapDrop     bool // priority 0 is sent before the address is dropped
+	DoubleStep   bool // a step is started a second time
+	LieFrozen    bool // the new node is told a lower position than the old one ended at
+	DeafContest  bool // advertisements are not heard while the address is held
+	KeepUnit     bool // stopping a unit says done and does nothing
+	NoUndo       bool // a step that takes back says done and does nothing
+	BlindCapture bool // the kernel's answer to a question is always silence
+}
+
+// World is everything outside the two cores, and the cores.
+type World struct {
+	setup   Setup
+	rng     *rand.Rand
+	now     time.Duration // since the world began
+	seq     uint64
+	queue   queue
+	free    []*item
+	net     network
+	nodes   [2]*node
+	terms   uint32
+	check   checker
+	trace   *transcript
+	script  func(at uint64)
+	stepped uint64 // steps of the cores
+	second  time.Duration
+	things  int // that happened since second
+
+	// Takeovers counts addresses that came to a node.
+	Takeovers int
+}
+
+// NewWorld returns a world in which nothing runs yet.
+func NewWorld(seed uint64, s Setup) *World {
+	w := &World{setup: s, rng: rand.New(rand.NewPCG(seed, 0x7461_6e69_7374))}
+	for i := range s.Databases {
+		w.setup.dbNames = append(w.setup.dbNames, [...]string{"pivot", "depot"}[i])
+	}
+	w.net = network{w: w}
+	for p := range w.net.ways {
+		for d := range w.net.ways[p] {
+			w.net.ways[p][d] = way{delay: s.Delay, jitter: s.Jitter, double: s.Double}
+		}
+	}
+	for i := range w.nodes {
+		w.nodes[i] = newNode(w, i)
+	}
+	w.check.w = w
+	w.check.begin()
+	w.net.changed()
+	return w
+}
+
+func (w *World) item(it item) *item {
+	if n := len(w.free); n > 0 {
+		p := w.free[n-1]
+		w.free = w.free[:n-1]
+		*p = it
+		return p
+	}
+	return &it
+}
+
+func (w *World) push(it *item) {
+	w.seq++
+	it.seq = w.seq
+	w.queue.push(it)
+}
+
+func (w *World) schedule(after time.Duration, it item) {
+	it.at = w.now + after
+	w.push(w.item(it))
+}
+
+// between returns a duration in [low, high).
+func (w *World) between(low, high time.Duration) time.Duration {
+	if high <= low {
+		return low
+	}
+	return low + time.Duration(w.rng.Int64N(int64(high-low)))
+}
+
+// Run goes on until end, or until a checker fails.
+func (w *World) Run(end time.Duration) {
+	for w.check.failure == nil {
+		at, who := end, -1
+		for i, n := range w.nodes {
+			if n.runs() && n.tickAt < at {
+				at, who = n.tickAt, i
+			}
+		}
+		if len(w.queue.items) > 0 && w.queue.items[0].at <= at {
+			it := w.queue.pop()
+			w.now = max(w.now, it.at)
+			w.watchStorm()
+			w.dispatch(it)
+			w.free = append(w.free, it)
+			continue
+		}
+		if who < 0 {
+			w.now = max(w.now, end)
+			return
+		}
+		w.now = max(w.now, at)
+		w.nodes[who].step(tick)
+	}
+}
+
+// Failure returns what the first checker that failed said, nil when none did.
+func (w *World) Failure() error {
+	if w.check.failure == nil {
+		return nil
+	}
+	return w.check.failure
+}
+
+func (w *World) fail(checker, format string, args ...any) {
+	if w.check.failure == nil {
+		w.check.failure = fmt.Errorf("%s at %s: %s", checker, clock(w.now), fmt.Sprintf(format, args...))
+		w.say(-1, "%v", w.check.failure)
+	}
+}
+
+// say writes one line of what happened outside the cores.
+func (w *World) say(node int, format string, args ...any) {
+	if w.trace != nil {
+		w.trace.world(w.now, node, format, args...)
+	}
+}
+
+// stormMost is how many things may happen in one second of the world.
+const stormMost = 20_000
+
+func (w *World) watchStorm() {
+	if w.now-w.second >= time.Second {
+		w.second, w.things = w.now, 0
+	}
+	if w.things++; w.things > stormMost {
+		w.fail("storm", "%d things happened within a second", w.things)
+	}
+}
+
+func (w *World) dispatch(it *item) {
+	n := w.nodes[it.node]
+	switch it.kind {
+	case kScript:
+		w.script(it.id)
+	case kAdvert:
+		n.hear(it)
+	case kTell:
+		n.told(it)
+	case kAnswer, kMeasure, kStep, kCatchUp, kDurable:
+		n.local(it)
+	case kAsk:
+		n.answerAsk(it)
+	case kClose:
+		n.emergencyClose()
+	case kStart:
+		n.start()
+	case kRelease:
+		n.releaseForGood(it.life)
+	case kResume:
+		n.resume()
+	case kPower:
+		n.powerOn()
+	case kThaw:
+		n.thaw(it.id == 1)
+	case kDatabase:
+		n.dbs[it.id].recover()
+	case kRejoin:
+		w.operate()
+	}
+}
+
+var vip = netip.MustParseAddr("10.77.0.100")
+
+func (w *World) config(i int) failover.Config {
+	s := w.setup
+	addresses := [2]netip.Addr{netip.MustParseAddr("10.77.0.11"), netip.MustParseAddr("10.77.0.12")}
+	priorities := [2]uint8{254, 253}
+	return failover.Config{
+		Node: labels[i], Peer: labels[1-i], Instance: "compass", VIP: vip.String(),
+		Router: vrrp.Config{
+			VRID: 51, Priority: priorities[i], Interval: s.Interval, Addresses: []netip.Addr{vip}, Local: addresses[i],
+		},
+		PeerPriority: priorities[1-i], Preempt: s.Preempt, Lease: s.Lease,
+		Announce:  failover.Announcement{Repeat: 5, Delay: 5 * time.Second, Refresh: 30 * time.Second},
+		Databases: w.setup.dbNames, Gate: s.Policy, DrainTimeout: s.Drain,
+		Promote: s.Promote, Demote: s.Demote, Checks: s.Checks,
+	}
+}
+
+var labels = [2]string{"primary", "reserve"}
+
+// operateEvery is how often the operator looks at the replication of a standby.
+const operateEvery = 200 * time.Millisecond
+
+// operate is what an operator does, or a script: a standby whose databases do
+// not follow the Active is pointed at it; one that has transactions of its own
+// is made again from a copy.
+func (w *World) operate() {
+	w.schedule(operateEvery, item{kind: kRejoin})
+	for i, n := range w.nodes {
+		p := w.nodes[1-i]
+		if !n.runs() || !p.runs() || n.state.State != failover.Backup || p.state.State != failover.Active ||
+			!p.kernel.holds() || n.kernel.holds() || !w.net.linked() || n.frozen || p.frozen || len(n.steps) > 0 {
+			continue
+		}
+		for d, db := range n.dbs {
+			source := p.dbs[d]
+			if !db.up || db.hung || !source.up || source.hung || !db.readOnly || w.check.operatorOff {
+				continue
+			}
+			w.settle(d)
+			following := db.channel && db.io && db.sql && !db.broken
+			if following && db.relay.within(source.history) {
+				continue
+			}
+			if source.channel && (source.io || source.sql) {
+				continue // it is itself on its way somewhere
+			}
+			if !db.history.within(source.history) {
+				w.say(i, "operator: %s has transactions of its own, made again from a copy", w.setup.dbNames[d])
+				db.history = append(history(nil), source.history...)
+			} else {
+				w.say(i, "operator: %s follows %s", w.setup.dbNames[d], p.label)
+			}
+			db.follow()
+		}
+	}
+}
