@@ -64,13 +64,20 @@ type Memory struct {
 	Epoch       uint64 // highest seen in any record
 	ActiveEpoch uint64 // epoch of the last promotion that was not taken back, 0: none
 	previous    uint64 // ActiveEpoch before that one
-	Role        Role   // where the last transition led
-	Finished    bool   // and whether it ended as Completed
+	// Attempt is the epoch of a planned promotion that began, and of which it is
+	// not known whether the address came: 0 when there is none. This node had all
+	// that the other one had when that gave the role away.
+	Attempt  uint64
+	Role     Role // where the last transition led
+	Finished bool // and whether it ended as Completed
 }
 
 func (m Memory) promoted(epoch uint64) Memory {
 	if epoch > m.ActiveEpoch {
 		m.previous, m.ActiveEpoch = m.ActiveEpoch, epoch
+	}
+	if epoch >= m.Attempt {
+		m.Attempt = 0
 	}
 	return m
 }
@@ -84,8 +91,11 @@ func (m Memory) Fold(r Record) Memory {
 		// A planned promotion is nothing before it has the address: until then
 		// the other node is Active and may take it back. An unplanned one was let
 		// through the gate when it was journaled, and may be gone on with.
-		if r.Role == Active && !r.Planned {
+		switch {
+		case r.Role == Active && !r.Planned:
 			m = m.promoted(r.Epoch)
+		case r.Role == Active && r.Epoch > m.ActiveEpoch:
+			m.Attempt = r.Epoch
 		}
 	case Acquired:
 		m = m.promoted(r.Epoch)
@@ -94,6 +104,9 @@ func (m Memory) Fold(r Record) Memory {
 			m.Finished = r.Ending == Completed
 		}
 	case Reverted:
+		if r.Epoch == m.Attempt {
+			m.Attempt = 0
+		}
 		m.Role, m.Finished = Standby, false
 		if r.Epoch == m.ActiveEpoch {
 			m.ActiveEpoch = m.previous

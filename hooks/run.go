@@ -169,6 +169,25 @@ func (r *Run) Continue(now mono.Instant, ids func() StepID, out []Order) []Order
 	return r.advance(now, ids, out)
 }
 
+// Held returns the step that is held, if one is.
+func (r *Run) Held() (Step, bool) {
+	if !r.waiting {
+		return Step{}, false
+	}
+	return r.plan[r.next], true
+}
+
+// Refuse fails the step that is held: what it waits for will not come.
+func (r *Run) Refuse(now mono.Instant, detail string, ids func() StepID, out []Order) []Order {
+	if !r.waiting {
+		return out
+	}
+	r.waiting = false
+	r.started = r.deadline.Add(-r.plan[r.next].Timeout)
+	r.finish(now, Failed, detail)
+	return r.advance(now, ids, out)
+}
+
 // Cancel ends the run after the running step answered.
 func (r *Run) Cancel(now mono.Instant, out []Order) []Order {
 	if r.ending != Unfinished || r.interrupt {
@@ -176,8 +195,8 @@ func (r *Run) Cancel(now mono.Instant, out []Order) []Order {
 	}
 	r.interrupt = true
 	if r.id == 0 {
-		r.end, r.waiting, r.ending = r.next, false, Interrupted
 		r.skipFrom(r.next)
+		r.end, r.waiting, r.ending = r.next, false, Interrupted
 		return out
 	}
 	return r.cancelStep(now, out)

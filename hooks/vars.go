@@ -2,6 +2,8 @@ package hooks
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"text/template"
 )
@@ -42,6 +44,29 @@ type Vars struct {
 	VIP             string // first virtual address, without its prefix length
 }
 
+// named returns the text of one variable.
+func (v Vars) named(name string) (string, bool) {
+	switch name {
+	case "Node":
+		return v.Node, true
+	case "Peer":
+		return v.Peer, true
+	case "Active":
+		return v.Active, true
+	case "Standby":
+		return v.Standby, true
+	case "Instance":
+		return v.Instance, true
+	case "Event":
+		return v.Event.String(), true
+	case "Reason":
+		return v.Reason, true
+	case "VIP":
+		return v.VIP, true
+	}
+	return "", false
+}
+
 // Expand returns the action with its templates filled in. An unknown name or a
 // malformed template is an error that quotes the template.
 func Expand(a Action, v Vars) (Action, error) {
@@ -56,8 +81,8 @@ func Expand(a Action, v Vars) (Action, error) {
 	case Exec:
 		a.Command, a.Verify = x.list(a.Command), x.list(a.Verify)
 		env := make(map[string]string, len(a.Env))
-		for k, s := range a.Env {
-			env[k] = x.text(s)
+		for _, k := range slices.Sorted(maps.Keys(a.Env)) { // of two mistakes the same one is reported
+			env[k] = x.text(a.Env[k])
 		}
 		a.Env = env
 		return a, x.err
@@ -75,6 +100,14 @@ type expander struct {
 func (x *expander) text(s string) string {
 	if x.err != nil || !strings.Contains(s, "{{") {
 		return s
+	}
+	if f, ok := strings.CutPrefix(s, "{{."); ok {
+		// By far the most templates are one name.
+		if name, ok := strings.CutSuffix(f, "}}"); ok {
+			if v, ok := x.vars.named(name); ok {
+				return v
+			}
+		}
 	}
 	t, err := template.New("").Option("missingkey=error").Parse(s)
 	if err == nil {

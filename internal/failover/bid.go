@@ -1,8 +1,6 @@
 package failover
 
 import (
-	"time"
-
 	"github.com/tanist-ha/tanist/health"
 	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/internal/mono"
@@ -17,17 +15,6 @@ const (
 	yieldEffect = health.Yield
 	faultEffect = health.Fault
 )
-
-// askAgain is the time between two questions to the peer's kernel.
-const askAgain = mono.Instant(100_000_000)
-
-// asksWithoutAnswer is how many questions in a row must go unanswered before
-// the address of a live host counts as gone: an answer can get lost.
-const asksWithoutAnswer = 2
-
-// silenceHolds is for how long the answer of the peer's kernel counts: most plans
-// come to the address in less, and the others ask again.
-const silenceHolds = 500 * time.Millisecond
 
 type bidStage uint8
 
@@ -47,7 +34,8 @@ type bid struct {
 	wait    ID
 	until   mono.Instant // Never while an answer is awaited that always comes
 	reason  Reason
-	misses  int
+	misses  int  // questions in a row that only the host answered
+	quiet   int  // and that nobody answered
 	dead    bool // the peer's kernel is silent too
 	force   bool
 	request Request
@@ -55,6 +43,7 @@ type bid struct {
 	wish    HandoverID   // the peer's operator's, zero: none
 	giveUp  mono.Instant // the operator waits until then, 0: nobody does
 	epoch   Epoch
+	resumes bool // the databases follow nobody, it goes on with what was
 	claimed mono.Instant
 	silence mono.Instant // when the peer's kernel was last found without the address, 0: never
 	askAt   mono.Instant // the next question of a running plan
@@ -79,6 +68,8 @@ func (o *Orchestrator) thinkBid() {
 			o.withdrawBid(Why{Reason: PeerActive})
 		} else if o.groundless() {
 			o.withdrawBid(Why{Reason: Elected, Detail: o.cfg.Peer + " is back"})
+		} else if o.linkFresh() && (b.stage == bidAsking || b.stage == bidWaiting) {
+			o.spokenFor()
 		} else if s, faulty := o.board.Failing(faultEffect); faulty {
 			o.withdrawBid(Why{Reason: Unhealthy, Detail: s.Check.Name + ": " + s.Detail})
 		} else if o.stopping {
@@ -117,52 +108,6 @@ func (o *Orchestrator) yieldsTo() bool {
 	return o.cfg.Peer < o.cfg.Node
 }
 
-// clear reports whether the address may be taken now. A plan can take long, and
-// what was true when it began may not be: a peer that speaks has to have heard of
-// the claim, and one that does not is asked for again.
-func (o *Orchestrator) clear() bool {
-	b := o.bid
-	switch {
-	case o.linkFresh():
-		return !o.peer.state.Echo.Before(b.claimed)
-	case b.silence != 0 && o.now.Sub(b.silence) <= silenceHolds:
-		return true
-	case b.wait == 0 && !o.now.Before(b.askAt):
-		b.misses = 0
-		o.askAtPivot()
-	}
-	return false
-}
-
-func (o *Orchestrator) askAtPivot() {
-	b := o.bid
-	b.wait = o.id()
-	o.emit(AskKernel{ID: b.wait})
-}
-
-// askedAtPivot takes the answer to a question that was put by a running plan.
-func (o *Orchestrator) askedAtPivot(ev Asked) {
-	b := o.bid
-	b.wait = 0
-	over := o.now.After(o.lastWord.Add(o.cfg.Lease + leaseGrace))
-	switch {
-	case ev.Err != nil:
-		b.askAt = o.now + askAgain
-	case ev.Address && over:
-		o.withdrawBid(Why{Reason: AddressAnswers, Detail: "the silent peer's host answers for the address after its lease must have ended"})
-		return
-	case ev.Address:
-		b.misses, b.askAt = 0, o.now+askAgain
-	case !ev.Host, over, ev.OnLink && b.misses+1 >= asksWithoutAnswer:
-		b.silence, b.dead = o.now, !ev.Host
-		return
-	default:
-		b.misses++
-		b.askAt = o.now + askAgain
-	}
-	b.until = b.askAt
-}
-
 func (o *Orchestrator) mayBid() bool {
 	if o.role != hooks.Standby || o.router.State() != vrrp.Backup || !o.silent || o.stopping ||
 		o.give != nil && o.give.stage < GiveDone || o.taking() || o.now.Before(o.notUntil) {
@@ -197,10 +142,17 @@ func (o *Orchestrator) ground() ground {
 		return ground{say: true, state: Backup, why: Why{Reason: PeerActive}}
 	case p.State == Demoting:
 		return ground{} // it says when its writes are closed and how far it is
-	case !p.Bids || p.Give != nil && p.Give.Stage == GiveReleased:
+	}
+	elected := o.elect()
+	if elected == electNeither && o.sources() == AllSources {
+		return ground{say: true, state: Refused, why: Why{
+			Reason: NotElected, Detail: "the databases of both nodes were written to: choose with a forced switchover",
+		}}
+	}
+	if !p.Bids || p.Give != nil && p.Give.Stage == GiveReleased {
 		return ground{reason: PeerLeft, ok: true}
 	}
-	switch o.elect() {
+	switch elected {
 	case electSelf:
 		return ground{reason: Elected, ok: true}
 	case electPeer:
@@ -224,6 +176,16 @@ func (o *Orchestrator) groundless() bool {
 	return !o.ground().ok
 }
 
+// spokenFor goes on without the peer's kernel: its daemon speaks for it.
+func (o *Orchestrator) spokenFor() {
+	b := o.bid
+	if !b.byOperator() {
+		b.reason = o.ground().reason
+	}
+	b.wait = 0
+	o.bidMeasure(bidMeasuring)
+}
+
 type election uint8
 
 const (
@@ -237,27 +199,37 @@ const (
 // Both come to the same answer from the same facts.
 func (o *Orchestrator) elect() election {
 	p := o.peer.state
-	switch {
-	case o.activeEpoch > p.ActiveEpoch:
-		return electSelf
-	case o.activeEpoch < p.ActiveEpoch:
-		return electPeer
-	}
 	mine, theirs := o.sources(), p.Sources
+	// Who replicates follows the other, whatever either was since.
 	switch {
-	case mine == SourcesUnknown || theirs == SourcesUnknown:
-		return electWait
-	case mine == NoDatabases:
-		if o.cfg.Router.Priority > o.cfg.PeerPriority {
-			return electSelf
-		}
-		return electPeer
 	case mine == AllSources && theirs == AllReplicas:
 		return electSelf
 	case mine == AllReplicas && theirs == AllSources:
 		return electPeer
+	case o.heldEpoch() > p.ActiveEpoch:
+		return electSelf
+	case o.heldEpoch() < p.ActiveEpoch:
+		return electPeer
+	case mine == SourcesUnknown || theirs == SourcesUnknown:
+		return electWait
+	case mine == NoDatabases, mine == AllSources && theirs == AllSources && samePositions(o.measure.positions, p.Positions):
+		if o.yieldsTo() {
+			return electPeer
+		}
+		return electSelf
 	}
 	return electNeither
+}
+
+// samePositions reports whether both say the same of every database. They list
+// them in the order of the configuration.
+func samePositions(a, b []Position) bool {
+	for i := range a {
+		if i >= len(b) || a[i].Database != b[i].Database || !a[i].Executed.Equal(b[i].Executed) {
+			return false
+		}
+	}
+	return len(a) == len(b)
 }
 
 func (o *Orchestrator) beginBid(b *bid) {
@@ -271,54 +243,6 @@ func (o *Orchestrator) beginBid(b *bid) {
 		return
 	}
 	o.bidMeasure(bidMeasuring)
-}
-
-func (o *Orchestrator) ask() {
-	b := o.bid
-	b.stage, b.wait, b.until = bidAsking, o.id(), o.now.Add(retryDelay)
-	o.emit(AskKernel{ID: b.wait})
-}
-
-func (o *Orchestrator) asked(ev Asked) {
-	b := o.bid
-	if b == nil || ev.ID != b.wait || ev.ID == 0 {
-		return
-	}
-	if b.stage == bidRunning {
-		o.askedAtPivot(ev)
-		return
-	}
-	if b.stage != bidAsking {
-		return
-	}
-	b.wait = 0
-	bound := o.lastWord.Add(o.cfg.Lease + leaseGrace)
-	switch {
-	case ev.Err != nil:
-		b.misses = 0
-		o.enter(Refused, Why{Reason: CannotAsk, Detail: ev.Err.Error()})
-	case !ev.Address && !ev.Host:
-		// Dead or cut off: waiting would help nobody.
-		b.dead, b.silence = true, o.now
-		o.bidMeasure(bidMeasuring)
-		return
-	case ev.Address:
-		b.misses = 0
-		if o.now.After(bound) {
-			o.enter(Conflict, Why{Reason: AddressAnswers, Detail: "the silent peer's host answers for the address after its lease must have ended"})
-		}
-	default:
-		b.misses++
-		// A daemon that was never heard may not have got round to speaking, and
-		// on another network the address would not have answered anyhow: then
-		// only the lease tells that it is gone.
-		if b.misses >= asksWithoutAnswer && (o.answered && ev.OnLink || o.now.After(bound)) {
-			b.silence = o.now
-			o.bidMeasure(bidMeasuring)
-			return
-		}
-	}
-	b.stage, b.until = bidWaiting, o.now+askAgain
 }
 
 func (o *Orchestrator) tickBid() {
@@ -426,6 +350,7 @@ func (o *Orchestrator) bidDecide() {
 			Kind: hooks.Override, Epoch: uint64(o.epoch + 1), Role: hooks.Active, Reason: b.request.Reason, UID: b.request.UID,
 		})
 	}
+	b.resumes = o.resumes()
 	b.epoch = o.epoch + 1
 	b.stage, b.wait, b.until = bidJournaling, o.id(), o.now.Add(measurePatience)
 	o.emit(Append{ID: b.wait, Record: hooks.Record{
@@ -503,7 +428,7 @@ func (o *Orchestrator) bidDurable(ev Durable) {
 func (o *Orchestrator) promoted(epoch Epoch) {
 	o.role, o.previous, o.activeEpoch, o.epoch = hooks.Active, o.activeEpoch, epoch, max(o.epoch, epoch)
 	o.forgetHeard()
-	o.silent, o.settled = false, 0
+	o.silent, o.settled, o.attempt = false, 0, 0
 	o.stopped = map[string]bool{}
 	o.dirty = true
 }
@@ -570,14 +495,29 @@ func (o *Orchestrator) unbegun(p purpose) bool {
 
 // undoResults reverses what a promotion that is over did.
 func (o *Orchestrator) undoResults(p purpose, r *planRun, w Why) {
+	undo := hooks.Undo(r.plan, r.run.Results())
+	if p == bidUndoing && o.bid.resumes {
+		undo = withoutReplication(undo)
+	}
 	o.dropAddress()
 	o.yield()
 	o.enter(Demoting, w)
-	undo := hooks.Undo(r.plan, r.run.Results())
 	o.startRun(&planRun{
 		purpose: p, plan: undo, to: len(undo), role: hooks.Standby, epoch: r.epoch, reason: w.Reason,
 		vars: o.vars(o.cfg.Peer, hooks.OnDemote, w.Reason, r.epoch),
 	})
+}
+
+// withoutReplication leaves out what would start the threads of a database that
+// followed nobody before.
+func withoutReplication(p hooks.Plan) hooks.Plan {
+	var q hooks.Plan
+	for _, s := range p {
+		if _, ok := s.Action.(hooks.Replication); !ok {
+			q = append(q, s)
+		}
+	}
+	return q
 }
 
 // yield makes the router a Backup that says so: after the address is off.
@@ -618,6 +558,8 @@ func (o *Orchestrator) bidUndone() {
 		return
 	}
 	o.revert(b.epoch)
+	// The claim ended the silence in name only, if nobody was heard since.
+	o.silent = o.silent || o.lastWord.Before(b.claimed)
 	o.notUntil = o.now.Add(failureDelay)
 	state := Refused
 	if b.why.Reason == PeerActive {

@@ -18,7 +18,7 @@ func (o *Orchestrator) start(s Started) {
 	o.started, o.boot, o.begun, o.lastWord = true, s.Boot, o.now, o.now
 	o.tellAt, o.measure.at = o.now, o.now
 	o.epoch, o.activeEpoch = Epoch(s.Memory.Epoch), Epoch(s.Memory.ActiveEpoch)
-	o.journaled = o.epoch
+	o.attempt, o.journaled = Epoch(s.Memory.Attempt), o.epoch
 	o.notUntil = o.now.Add(o.cfg.StartupDelay)
 	o.route(vrrp.Startup{})
 	wasActive := s.Memory.Role == hooks.Active && o.activeEpoch == o.epoch
@@ -102,7 +102,9 @@ func (o *Orchestrator) peerStopped(unit string) bool {
 
 // peerDead reports whether the peer's kernel was found silent and nothing was
 // heard of the peer since.
-func (o *Orchestrator) peerDead() bool { return o.bid != nil && o.bid.dead }
+func (o *Orchestrator) peerDead() bool {
+	return o.bid != nil && o.bid.dead || o.gone != 0 && o.gone.After(o.lastWord)
+}
 
 // tell sends the state to the peer: at once when something changed that it
 // waits for, otherwise at the interval.
@@ -113,7 +115,8 @@ func (o *Orchestrator) tell() {
 	o.dirty, o.tellAt = false, o.now.Add(TellInterval)
 	o.told++
 	if o.give != nil && o.give.stage == GiveFrozen {
-		o.give.affirmed = o.now
+		// The word is worth no more than the clock reading that it echoes.
+		o.give.affirmed = o.peer.at
 	}
 	o.emit(Tell{State: o.peerState()})
 }
@@ -123,18 +126,18 @@ func (o *Orchestrator) peerState() PeerState {
 		Boot: o.boot, Seq: o.told, Stamp: o.now, State: o.state, Why: o.why,
 		Epoch: o.epoch, ActiveEpoch: o.heldEpoch(), Holds: o.lease.held,
 		Bids: o.bids(), Hears: o.linkFresh() || !o.silent, Sources: o.sources(),
-		Gate: o.standingGate().Reasons, Positions: o.positions(), Granted: o.granted,
+		Gate: o.toldGate(), Positions: o.measure.positions, Granted: o.granted,
 	}
 	if o.peer.known {
 		s.Echo = o.peer.state.Stamp
 	}
-	for _, u := range o.cfg.Demote.Units(hooks.StopUnit) {
+	for _, u := range o.shared {
 		if o.stopped[u] {
 			s.Stopped = append(s.Stopped, u)
 		}
 	}
 	if o.last != nil {
-		s.Steps = append([]hooks.Result(nil), o.last.Steps...)
+		s.Steps = o.last.Steps // never changed in place
 	}
 	if o.give != nil {
 		s.Give = o.give.view()
@@ -151,12 +154,14 @@ func (o *Orchestrator) peerState() PeerState {
 }
 
 // heldEpoch is the epoch of the latest promotion that got the address: one that
-// is still on its way, or being taken back, does not count against a holder.
+// is still on its way, or being taken back, does not count against a holder. A
+// switchover that a restart cut off counts: a node that gave the role away and
+// took it back has a newer one.
 func (o *Orchestrator) heldEpoch() Epoch {
 	if b := o.bid; b != nil && !b.before(bidRunning) && !o.lease.held {
 		return o.previous
 	}
-	return o.activeEpoch
+	return max(o.activeEpoch, o.attempt)
 }
 
 // refusedPatience is how long a node that is refused stands in the way of a
@@ -225,6 +230,7 @@ func (o *Orchestrator) tickMeasure() {
 
 func (o *Orchestrator) measured(ev Measured) {
 	o.noteFacts(ev.Facts)
+	o.measure.positions = o.positions()
 	o.measure.latest = o.now
 	if ev.ID == o.measure.id {
 		o.measure.id = 0

@@ -80,7 +80,7 @@ func namesActive(a hooks.Action) bool {
 		texts = []string{a.File, a.Key, a.Value}
 	case hooks.Exec:
 		texts = append(append(texts, a.Command...), a.Verify...)
-		for _, v := range a.Env {
+		for _, v := range a.Env { // unordered: all are looked at
 			texts = append(texts, v)
 		}
 	case hooks.Unit:
@@ -164,15 +164,28 @@ func (o *Orchestrator) thinkHealth() {
 	}
 }
 
-// thinkRepair tries the rest of an incomplete promotion again.
+// thinkRepair tries the rest of an incomplete promotion again, from the first
+// step that failed. One that the peer keeps back is not tried but asked about: a
+// host that was switched off meanwhile runs nothing any more.
 func (o *Orchestrator) thinkRepair() {
 	if o.fixAt == 0 || o.now.Before(o.fixAt) || o.state != Active || o.run != nil {
 		return
 	}
-	o.fixAt = 0
-	plan := o.cfg.Promote
+	plan, earlier := o.cfg.Promote, o.fixFrom()
+	from := plan.Pivot() + 1
+	for from < len(plan) && earlier != nil && earlier[from].Outcome.OK() {
+		from++
+	}
+	if from < len(plan) && o.keptBack(plan[from]) {
+		if !o.linkFresh() && !o.now.Before(o.goneNext) {
+			o.goneAsk, o.goneNext = o.id(), o.now.Add(failureDelay)
+			o.emit(AskKernel{ID: o.goneAsk})
+		}
+		return
+	}
+	o.fixAt, o.goneAsk = 0, 0
 	o.startRun(&planRun{
-		purpose: repairing, plan: plan, from: plan.Pivot() + 1, to: len(plan), earlier: o.fixFrom(),
+		purpose: repairing, plan: plan, from: from, to: len(plan), earlier: earlier,
 		role: hooks.Active, epoch: o.activeEpoch, reason: o.why.Reason,
 		vars: o.vars(o.cfg.Node, hooks.OnPromote, o.why.Reason, o.activeEpoch),
 	})

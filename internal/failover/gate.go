@@ -1,7 +1,10 @@
 package failover
 
 import (
+	"time"
+
 	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/internal/mono"
 	"github.com/tanist-ha/tanist/replication"
 )
 
@@ -26,15 +29,39 @@ func (o *Orchestrator) bidGate() replication.Verdict {
 }
 
 // standingGate answers whether this node could be promoted now, whatever it is.
-func (o *Orchestrator) standingGate() replication.Verdict {
+func (o *Orchestrator) standingGate() replication.Verdict { return o.gate(o.standingCause()) }
+
+func (o *Orchestrator) standingCause() replication.Cause {
 	switch {
 	case o.role == hooks.Active || o.resumes():
-		return o.gate(replication.Resume)
+		return replication.Resume
 	case o.peerIsActive():
-		return o.gate(replication.Planned)
+		return replication.Planned
 	default:
-		return o.gate(replication.SourceLost)
+		return replication.SourceLost
 	}
+}
+
+// gateTold is for how long the answer for the peer is used again: it is for
+// people and for a first look, every decision asks anew.
+const gateTold = 250 * time.Millisecond
+
+// toldGate is why this node could not be promoted, as the peer is told.
+func (o *Orchestrator) toldGate() []replication.Reason {
+	cause := o.standingCause()
+	_, faulty := o.board.Failing(faultEffect)
+	t := &o.gateSaid
+	if t.at == 0 || o.now.Sub(t.at) >= gateTold || t.facts != o.measure.latest || t.cause != cause || t.faulty != faulty {
+		*t = gateSaid{at: o.now, facts: o.measure.latest, cause: cause, faulty: faulty, reasons: o.gate(cause).Reasons}
+	}
+	return t.reasons
+}
+
+type gateSaid struct {
+	at, facts mono.Instant
+	cause     replication.Cause
+	faulty    bool
+	reasons   []replication.Reason
 }
 
 // resumes reports whether a promotion would only go on with what this node had
@@ -43,14 +70,11 @@ func (o *Orchestrator) resumes() bool {
 	if s := o.sources(); s != AllSources && s != NoDatabases {
 		return false
 	}
-	if o.activeEpoch == 0 {
-		return o.epoch == 0 && o.bid != nil && o.bid.reason == Elected
-	}
 	if o.linkFresh() {
 		// What numbers were burnt since plays no part: the peer says what it was.
-		return o.activeEpoch > o.peer.state.ActiveEpoch
+		return o.elect() == electSelf
 	}
-	return o.activeEpoch == o.epoch
+	return o.activeEpoch > 0 && o.activeEpoch == o.epoch
 }
 
 // sources adds up whether the databases replicate.

@@ -15,6 +15,9 @@ import (
 const (
 	// stopPatience bounds the handover of a daemon that is told to stop.
 	stopPatience = 20 * time.Second
+	// silencePatience is how long a frozen node waits for a word of the new one.
+	// What it said before counts for a while longer, see HandoverLease.
+	silencePatience = time.Second
 	// endPatience bounds the wait for the new node to finish its plan; the
 	// address has moved long before.
 	endPatience = 60 * time.Second
@@ -33,7 +36,7 @@ type giving struct {
 	check    ID
 	checked  bool
 	measure  ID
-	affirmed mono.Instant // when Frozen was last said
+	affirmed mono.Instant // when the clock reading came in that the last Frozen echoed
 	stale    mono.Instant // since when the link is down, 0: it is up
 	head     *planRun
 	why      Why // of the rollback
@@ -157,7 +160,7 @@ func (o *Orchestrator) thinkGive() {
 			o.release()
 		case known && (t.Stage == TakeUndone || t.Stage == TakeRefused):
 			o.rollBack(t.Why)
-		case g.stage == GiveFrozen && g.stale != 0 && o.now.Sub(g.stale) > HandoverLease:
+		case g.stage == GiveFrozen && o.now.Sub(o.peer.at) > silencePatience:
 			o.withdraw(Why{Reason: PeerUnreachable}, false)
 		}
 	case GiveReleased:
@@ -252,7 +255,7 @@ func (o *Orchestrator) giveMeasured(id ID) {
 		o.rollBack(Why{Reason: StepFailed, Detail: "the position of database " + db + " is not known, or it still takes writes"})
 		return
 	}
-	g.pos = o.positions()
+	g.pos = o.measure.positions
 	o.freeze()
 }
 
@@ -344,6 +347,10 @@ func (o *Orchestrator) rollBack(w Why) {
 		g.why = w
 	}
 	g.stage = GiveRollingBack
+	// Before writes are open again: the new node may have journaled its epoch, and
+	// what is written from here on makes this one the newer.
+	o.epoch = max(o.epoch, g.epoch)
+	o.renumber()
 	undo := hooks.Undo(o.cfg.Demote, g.head.run.Results())
 	o.startRun(&planRun{
 		purpose: giveUndoing, plan: undo, to: len(undo), role: hooks.Active, epoch: o.activeEpoch, planned: true,
@@ -357,7 +364,6 @@ func (o *Orchestrator) giveUndone(ending hooks.Ending) {
 		return
 	}
 	g.stage = GiveFailed
-	o.renumber()
 	why := Why{Reason: g.why.Reason, Gate: g.why.Gate, Detail: g.why.Detail}
 	if ending != hooks.Completed {
 		o.fixAt = o.now.Add(failureDelay)

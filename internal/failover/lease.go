@@ -23,12 +23,10 @@ type lease struct {
 	renewAt  mono.Instant
 	acquire  ID // of the Hold that adds the address, 0: none is awaited
 
-	burst      int // announcements left of the running burst
-	burstAt    mono.Instant
-	secondAt   mono.Instant // start of the second burst, 0: none is due
-	refreshAt  mono.Instant // 0: never
-	announced  mono.Instant
-	announcing bool
+	burst     int // announcements left of the running burst
+	burstAt   mono.Instant
+	secondAt  mono.Instant // start of the second burst, 0: none is due
+	refreshAt mono.Instant // 0: never
 }
 
 func (l *lease) deadline() mono.Instant {

@@ -85,6 +85,7 @@ type Orchestrator struct {
 	epoch       Epoch // highest known
 	activeEpoch Epoch // of this node's latest promotion
 	previous    Epoch // of the one before
+	attempt     Epoch // of a switchover to this node that a restart cut off, 0: none
 	journaled   Epoch // highest in the journal
 	settled     Epoch // epoch of the peer for which this node is a settled standby
 	stopped     map[string]bool
@@ -92,6 +93,10 @@ type Orchestrator struct {
 	lease    lease
 	silent   bool         // nobody advertises
 	lastWord mono.Instant // when the peer's daemon was last heard by any means
+	alive    mono.Instant // when its kernel first answered after that
+	gone     mono.Instant // when its kernel was found silent by an Active, 0: never
+	goneAsk  ID           // the question that is out, 0: none
+	goneNext mono.Instant // the next question
 	answered bool         // the peer's daemon was heard since this one started
 	clash    mono.Instant // since when another Active is heard, 0: none
 	settleAt mono.Instant // no settling before this
@@ -107,6 +112,8 @@ type Orchestrator struct {
 	told      uint64
 	dirty     bool // something the peer should know at once
 	measure   measuring
+	gateSaid  gateSaid
+	shared    []string // units that the demote plan stops
 	databases []replication.Database
 	run       *planRun
 	nextRun   *planRun
@@ -125,6 +132,8 @@ type measuring struct {
 	at     mono.Instant // when the next one is due
 	begun  mono.Instant
 	latest mono.Instant // when the facts at hand came in, 0: none yet
+
+	positions []Position // in the facts at hand, never changed in place
 }
 
 // New returns an orchestrator that waits for Started.
@@ -143,7 +152,7 @@ func New(cfg Config) (*Orchestrator, error) {
 	}
 	o := &Orchestrator{
 		cfg: cfg, router: router, board: health.NewBoard(cfg.Checks),
-		stopped: map[string]bool{},
+		stopped: map[string]bool{}, shared: cfg.Demote.Units(hooks.StopUnit),
 	}
 	for _, name := range cfg.Databases {
 		o.databases = append(o.databases, replication.Database{Name: name})

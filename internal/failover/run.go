@@ -108,6 +108,9 @@ func (o *Orchestrator) beginRun(r *planRun) {
 // order carries out what the run wants.
 func (o *Orchestrator) order(orders []hooks.Order) {
 	o.orders = orders[:0]
+	if len(orders) == 0 {
+		return
+	}
 	// A pivot can end at once and bring further orders: work on a copy.
 	for _, ord := range append([]hooks.Order(nil), orders...) {
 		switch ord := ord.(type) {
@@ -146,7 +149,7 @@ func (o *Orchestrator) pivot(ord hooks.StartStep, v hooks.VIP) {
 	case o.take != nil && o.run.purpose == taking1:
 		// The last word before the address: a host that was frozen with its clock
 		// would not know how old the one before is.
-		o.take.asked, o.dirty = o.now, true
+		o.stillFrozen(&o.take.asked)
 	case o.bid != nil && o.run.purpose == bidding && !o.clear():
 		// thinkBid goes on when the peer, who may have claimed too, has answered.
 		o.dirty = true
@@ -188,6 +191,9 @@ func (o *Orchestrator) stepEnded(ev StepEnded) {
 	o.noteStopped(o.run.plan[i], res)
 	o.appendRecord(hooks.Record{Kind: hooks.Stepped, Epoch: uint64(o.run.epoch), Role: o.run.role, Step: res})
 	o.order(orders)
+	if len(orders) == 0 && o.run != nil {
+		o.last.Steps = append(o.last.Steps[:0:0], o.run.run.Results()...)
+	}
 }
 
 // noteStopped keeps what this node may tell its peer about stopped units.
@@ -210,6 +216,7 @@ func (o *Orchestrator) thinkRun() {
 		return
 	}
 	o.order(o.run.run.Continue(o.now, o.stepID, o.orders[:0]))
+	o.thinkHeld()
 	for o.run != nil && o.run.run.Ending() != hooks.Unfinished {
 		r := o.run
 		o.run, o.calm = nil, o.now
@@ -228,6 +235,9 @@ func (o *Orchestrator) thinkRun() {
 // closeTransition journals the end of a transition and returns how it ended: not
 // well when any step did not, also one that could not keep the rest from running.
 func (o *Orchestrator) closeTransition(r *planRun, ending hooks.Ending) hooks.Ending {
+	if r.role == hooks.Active && o.fixAt != 0 {
+		ending = hooks.Aborted // what the promotion still lacks, it still lacks
+	}
 	if ending == hooks.Completed {
 		for _, res := range r.run.Results() {
 			if !res.Outcome.OK() && res.Outcome != hooks.Pending {
@@ -275,19 +285,31 @@ func (o *Orchestrator) runEnded(r *planRun, ending hooks.Ending) {
 }
 
 // awaitsPeer says whether a step has to wait for the other node: a unit that the
-// peer stops must not run on both.
+// peer stops must not run on both, nor may both take writes.
 func (o *Orchestrator) awaitsPeer(s hooks.Step) bool {
+	if w, ok := s.Action.(hooks.Writes); ok && w.Open && o.run != nil && o.run.purpose == taking1 {
+		return !o.stillFrozen(&o.take.opening)
+	}
+	if o.run == nil || o.run.role != hooks.Active || o.run.purpose == giveUndoing {
+		return false // an undone handover starts this node's own unit, stopped a moment ago
+	}
+	return o.keptBack(s)
+}
+
+// keptBack reports whether a step starts a unit that may still run on the peer.
+func (o *Orchestrator) keptBack(s hooks.Step) bool {
 	u, ok := s.Action.(hooks.Unit)
-	if !ok || u.Verb != hooks.StartUnit && u.Verb != hooks.RestartUnit {
-		return false
+	return ok && (u.Verb == hooks.StartUnit || u.Verb == hooks.RestartUnit) &&
+		contains(o.shared, u.Name) && !o.peerDead() && !o.peerStopped(u.Name)
+}
+
+// thinkHeld fails a step that waits for a peer that nobody can ask: the service
+// goes on without it, and thinkRepair comes back to it.
+func (o *Orchestrator) thinkHeld() {
+	s, held := o.run.run.Held()
+	if held && o.awaitsPeer(s) && o.keptBack(s) && !o.linkFresh() && o.now.Sub(o.peer.at) > HandoverLease {
+		o.order(o.run.run.Refuse(o.now, "the daemon of "+o.cfg.Peer+" does not say that it stopped the unit", o.stepID, o.orders[:0]))
 	}
-	if o.run == nil || o.run.role != hooks.Active || !contains(o.cfg.Demote.Units(hooks.StopUnit), u.Name) {
-		return false
-	}
-	if o.run.purpose == giveUndoing {
-		return false // it is this node's own unit, stopped a moment ago
-	}
-	return !o.peerDead() && !o.peerStopped(u.Name)
 }
 
 func contains(list []string, s string) bool {

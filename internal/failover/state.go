@@ -73,7 +73,7 @@ const (
 	Renumbered                    // a newer epoch turned up that nobody holds any more
 )
 
-// Reasons lists every reason, for tables and metrics.
+// String returns the reason as status, log and journal name it.
 func (r Reason) String() string {
 	names := [...]string{
 		"starting", "peer_active", "peer_silent", "peer_left", "elected", "adopted", "requested", "forced", "preempting",

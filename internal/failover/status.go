@@ -48,7 +48,7 @@ func (o *Orchestrator) Status(now mono.Instant) Status {
 	if o.peer.known {
 		s.PeerAge = now.Sub(o.peer.at)
 	}
-	for _, u := range o.cfg.Demote.Units(hooks.StopUnit) {
+	for _, u := range o.shared {
 		if o.stopped[u] {
 			s.Stopped = append(s.Stopped, u)
 		}

@@ -20,6 +20,7 @@ type taking struct {
 	view     Take
 	give     Give // the latest of the old node
 	affirmed mono.Instant
+	opening  mono.Instant // when the plan came to opening the writes, 0: not yet
 	asked    mono.Instant // when the plan came to the address, 0: not yet
 	measure  ID
 	check    ID
@@ -27,7 +28,6 @@ type taking struct {
 	ready    bool // gate and first catching up
 	catch    ID
 	journal  ID
-	undone   bool // a plan was begun and has to be reversed
 }
 
 // taking reports whether a planned switchover to this node is under way.
@@ -67,21 +67,33 @@ func (o *Orchestrator) thinkTake() {
 		switch {
 		case same && g.Stage == GiveFrozen && t.view.Stage == TakePrepared:
 			o.catchUpTo(g)
-		case said && !same, same && g.Stage >= GiveUndoing, !o.linkFresh() && o.now.Sub(o.peer.at) > HandoverLease:
+		case o.linkFresh() && !same, same && g.Stage >= GiveUndoing, !o.linkFresh() && o.now.Sub(o.peer.at) > HandoverLease:
 			o.refuseTake(Why{Reason: Withdrawn})
 		}
 	case TakeCatchingUp, TakePromoting:
 		switch {
 		case o.lease.held:
-		case said && !same, same && g.Stage >= GiveUndoing:
+		case o.linkFresh() && !same, same && g.Stage >= GiveUndoing:
 			o.undoTake(Why{Reason: Withdrawn})
 		case o.now.After(t.affirmed):
 			o.undoTake(Why{Reason: PeerUnreachable, Detail: "the old node no longer stands by its handover"})
-		case t.asked != 0 && o.lease.acquire == 0 && same && g.Stage == GiveFrozen && !o.peer.state.Echo.Before(t.asked):
+		case t.asked != 0 && o.lease.acquire == 0 && o.stillFrozen(&t.asked):
 			o.acquire()
 		}
 	case TakeRefused, TakeAcquired, TakeDone, TakeUndoing, TakeUndone:
 	}
+}
+
+// stillFrozen reports whether the old node said, after being asked, that it
+// stands by its handover; the first call asks. The lease alone is not enough: the
+// clock of a host that was frozen may not have counted the time.
+func (o *Orchestrator) stillFrozen(asked *mono.Instant) bool {
+	if *asked == 0 {
+		*asked, o.dirty = o.now, true
+	}
+	g, said := o.peerGive()
+	return said && g.ID == o.take.view.ID && g.Stage == GiveFrozen && !o.peer.state.Echo.Before(*asked) &&
+		!o.now.After(o.take.affirmed)
 }
 
 func (o *Orchestrator) beginTake(g Give) {

@@ -1,10 +1,12 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/internal/failover"
+	"github.com/tanist-ha/tanist/replication"
 	"github.com/tanist-ha/tanist/vrrp"
 )
 
@@ -29,9 +31,9 @@ const (
 	UnitBound = 30 * time.Second
 	// MemoryGrace is how long an epoch that was heard may take to the disk.
 	MemoryGrace = 500 * time.Millisecond
-	// UndoBound is how long after the answer `rolled back` everything has to be
-	// as before.
-	UndoBound = 100 * time.Millisecond
+	// UndoBound is how far back a database's own failure excuses a roll-back that
+	// did not open it: a step that a crash overtook.
+	UndoBound = 15 * time.Second
 )
 
 type checker struct {
@@ -44,25 +46,31 @@ type checker struct {
 	newest      int           // the node that got the address last
 	twoUnits    time.Duration
 	nodes       [2]watched
+	disturbed   time.Duration // a daemon started or went on
 	operatorOff bool
+	amnesia     bool // a disk failed when a node had to note that it got the role
 	outcomes    [8]int
+	rolledBack  int
+	refused     int // ends at which both nodes refused
 	commands    uint64
 }
 
 // watched is what a checker knows of one node.
 type watched struct {
-	heard      []uint64 // per database, newest sequence number heard of a source
-	heardOf    bool
-	epoch      failover.Epoch // of the latest promotion that got the address
-	known      failover.Epoch // highest epoch of an Active heard
-	knownAt    time.Duration
-	began      hooks.Record // latest promotion
-	beganLife  uint32
-	override   bool // since the latest begin of anything
-	forced     bool // an override in the journal since the last handover began
-	index      int  // of the step started last in this stretch
-	cancelled  *step
-	advertised bool
+	heard     []uint64 // per database, newest sequence number heard of a source
+	heardOf   bool
+	epoch     failover.Epoch // of the latest promotion that got the address
+	known     failover.Epoch // highest epoch of an Active heard
+	knownAt   time.Duration
+	began     hooks.Record // latest promotion
+	beganLife uint32
+	override  bool           // since the latest begin of anything
+	forced    bool           // an override in the journal since the last handover began
+	index     int            // of the step started last in this stretch
+	before    appearance     // of a handover
+	decided   failover.Epoch // of the latest takeover that a gate let through
+	drift     bool           // the latest begin only puts writes right
+	cancelled *step
 }
 
 func (c *checker) begin() {
@@ -75,6 +83,7 @@ func (c *checker) begin() {
 
 func (c *checker) started(n *node) {
 	x := &c.nodes[n.i]
+	c.disturbed = c.w.now
 	x.index, x.cancelled = -1, nil
 	x.heardOf = false
 	clear(x.heard)
@@ -83,10 +92,10 @@ func (c *checker) started(n *node) {
 // heard notes what a node learns over the link.
 func (c *checker) heard(n *node, s *failover.PeerState) {
 	x := &c.nodes[n.i]
-	if s.ActiveEpoch > x.known {
+	if s.ActiveEpoch > x.known && s.ActiveEpoch <= c.nodes[1-n.i].epoch {
 		x.known, x.knownAt = s.ActiveEpoch, c.w.now
 	}
-	if n.kernel.holds() || s.State != failover.Active && s.ActiveEpoch <= x.epoch {
+	if s.ActiveEpoch <= x.epoch && n.kernel.holds() || s.State != failover.Active && s.ActiveEpoch <= x.epoch {
 		return
 	}
 	for _, p := range s.Positions {
@@ -101,8 +110,6 @@ func (c *checker) heard(n *node, s *failover.PeerState) {
 		}
 	}
 }
-
-func (c *checker) before(*node, failover.Event) {}
 
 // after is I1 and I5, and what must be true whatever just happened.
 func (c *checker) after(*node) {
@@ -125,6 +132,9 @@ func (c *checker) holders() {
 		return
 	}
 	together := max(c.two, w.net.since)
+	if c.apart {
+		together = max(together, c.disturbed)
+	}
 	bound := time.Duration(0)
 	switch {
 	case c.apart:
@@ -169,9 +179,13 @@ func (c *checker) sends(n *node, priority uint8) {
 func (c *checker) journals(n *node, e failover.Append) {
 	x := &c.nodes[n.i]
 	r := e.Record
+	if n.disk.failing && (r.Kind == hooks.Acquired || r.Kind == hooks.Learned) {
+		c.amnesia = true
+	}
 	switch r.Kind {
 	case hooks.Began:
 		x.index, x.cancelled = -1, nil
+		x.drift = r.Reason == failover.Drifted.String()
 		if r.Role == hooks.Active && r.Reason == failover.Renumbered.String() {
 			x.epoch = failover.Epoch(r.Epoch)
 		} else if r.Role == hooks.Active && r.Reason != failover.Drifted.String() {
@@ -181,6 +195,9 @@ func (c *checker) journals(n *node, e failover.Append) {
 			}
 			if !r.Planned && !x.override {
 				c.takeover(n)
+			}
+			if !r.Planned {
+				x.decided = failover.Epoch(r.Epoch)
 			}
 		}
 		x.override = false
@@ -192,6 +209,7 @@ func (c *checker) journals(n *node, e failover.Append) {
 			c.w.fail("I3", "%s journals an override without a reason", n.label)
 		}
 	case hooks.Stepped:
+	case hooks.Learned, hooks.Acquired:
 	}
 }
 
@@ -212,6 +230,7 @@ func (c *checker) takeover(n *node) {
 		switch {
 		case db.relay.len() > db.history.len():
 			w.fail("I3", "%s promotes with %d transactions of %s received and not applied", n.label, db.relay.len()-db.history.len(), name)
+		case w.setup.Policy.AfterLoss == replication.Drained:
 		case !x.heardOf:
 			w.fail("I3", "%s promotes and never heard how far the source of %s was", n.label, name)
 		case x.heard[i] > db.history.len():
@@ -223,7 +242,11 @@ func (c *checker) takeover(n *node) {
 // resumes is I3 of a node that goes on with what it had.
 func (c *checker) resumes(n *node, name string) {
 	x := &c.nodes[n.i]
-	if x.known > x.epoch && c.w.now-x.knownAt > MemoryGrace {
+	i := slices.Index(c.w.setup.dbNames, name)
+	if c.amnesia || n.peer().dbs[i].history.within(n.dbs[i].history) {
+		return // whatever it knows, it has all there is
+	}
+	if x.known > max(x.epoch, x.decided) && c.w.now-x.knownAt > MemoryGrace {
 		c.w.fail("I3", "%s goes on with %s of epoch %d though it heard of epoch %d", n.label, name, x.epoch, x.known)
 	}
 }
@@ -264,7 +287,7 @@ func (c *checker) acquired(n *node, promotion bool) {
 func (c *checker) starts(n *node, s *step) {
 	w, x := c.w, &c.nodes[n.i]
 	for _, other := range n.steps {
-		if other.mode != stepDeaf || w.now < other.began+other.order.Step.Timeout+hooks.CancelGrace {
+		if !other.cancel || w.now < other.cancelled+hooks.CancelGrace {
 			w.fail("I4", "%s starts %s while %s runs", n.label, s.order.Step.Name, other.order.Step.Name)
 		}
 	}
@@ -282,6 +305,12 @@ func (c *checker) starts(n *node, s *step) {
 
 func (c *checker) opens(n *node) {
 	x, p := &c.nodes[n.i], n.peer()
+	if x.drift {
+		if !n.kernel.holds() {
+			c.w.fail("I5", "%s opens writes again without the address", n.label)
+		}
+		return
+	}
 	if x.beganLife != n.life {
 		c.w.fail("I6", "%s opens writes without a record of the promotion", n.label)
 	}
@@ -302,16 +331,58 @@ func (c *checker) cancels(n *node, s *step) {
 	}
 }
 
-func (c *checker) ends(*node, *step) {}
+// answered counts how commands end.
+func (c *checker) answered(_ *node, e failover.Answer) { c.outcomes[e.Outcome]++ }
 
-// answered is the promise of a refusal and of a roll-back.
-func (c *checker) answered(n *node, e failover.Answer) {
-	if int(e.Outcome) < len(c.outcomes) {
-		c.outcomes[e.Outcome]++
-	}
-	if n.state.Give == nil || e.Outcome != failover.RolledBack && e.Outcome != failover.TimedOutBack {
+// tells is the promise of a roll-back: the old node is open again, nothing moved.
+func (c *checker) tells(n *node, now *failover.PeerState) {
+	x, was := &c.nodes[n.i], n.state
+	if now.Give == nil || was.Give == nil || now.Give.ID != was.Give.ID {
 		return
 	}
+	if was.Give.Stage == failover.GivePreparing && now.Give.Stage == failover.GiveClosing {
+		x.before = c.look(n)
+	}
+	if was.Give.Stage != failover.GiveRollingBack || now.Give.Stage != failover.GiveFailed ||
+		now.State != failover.Active || !allWell(now.Steps) {
+		return
+	}
+	c.rolledBack++
+	if after := c.look(n); x.before != after && !c.databaseFault(n) {
+		c.w.fail("rollback", "%s rolled back and is not as before: was %+v, is %+v", n.label, x.before, after)
+	}
+}
+
+// appearance is what a roll-back restores.
+type appearance struct {
+	holds, open, unit bool
+	file              string
+}
+
+func (c *checker) look(n *node) appearance {
+	a := appearance{holds: n.kernel.holds(), open: true, unit: n.unit, file: n.file}
+	for _, db := range n.dbs {
+		a.open = a.open && !db.readOnly
+	}
+	return a
+}
+
+func (c *checker) databaseFault(n *node) bool {
+	for _, db := range n.dbs {
+		if !db.up || db.hung || db.faulted > c.w.now-UndoBound {
+			return true
+		}
+	}
+	return false
+}
+
+func allWell(steps []hooks.Result) bool {
+	for _, s := range steps {
+		if !s.Outcome.OK() {
+			return false
+		}
+	}
+	return true
 }
 
 // finally is the liveness at the end, everything healed: one holder that serves,
@@ -359,19 +430,23 @@ func (c *checker) dressed(h, s *node) {
 	}
 }
 
-// justified looks whether two nodes that both refuse have to.
+// justified looks whether two nodes that both refuse have to: the truth must be
+// that their databases do not have the same transactions.
 func (c *checker) justified() {
 	w := c.w
-	for i, n := range w.nodes {
+	for _, n := range w.nodes {
 		if n.state.State != failover.Refused {
-			w.fail("liveness", "nobody has the address and %s is %s: %+v", n.label, n.state.State, n.state.Why)
+			w.fail("liveness", "nobody has the address and %s is %s: %s", n.label, n.state.State, why(n.state.Why))
 			return
 		}
-		if len(n.dbs) == 0 {
-			w.fail("liveness", "%s refuses without databases: %+v", n.label, n.state.Why)
-			return
-		}
-		_ = i
 	}
-	c.outcomes[7]++
+	for i := range w.setup.dbNames {
+		a, b := w.nodes[0].dbs[i].history, w.nodes[1].dbs[i].history
+		if !a.gtid().Equal(b.gtid()) {
+			c.refused++
+			return
+		}
+	}
+	w.fail("liveness", "both nodes refuse and their databases are the same: %s; %s",
+		why(w.nodes[0].state.Why), why(w.nodes[1].state.Why))
 }

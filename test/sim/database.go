@@ -90,6 +90,7 @@ type database struct {
 	applied replication.Position
 	slow    uint64 // apply rate, 0: the healthy one
 	broken  bool   // the SQL thread stopped with an error
+	faulted time.Duration
 }
 
 // writing reports whether clients write here now.
@@ -153,10 +154,14 @@ func (d *database) replicate(source *database, dt time.Duration) {
 	if !d.sql || d.broken {
 		return
 	}
-	behind := d.relay.len() - d.history.len()
-	if behind == 0 {
+	if d.relay.len() <= d.history.len() {
 		return
 	}
+	if !d.history.within(d.relay) {
+		d.broken = true // it was written to here, beside what it replicates
+		return
+	}
+	behind := d.relay.len() - d.history.len()
 	rate := uint64(applyRate)
 	if d.slow > 0 {
 		rate = d.slow

@@ -222,12 +222,12 @@ func (f *faults) freeze() {
 }
 
 // change changes the network for a while.
-func (f *faults) change(what string, for_ time.Duration, on, off func()) {
-	f.w.say(-1, "%s for %s", what, for_)
+func (f *faults) change(what string, lasting time.Duration, on, off func()) {
+	f.w.say(-1, "%s for %s", what, lasting)
 	f.w.settleAll()
 	on()
 	f.w.net.changed()
-	f.after(for_, func() {
+	f.after(lasting, func() {
 		f.w.say(-1, "%s is over", what)
 		f.w.settleAll()
 		off()
@@ -366,7 +366,6 @@ func (f *faults) terminate() {
 	}
 	f.w.say(n.i, "SIGTERM")
 	n.answer(0, failover.StopWanted{})
-	f.w.schedule(f.w.between(2*time.Second, 30*time.Second), item{kind: kStart, node: uint8(n.i)})
 }
 
 func (f *faults) probe(n *node, i int, ok bool) {

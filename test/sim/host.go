@@ -19,7 +19,7 @@ func (n *node) start() {
 		return
 	}
 	n.life++
-	n.core, n.paused, n.ended, n.held, n.steps = core, false, false, nil, nil
+	n.core, n.paused, n.held, n.steps = core, false, nil, nil
 	n.linkBoot, n.linkSeq = 0, 0
 	n.failing = [2]bool{}
 	n.w.check.started(n)
@@ -56,6 +56,7 @@ func (n *node) resume() {
 	}
 	n.paused = false
 	n.w.say(n.i, "daemon goes on")
+	n.w.check.disturbed = n.w.now
 	n.release()
 }
 
@@ -137,6 +138,7 @@ func (n *node) thaw(counted bool) {
 // what was fetched and not applied is fetched again.
 func (d *database) crash() {
 	d.w.settle(d.index)
+	d.faulted = d.w.now
 	d.up, d.hung, d.readOnly, d.term, d.closeDue = false, false, true, 0, false
 	d.relay = append(history(nil), d.history...)
 }
@@ -144,7 +146,7 @@ func (d *database) crash() {
 func (d *database) hang() {
 	d.w.settle(d.index)
 	if d.up {
-		d.hung = true
+		d.hung, d.faulted = true, d.w.now
 	}
 }
 

@@ -32,7 +32,6 @@ type node struct {
 	core     *failover.Orchestrator
 	life     uint32 // of the daemon
 	paused   bool
-	ended    bool // the daemon left on its own
 	held     []*item
 	tickAt   time.Duration
 	lastTick time.Duration
@@ -42,14 +41,14 @@ type node struct {
 	fault    stepFault
 	linkSeq  uint64 // newest message of the peer
 	linkBoot uint64
-	state    failover.PeerState // as last told
-	failing  [2]bool            // health checks
+	state    *failover.PeerState // as last told, never changed
+	failing  [2]bool             // health checks
 }
 
 func newNode(w *World, i int) *node {
 	n := &node{w: w, i: i, label: labels[i], up: true, file: ""}
 	n.offset = w.between(time.Second, time.Hour)
-	n.kernel.n = n
+	n.kernel.n, n.state = n, &failover.PeerState{}
 	for d := range w.setup.Databases {
 		db := &database{w: w, node: n, index: d, up: true, readOnly: true}
 		n.dbs = append(n.dbs, db)
@@ -77,7 +76,6 @@ func (n *node) step(ev failover.Event) {
 	if w.trace != nil {
 		w.trace.step(w.now, n.label, ev, effects)
 	}
-	w.check.before(n, ev)
 	for i := range effects {
 		n.do(effects[i])
 		if n.core == nil {
@@ -161,15 +159,15 @@ func (n *node) do(e failover.Effect) {
 	case failover.AskKernel:
 		w.schedule(w.between(200*time.Microsecond, 2*time.Millisecond), item{kind: kAsk, node: uint8(n.i), life: n.life, id: uint64(e.ID)})
 	case failover.Tell:
-		s := e.State
-		n.state = s
-		w.net.tell(n.i, &s)
+		w.check.tells(n, &e.State)
+		n.state = &e.State
+		w.net.tell(n.i, n.state)
 	case failover.Answer:
 		w.check.answered(n, e)
 	case failover.Stopped:
 		w.say(n.i, "daemon ended")
-		n.ended = true
 		n.kill()
+		w.schedule(w.between(time.Second, backAfter), item{kind: kStart, node: uint8(n.i)})
 	case failover.Note, failover.Announce:
 	}
 }
@@ -182,6 +180,9 @@ func (n *node) answerAfter(after time.Duration, it item) {
 func (n *node) answer(after time.Duration, ev failover.Event) {
 	n.answerAfter(after, item{kind: kAnswer, ev: ev})
 }
+
+// backAfter is when somebody starts a daemon again that was told to stop.
+const backAfter = 10 * time.Second
 
 const soon = 30 * time.Microsecond
 
@@ -238,6 +239,8 @@ func (n *node) local(it *item) {
 		}
 		n.disk.sync()
 		n.step(failover.Durable{ID: failover.ID(it.id)})
+	case kAdvert, kTell, kAsk, kClose, kStart, kRelease, kResume, kPower, kThaw, kDatabase, kRejoin, kScript:
+		// The world's, not the daemon's.
 	}
 }
 
@@ -286,11 +289,6 @@ func (n *node) told(it *item) {
 	}
 	n.linkBoot, n.linkSeq = s.Boot, s.Seq
 	n.w.check.heard(n, s)
-	if n.w.setup.Broken.LieFrozen && s.Give != nil && len(s.Give.Positions) > 0 {
-		c, g := *s, *s.Give
-		c.Give, g.Positions = &g, nil
-		s = &c
-	}
 	n.step(failover.PeerSaid{State: *s})
 }
 
@@ -334,12 +332,12 @@ const catchUpLook = 5 * time.Millisecond
 var errBehind = errors.New("wait for the position: not reached in time")
 
 func (n *node) catchUp(c *failover.CatchUp) {
-	there := true
+	there, hasty := true, n.w.setup.Broken.HastyReplica
 	for _, db := range n.dbs {
 		there = there && db.reaches(c.Targets)
 	}
 	switch {
-	case there:
+	case there || hasty:
 		n.step(failover.CaughtUp{ID: c.ID})
 	case n.clock() >= c.Until:
 		n.step(failover.CaughtUp{ID: c.ID, Err: errBehind})

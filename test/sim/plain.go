@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"time"
 
 	"github.com/tanist-ha/tanist/hooks"
@@ -74,7 +75,7 @@ type plain struct {
 // Finish runs the world of Plain to its end.
 func (w *World) Finish() error {
 	w.Run(1 << 60)
-	if w.check.failure == errOver {
+	if errors.Is(w.check.failure, errOver) {
 		w.check.failure = nil
 	}
 	return w.Failure()

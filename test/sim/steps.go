@@ -35,6 +35,8 @@ type step struct {
 	mode   stepMode
 	cancel bool
 	began  time.Duration
+
+	cancelled time.Duration
 }
 
 // deafFor is how long a step goes on that nobody can end.
@@ -71,7 +73,7 @@ func (n *node) startStep(e failover.StartStep) {
 func (n *node) cancelStep(id hooks.StepID) {
 	for _, s := range n.steps {
 		if s.order.ID == id {
-			s.cancel = true
+			s.cancel, s.cancelled = true, n.w.now
 			n.w.check.cancels(n, s)
 			n.answerAfter(n.w.between(time.Millisecond, 20*time.Millisecond), item{kind: kStep, step: id})
 		}
@@ -105,7 +107,6 @@ func (n *node) stepDue(id hooks.StepID) {
 		return
 	}
 	n.steps = slices.Delete(n.steps, i, i+1)
-	n.w.check.ends(n, s)
 	n.step(failover.StepEnded{ID: id, Outcome: out, Detail: detail})
 }
 
@@ -172,13 +173,14 @@ func (n *node) replication(a hooks.Replication) (hooks.Outcome, string) {
 			if db.broken {
 				return hooks.Failed, "SQL thread stopped with an error"
 			}
-			if db.relay.len() > db.history.len() {
+			if db.relay.len() > db.history.len() && !n.w.setup.Broken.HastyReplica {
 				return hooks.Pending, ""
 			}
 			db.stopThreads()
 			out = hooks.Changed
 		case a.Verb == hooks.StartReplication && !(db.io && db.sql):
 			db.io, db.sql = true, true
+			db.relay = append(db.relay[:0:0], db.history...)
 			out = hooks.Changed
 		}
 	}

@@ -17,7 +17,6 @@ import (
 type transcript struct {
 	out     io.Writer
 	routine bool
-	last    [2]string
 }
 
 func clock(d time.Duration) string { return fmt.Sprintf("%.6f", d.Seconds()) }
@@ -177,7 +176,7 @@ func record(e failover.Append) string {
 		s += fmt.Sprintf(" %s %s", r.Role, r.Ending)
 	case hooks.Override:
 		s += fmt.Sprintf(" %q", r.Reason)
-	case hooks.Reverted:
+	case hooks.Reverted, hooks.Learned, hooks.Acquired:
 	}
 	if e.ID != 0 {
 		s += fmt.Sprintf(" durably #%d", e.ID)

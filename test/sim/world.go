@@ -48,7 +48,7 @@ type Broken struct {
 	OpenGate     bool // facts say that everything is applied
 	SwapDrop     bool // priority 0 is sent before the address is dropped
 	DoubleStep   bool // a step is started a second time
-	LieFrozen    bool // the new node is told a lower position than the old one ended at
+	HastyReplica bool // a replica says that it caught up, and stops without applying
 	DeafContest  bool // advertisements are not heard while the address is held
 	KeepUnit     bool // stopping a unit says done and does nothing
 	NoUndo       bool // a step that takes back says done and does nothing

@@ -1,0 +1,154 @@
+package sim
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write the golden transcripts")
+
+// TestPlain runs failovers that nothing disturbs.
+func TestPlain(t *testing.T) {
+	for seed := uint64(1); seed <= 50; seed++ {
+		n, err := Play("plain", seed)
+		if err != nil {
+			t.Fatalf("SEED=%d %v", seed, err)
+		}
+		if n < plainFailovers {
+			t.Fatalf("SEED=%d %d failovers", seed, n)
+		}
+	}
+}
+
+// faultSeeds is what a few seconds allow.
+const faultSeeds = 1500
+
+func TestFaults(t *testing.T) {
+	seeds := uint64(faultSeeds)
+	if testing.Short() {
+		seeds /= 10
+	}
+	takeovers, rolledBack, refused := 0, 0, 0
+	var outcomes [8]int
+	for seed := uint64(1); seed <= seeds; seed++ {
+		w := Faults(seed)
+		if err := w.Finish(); err != nil {
+			t.Fatalf("SEED=%d %v\nreplay: go run ./test/sim/simctl -scenario faults -seed %d -seeds 1 -v", seed, err, seed)
+		}
+		takeovers += w.Takeovers
+		rolledBack += w.check.rolledBack
+		refused += w.check.refused
+		for i, n := range w.check.outcomes {
+			outcomes[i] += n
+		}
+	}
+	t.Logf("%d takeovers, %d roll-backs, commands by outcome %v, ends at which both refused %d", takeovers, rolledBack, outcomes, refused)
+	// A world in which this does not happen tests nothing.
+	if takeovers < int(seeds) || rolledBack == 0 {
+		t.Errorf("%d takeovers and %d roll-backs in %d seeds", takeovers, rolledBack, seeds)
+	}
+	for i, n := range outcomes[:5] {
+		if n == 0 && !testing.Short() {
+			t.Errorf("no command ended with outcome %d", i)
+		}
+	}
+}
+
+// TestFoundSeeds replays what long searches found, each named by what went wrong.
+func TestFoundSeeds(t *testing.T) {
+	for name, seed := range map[string]uint64{
+		"a paused host's lease outlives the bound counted from its last word": 102207,
+		"one lost question made a hung daemon's host a dead one":              113103,
+		"a one-way cut and loss left one question unanswered":                 118415,
+	} {
+		if err := Faults(seed).Finish(); err != nil {
+			t.Errorf("%s: SEED=%d %v", name, seed, err)
+		}
+	}
+}
+
+// TestSameSeedSameRun holds the simulator to its promise.
+func TestSameSeedSameRun(t *testing.T) {
+	for _, scenario := range []string{"plain", "faults"} {
+		for seed := uint64(1); seed <= 10; seed++ {
+			var first, second bytes.Buffer
+			Replay(scenario, seed, &first, true)
+			Replay(scenario, seed, &second, true)
+			if first.Len() == 0 || sha256.Sum256(first.Bytes()) != sha256.Sum256(second.Bytes()) {
+				t.Errorf("%s seed %d: two runs differ", scenario, seed)
+			}
+		}
+	}
+}
+
+// TestCheckersFire breaks one thing at a time and wants the checker that is
+// there for it to see it.
+func TestCheckersFire(t *testing.T) {
+	only := func(kinds ...func(*faults)) []func(*faults) { return kinds }
+	tests := []struct {
+		name    string
+		broken  Broken
+		kinds   []func(*faults)
+		checker string
+	}{
+		{"kernel keeps the address for ever", Broken{NoExpiry: true}, only((*faults).pause, (*faults).path), "I1"},
+		{"kernel is believed silent", Broken{BlindCapture: true}, only((*faults).pause), "I1"},
+		{"contest is not heard", Broken{DeafContest: true, BlindCapture: true}, only((*faults).partition, (*faults).pause), "I1"},
+		{"gate sees everything applied", Broken{OpenGate: true}, allFaults, "I3"},
+		{"replica does not apply what it says", Broken{HastyReplica: true}, only((*faults).slow, (*faults).switchover, (*faults).switchover), "I3"},
+		{"priority 0 before the drop", Broken{SwapDrop: true}, only((*faults).terminate, (*faults).pause), "order"},
+		{"step started twice", Broken{DoubleStep: true}, only((*faults).power), "I4"},
+		{"unit goes on after its stop", Broken{KeepUnit: true}, only((*faults).switchover, (*faults).power), "unit"},
+		{"undoing does nothing", Broken{NoUndo: true}, only((*faults).switchover, (*faults).power, (*faults).hang, (*faults).step), "rollback"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			others := map[string]int{}
+			for seed := uint64(1); seed <= 3000; seed++ {
+				err := faultsOf(seed, tt.broken, tt.kinds).Finish()
+				if err == nil {
+					continue
+				}
+				name, _, _ := strings.Cut(err.Error(), " ")
+				if name == tt.checker {
+					return
+				}
+				others[name]++
+			}
+			t.Errorf("checker %s did not fire, others: %v", tt.checker, others)
+		})
+	}
+}
+
+// TestStories compares the transcripts that people read.
+func TestStories(t *testing.T) {
+	for _, s := range stories() {
+		t.Run(s.name, func(t *testing.T) {
+			var got bytes.Buffer
+			if err := s.tell(&got); err != nil {
+				t.Fatalf("%v\n%s", err, got.String())
+			}
+			file := filepath.Join("testdata", s.name+".txt")
+			if *update {
+				if err := os.WriteFile(file, got.Bytes(), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), got.String()); diff != "" {
+				t.Errorf("transcript (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
