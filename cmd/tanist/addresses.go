@@ -28,8 +28,8 @@ func (a addresses) Announce() error {
 	return nil
 }
 
-// leftover reports whether the kernel still has every address on a lease.
-func (a addresses) leftover() bool {
+// Leftover reports whether the kernel still has every address on a lease.
+func (a addresses) Leftover() bool {
 	left, held, err := a.Held()
 	return err == nil && held && left > 0
 }

@@ -37,7 +37,8 @@ func newCheckMaster(c *common) *cobra.Command {
 			"standard error. The exit status is 0 when this node is active: it has the role, the\n" +
 			"kernel has the address and the promotion is finished; 1 when it is not; 2 when that\n" +
 			"is unknown or the records disagree.",
-		Args: cobra.NoArgs,
+		// Called wrongly it knows nothing, and 1 would say that this is the standby.
+		Args: func(cmd *cobra.Command, args []string) error { return misused(cmd, cobra.NoArgs(cmd, args)) },
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			v := checkMaster(cmd.Context(), c)
 			switch {
@@ -54,9 +55,18 @@ func newCheckMaster(c *common) *cobra.Command {
 			return exitError{v.status}
 		},
 	}
+	cmd.SetFlagErrorFunc(misused)
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print nothing, only the exit status counts")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+func misused(cmd *cobra.Command, err error) error {
+	if err == nil {
+		return nil
+	}
+	fmt.Fprintln(cmd.ErrOrStderr(), "tanist: "+err.Error())
+	return exitError{masterUnknown}
 }
 
 func checkMaster(ctx context.Context, c *common) verdict {

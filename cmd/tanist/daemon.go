@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
@@ -125,7 +124,7 @@ func (d *daemon) instance(in config.Instance, boot uint64, memory hooks.Memory) 
 	d.heartbeat.forms[in.VRID] = newChecksum(in.Heartbeat.Checksum)
 	return node.Instance{
 		Name: in.Name, Core: core,
-		Start:     failover.Started{Boot: boot, Memory: memory, Leftover: s.addresses.leftover()},
+		Start:     failover.Started{Boot: boot, Memory: memory},
 		Heartbeat: d.heartbeat, Addresses: s.addresses, Databases: s.databases, Steps: s.steps,
 		Kernel: newKernel(in, d.file.Nodes[1-d.self].Addresses, d.file.PeerPort),
 	}, nil
@@ -148,7 +147,7 @@ func (d *daemon) core(in config.Instance) failover.Config {
 			Repeat: in.GARP.Repeat, Interval: in.GARP.Interval, Delay: in.GARP.Delay, Refresh: in.GARP.Refresh,
 		},
 		Gate: replication.Policy{
-			MaxLag: in.Gate.MaxLag, MaxMissing: in.Gate.MaxMissing, AfterLoss: afterLoss(in.Gate.AfterLoss),
+			MaxLag: in.Gate.MaxLag, MaxMissing: in.Gate.MaxMissing, AfterLoss: in.Gate.AfterLoss,
 		},
 		DrainTimeout: in.Gate.DrainTimeout, Promote: in.Promote, Demote: in.Demote,
 	}
@@ -156,11 +155,7 @@ func (d *daemon) core(in config.Instance) failover.Config {
 		c.Databases = append(c.Databases, db.Name)
 	}
 	for _, h := range in.Health {
-		effect := health.Yield
-		if h.Effect == config.Fault {
-			effect = health.Fault
-		}
-		c.Checks = append(c.Checks, health.Check{Name: h.Name, Rise: h.Rise, Fall: h.Fall, Effect: effect})
+		c.Checks = append(c.Checks, health.Check{Name: h.Name, Rise: h.Rise, Fall: h.Fall, Effect: h.Effect})
 	}
 	return c
 }
@@ -171,17 +166,6 @@ func vips(in config.Instance) []netip.Addr {
 		as = append(as, p.Addr())
 	}
 	return as
-}
-
-func afterLoss(a config.AfterLoss) replication.AfterLoss {
-	switch a {
-	case config.AfterLossDrained:
-		return replication.Drained
-	case config.AfterLossManual:
-		return replication.Manual
-	case config.AfterLossExact:
-	}
-	return replication.Exact
 }
 
 // interfacePrefixes lists the addresses of an interface with their prefix lengths.
@@ -239,11 +223,4 @@ func (w *watchdog) Progress() {
 	if err := w.notifier.Watchdog(); err != nil {
 		w.log.Trouble("", "tell systemd's watchdog", err)
 	}
-}
-
-// run runs every part until the node has left, or one of them fails.
-func (d *daemon) run(leave, kill context.Context, socket string) error {
-	world, end := context.WithCancel(context.WithoutCancel(kill))
-	defer end()
-	return d.supervise(world, end, leave, kill, socket)
 }

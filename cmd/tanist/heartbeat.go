@@ -58,7 +58,9 @@ func newHeartbeat(local, peer []netip.Addr, log node.Log) *heartbeat {
 	return h
 }
 
-// Send sends over every path that is up. It fails only if none is.
+var errNoPath = errors.New("no heartbeat path is open")
+
+// Send sends over every path that is up. It fails only if none took it.
 func (h *heartbeat) Send(a vrrp.Advertisement) error {
 	var errs []error
 	sent := false
@@ -82,8 +84,11 @@ func (h *heartbeat) Send(a vrrp.Advertisement) error {
 		}
 		sent = true
 	}
-	if sent {
+	switch {
+	case sent:
 		return nil
+	case len(errs) == 0:
+		return errNoPath
 	}
 	return errors.Join(errs...)
 }
@@ -134,6 +139,7 @@ func (h *heartbeat) runPath(ctx context.Context, p *path) {
 		}
 		p.conn.Store(nil)
 		_ = c.Close()
+		sleep(ctx, pathRetry)
 	}
 }
 

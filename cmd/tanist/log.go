@@ -34,6 +34,8 @@ type logger struct {
 	queue   chan func(*zap.Logger)
 	dropped atomic.Uint64
 	journal *systemd.Journal
+	// confessed is how much of dropped was told; only run uses it.
+	confessed uint64
 
 	mu   sync.Mutex // guards told
 	told map[string]*trouble
@@ -73,24 +75,32 @@ func newLogger(cfg config.Log) (*logger, error) {
 // run writes the queued lines until ctx ends, and what is queued then.
 func (l *logger) run(ctx context.Context) {
 	var wg sync.WaitGroup
+	sink, endSink := context.WithCancel(context.WithoutCancel(ctx)) // it outlives the last line
 	if l.journal != nil {
-		wg.Go(func() { _ = l.journal.Run(ctx) })
+		wg.Go(func() { _ = l.journal.Run(sink) })
 	}
 	for ctx.Err() == nil {
 		select {
 		case line := <-l.queue:
-			line(l.zap)
+			l.write(line)
 		case <-ctx.Done():
 		}
 	}
 	for range len(l.queue) {
-		(<-l.queue)(l.zap)
+		l.write(<-l.queue)
 	}
-	if n := l.dropped.Load(); n > 0 {
-		l.zap.Warn("log lines were dropped", zap.Uint64("lines", n))
-	}
+	endSink()
 	wg.Wait()
 	_ = l.zap.Sync()
+}
+
+// write writes a line, and says once the queue is empty again what was dropped.
+func (l *logger) write(line func(*zap.Logger)) {
+	line(l.zap)
+	if n := l.dropped.Load(); n > l.confessed && len(l.queue) == 0 {
+		l.confessed = n
+		l.zap.Warn("log lines were dropped", zap.Uint64("since_start", n))
+	}
 }
 
 func (l *logger) put(line func(*zap.Logger)) {
@@ -107,6 +117,10 @@ func (l *logger) info(msg string, fields ...zap.Field) {
 
 func (l *logger) warn(msg string, fields ...zap.Field) {
 	l.put(func(z *zap.Logger) { z.Warn(msg, fields...) })
+}
+
+func (l *logger) fail(msg string, err error) {
+	l.put(func(z *zap.Logger) { z.Error(msg, zap.Error(err)) })
 }
 
 // Note tells of a state or the end of a transition.

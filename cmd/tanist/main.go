@@ -47,6 +47,7 @@ func main() {
 	// its own signals.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second one ends them
 	os.Exit(execute(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 

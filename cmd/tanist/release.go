@@ -34,8 +34,11 @@ func release(ctx context.Context, c *common) error {
 	}
 	asking, cancel := context.WithTimeout(ctx, askPatience)
 	defer cancel()
-	if _, err := control.Dial(c.socket).Status(asking); !errors.Is(err, control.ErrUnreachable) {
+	switch _, err := control.Dial(c.socket).Status(asking); {
+	case err == nil:
 		return fmt.Errorf("a daemon answers on %s: stop it, or use `tanist switchover`", c.socket)
+	case !errors.Is(err, control.ErrUnreachable):
+		return fmt.Errorf("there is a daemon on %s: stop it first: %w", c.socket, err)
 	}
 	var errs []error
 	for _, in := range file.Instances {

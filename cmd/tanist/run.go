@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
@@ -31,10 +32,6 @@ func newRun(c *common) *cobra.Command {
 }
 
 func runDaemon(c *common) error {
-	// Passwords and keys are in memory: no core dump, no reading by ptrace.
-	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
-		return fmt.Errorf("keep secrets out of core dumps: %w", err)
-	}
 	file, self, err := load(c)
 	if err != nil {
 		return err
@@ -47,18 +44,28 @@ func runDaemon(c *common) error {
 	if err != nil {
 		return err
 	}
-	defer d.close()
 	leave, kill, stop := signals(log)
 	defer stop()
-	if err := d.run(leave, kill, c.socket); err != nil {
-		log.zap.Error("ended", zap.Error(err))
+	if d.run(leave, kill, c.socket) != nil {
 		return exitError{exitDied}
+	}
+	return nil
+}
+
+// keepSecrets is for commands that have passwords or keys in memory: no core
+// dump, no reading by ptrace.
+func keepSecrets() error {
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("keep secrets out of core dumps: %w", err)
 	}
 	return nil
 }
 
 // load reads the configuration and finds this host in it.
 func load(c *common) (*config.File, int, error) {
+	if err := keepSecrets(); err != nil {
+		return nil, 0, err
+	}
 	file, err := config.Load(c.config)
 	if err != nil {
 		return nil, 0, err
@@ -74,16 +81,19 @@ func load(c *common) (*config.File, int, error) {
 // signals turns a first SIGTERM or SIGINT into a planned leave and a second one
 // into an end at once.
 func signals(log *logger) (leave, kill context.Context, stop func()) {
-	leave, left := context.WithCancel(context.Background())
-	kill, killed := context.WithCancel(context.Background())
+	leaving, left := context.WithCancel(context.Background())
+	killing, killed := context.WithCancel(context.Background())
 	got := make(chan os.Signal, 4)
-	signal.Notify(got, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	// A log that nobody reads any more must not end the daemon: SIGPIPE is heard
+	// and means nothing. Ignored, it would be so in every program of a step.
+	signal.Notify(got, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	go func() {
 		for s := range got {
 			switch {
+			case s == syscall.SIGPIPE:
 			case s == syscall.SIGHUP:
 				log.warn("SIGHUP: this release reads its configuration only when it starts")
-			case leave.Err() == nil:
+			case leaving.Err() == nil:
 				log.info("told to leave", zap.Stringer("signal", s))
 				left()
 			default:
@@ -91,7 +101,7 @@ func signals(log *logger) (leave, kill context.Context, stop func()) {
 			}
 		}
 	}()
-	return leave, kill, func() {
+	return leaving, killing, func() {
 		signal.Stop(got)
 		close(got)
 		left()
@@ -99,55 +109,118 @@ func signals(log *logger) (leave, kill context.Context, stop func()) {
 	}
 }
 
-// supervise runs the parts: the node's end is the daemon's, and the rest lives
-// as long as the node.
-func (d *daemon) supervise(world context.Context, end context.CancelFunc, leave, kill context.Context, socket string) error {
+// Times of the end.
+const (
+	// partTime is what the other parts get when the node has left.
+	partTime = 2 * time.Second
+	// logTime is what the last lines get to be written.
+	logTime = 3 * time.Second
+	// extension is asked of the service manager again and again while the node
+	// leaves: how long that may take is the plans' to say.
+	extension = 90 * time.Second
+)
+
+// run runs the daemon until it has left or a part of it fails, and logs which.
+func (d *daemon) run(leave, kill context.Context, socket string) error {
+	logs, endLog := context.WithCancel(context.Background())
+	logged := make(chan struct{})
+	go func() { defer close(logged); d.log.run(logs) }()
+	err := d.supervise(leave, kill, socket)
+	if err != nil {
+		d.log.fail("ended", err)
+	} else {
+		d.log.info("left")
+	}
+	endLog()
+	select {
+	case <-logged:
+	case <-time.After(logTime): // nobody reads what standard error says
+	}
+	return err
+}
+
+// supervise runs the parts. They live as long as the node, which needs them to
+// leave in order: one that fails makes the node leave, as a signal would.
+func (d *daemon) supervise(leave, kill context.Context, socket string) error {
 	server, err := control.Listen(socket, d)
 	if err != nil {
 		return err
 	}
-	logged := make(chan struct{})
-	logCtx, endLog := context.WithCancel(context.WithoutCancel(world))
-	defer func() { endLog(); <-logged }()
-	go func() { defer close(logged); d.log.run(logCtx) }()
 	d.log.info("starting", zap.String("version", version), zap.String("node", d.file.Nodes[d.self].Label))
 	d.log.warn("the peer link is not authenticated in this release: it accepts only the configured addresses")
+	d.heartbeat.deliver = d.advertised()
 
+	world, end := context.WithCancel(context.Background())
+	defer end()
+	leave, left := context.WithCancel(leave)
+	defer left()
+	var parts errgroup.Group
+	part := func(run func(context.Context) error) {
+		parts.Go(func() error {
+			defer left()
+			return run(world)
+		})
+	}
+	part(d.heartbeat.run)
+	part(func(ctx context.Context) error {
+		return d.link.Run(ctx, func(instance string, s failover.PeerState) { d.node.Deliver(instance, failover.PeerSaid{State: s}) })
+	})
+	part(server.Run)
+	for _, s := range d.services {
+		part(s.survey.run)
+	}
+	part(func(ctx context.Context) error { return d.tellManager(ctx, leave) })
+
+	nodeErr := d.node.Run(leave, kill)
+	end()
+	ended := make(chan error, 1)
+	go func() { ended <- parts.Wait() }()
+	select {
+	case err = <-ended:
+	case <-time.After(partTime):
+		err = errors.New("a part of the daemon does not end")
+	}
+	if errors.Is(nodeErr, context.Canceled) {
+		nodeErr = errors.New("ended at once: a held address goes with its lease")
+	}
+	if err = errors.Join(err, nodeErr); err == nil {
+		d.close() // otherwise something may still use what this closes
+	}
+	return err
+}
+
+// advertised returns what takes the advertisements of all instances.
+func (d *daemon) advertised() func(uint8, failover.Advertised) {
 	byVRID := map[uint8]string{}
 	for _, s := range d.services {
 		byVRID[s.cfg.VRID] = s.cfg.Name
 	}
-	d.heartbeat.deliver = func(vrid uint8, ev failover.Advertised) {
+	return func(vrid uint8, ev failover.Advertised) {
 		if name, ok := byVRID[vrid]; ok {
 			d.node.Deliver(name, ev)
 		}
 	}
-	g, world := errgroup.WithContext(world)
-	g.Go(func() error { return d.heartbeat.run(world) })
-	g.Go(func() error {
-		return d.link.Run(world, func(instance string, s failover.PeerState) { d.node.Deliver(instance, failover.PeerSaid{State: s}) })
-	})
-	g.Go(func() error { return server.Run(world) })
-	for _, s := range d.services {
-		g.Go(func() error { s.survey.run(world); return nil })
+}
+
+// tellManager tells the service manager that the daemon serves, and later that it
+// leaves and needs its time for that.
+func (d *daemon) tellManager(ctx, leave context.Context) error {
+	said := func(what string, err error) {
+		if err != nil {
+			d.log.Trouble("", "tell the service manager that the daemon "+what, err)
+		}
 	}
-	// A part that fails ends the daemon as a signal would.
-	leave, left := context.WithCancel(leave)
-	defer left()
-	context.AfterFunc(world, left)
-	var nodeErr error
-	g.Go(func() error {
-		defer end()
-		nodeErr = d.node.Run(leave, kill)
+	said("serves", d.notifier.Ready())
+	select {
+	case <-leave.Done():
+	case <-ctx.Done():
 		return nil
-	})
-	if err := d.notifier.Ready(); err != nil {
-		d.log.Trouble("", "tell systemd that the daemon serves", err)
 	}
-	context.AfterFunc(leave, func() { _ = d.notifier.Stopping() })
-	err = g.Wait()
-	if errors.Is(nodeErr, context.Canceled) {
-		nodeErr = errors.New("ended at once: a held address goes with its lease")
+	said("stops", d.notifier.Stopping())
+	for {
+		said("needs its time", d.notifier.ExtendTimeout(extension))
+		if !sleep(ctx, extension/3) {
+			return nil
+		}
 	}
-	return errors.Join(err, nodeErr)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/tanist-ha/tanist/internal/control"
@@ -22,11 +23,11 @@ func (d *daemon) Status(ctx context.Context) (control.Document, error) {
 		if err != nil {
 			return doc, err
 		}
-		_, held, err := s.addresses.Held()
+		held := heldAddresses(s.cfg.Interface)
 		units, labels := s.survey.latest(ctx)
 		doc.Instances = append(doc.Instances, control.NewInstance(time.Now(), st, control.Extra{
 			VIPs: s.cfg.VIPs, Interface: s.cfg.Interface, Units: units, Labels: labels,
-			Held: func(netip.Addr) bool { return held && err == nil },
+			Held: func(a netip.Addr) bool { return slices.Contains(held, a) },
 		}))
 		doc.Epoch = max(doc.Epoch, uint64(st.Epoch))
 		doc.Peer.Reachable = doc.Peer.Reachable || st.PeerFresh
@@ -35,6 +36,20 @@ func (d *daemon) Status(ctx context.Context) (control.Document, error) {
 		}
 	}
 	return doc, nil
+}
+
+// heldAddresses asks the kernel what an interface has, whoever put it there. It
+// uses no socket of the loop's: a status must not hold up a renewal.
+func heldAddresses(name string) []netip.Addr {
+	prefixes, err := interfacePrefixes(name)
+	if err != nil {
+		return nil // no such interface, so no address
+	}
+	var held []netip.Addr
+	for _, p := range prefixes {
+		held = append(held, p.Addr())
+	}
+	return held
 }
 
 func (d *daemon) paths() []control.Path {

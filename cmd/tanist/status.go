@@ -8,6 +8,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -58,11 +59,19 @@ func printStatus(w io.Writer, doc control.Document, now time.Time) error {
 	}
 	// Cells that are empty at the end of a line leave blanks.
 	for line := range strings.Lines(b.String()) {
-		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " \n")); err != nil {
+		if _, err := fmt.Fprintln(w, strings.TrimRight(strings.Map(printable, line), " ")); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// printable keeps what a server or a program said from steering the terminal.
+func printable(r rune) rune {
+	if unicode.IsControl(r) {
+		return ' '
+	}
+	return r
 }
 
 func printInstance(t io.Writer, doc control.Document, in control.Instance, now time.Time) {
@@ -95,7 +104,7 @@ func printInstance(t io.Writer, doc control.Document, in control.Instance, now t
 		fmt.Fprintf(t, "  database %s\t%s\t%s\t%s\n", d.Name, d.Role, writable(d.ReadOnly), databaseWords(d))
 	}
 	for _, h := range in.Health {
-		fmt.Fprintf(t, "  check %s\t%s\t%s\t%s\n", h.Name, word(h.OK, "ok", "failing"), h.Effect, h.Detail)
+		fmt.Fprintf(t, "  check %s\t%s\t%s\t%s\n", h.Name, checkWord(h.OK), h.Effect, h.Detail)
 	}
 	for _, u := range in.Units {
 		fmt.Fprintf(t, "  unit %s\t%s\t%s\t%s\n", u.Name, word(u.Running, "running", "stopped"), u.Active, u.Error)
@@ -173,6 +182,13 @@ func writable(readOnly *bool) string {
 		return "unknown"
 	}
 	return word(*readOnly, "read-only", "writable")
+}
+
+func checkWord(ok *bool) string {
+	if ok == nil {
+		return "unknown"
+	}
+	return word(*ok, "ok", "failing")
 }
 
 func word(yes bool, a, b string) string {

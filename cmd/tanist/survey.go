@@ -58,11 +58,12 @@ func newSurvey(in config.Instance, file *config.File, self int, units *systemd.U
 	return s
 }
 
-func (s *survey) run(ctx context.Context) {
+// run looks whenever asked, until ctx ends.
+func (s *survey) run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case done := <-s.asked:
 			s.look(ctx)
 			close(done)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -31,7 +32,7 @@ func newSwitchover(c *common) *cobra.Command {
 			"or the preflight, nothing was changed; 4 failed and rolled back; 5 timed out and rolled back.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if r.Force && r.Reason == "" {
+			if r.Force && strings.TrimSpace(r.Reason) == "" {
 				return errors.New("--force goes against the gate: say why with --reason")
 			}
 			if timeout < time.Second || timeout > time.Hour {
@@ -44,10 +45,16 @@ func newSwitchover(c *common) *cobra.Command {
 				show = func(l control.Line) { _ = enc.Encode(l) }
 			}
 			out, err := control.Dial(c.socket).Switchover(cmd.Context(), r, show)
-			if err != nil {
+			switch {
+			case cmd.Context().Err() != nil:
+				return errors.New("no longer watching; what was begun goes on: see `tanist status`")
+			case err != nil:
 				return err
 			}
-			return switchoverEnded(cmd.ErrOrStderr(), out, r.DryRun)
+			if out.Result == "done" && !asJSON {
+				fmt.Fprintln(cmd.OutOrStdout(), doneWords(r.DryRun))
+			}
+			return switchoverEnded(cmd.ErrOrStderr(), out)
 		},
 	}
 	cmd.Flags().StringVar(&r.To, "to", "", "`label` of the node to hand over to (default: the one that is not active)")
@@ -61,14 +68,14 @@ func newSwitchover(c *common) *cobra.Command {
 
 func showLine(w io.Writer, l control.Line) {
 	if s := l.Step; s != nil {
-		fmt.Fprintf(w, "%-10s %-28s %-10s", l.Node, s.Name, s.Result)
+		text := fmt.Sprintf("%-10s %-28s %-10s", l.Node, s.Name, s.Result)
 		if s.DurationMS > 0 {
-			fmt.Fprintf(w, " %8.1f ms", s.DurationMS)
+			text += fmt.Sprintf(" %8.1f ms", s.DurationMS)
 		}
 		if s.Detail != "" {
-			fmt.Fprintf(w, "  %s", s.Detail)
+			text += "  " + s.Detail
 		}
-		fmt.Fprintln(w)
+		fmt.Fprintln(w, strings.TrimRight(strings.Map(printable, text), " "))
 	}
 	for _, r := range l.Reasons {
 		db := ""
@@ -79,18 +86,20 @@ func showLine(w io.Writer, l control.Line) {
 	}
 }
 
-func switchoverEnded(stderr io.Writer, out control.Outcome, dry bool) error {
+func doneWords(dry bool) string {
+	if dry {
+		return "nothing stands in the way; nothing was changed"
+	}
+	return "done"
+}
+
+func switchoverEnded(stderr io.Writer, out control.Outcome) error {
 	why := out.Reason
 	if out.Detail != "" {
 		why += ": " + out.Detail
 	}
 	switch out.Result {
 	case "done":
-		if dry {
-			fmt.Fprintln(stderr, "nothing stands in the way; nothing was changed")
-		} else {
-			fmt.Fprintln(stderr, "done")
-		}
 		return nil
 	case "refused":
 		fmt.Fprintln(stderr, "refused, nothing was changed: "+why)

@@ -12,8 +12,10 @@ type watcher struct {
 	here, there seenSteps
 }
 
-// seenSteps are the outcomes of one node's transition that were told already.
-type seenSteps struct{ told map[string]hooks.Outcome }
+// seenSteps are the results of one node's transition that were told already. The
+// next transition can have steps of the same names and outcomes, but not of the
+// same durations.
+type seenSteps struct{ told map[string]hooks.Result }
 
 func newWatcher(before failover.Status, news func(control.Line)) *watcher {
 	w := &watcher{news: func(control.Line) {}}
@@ -32,10 +34,10 @@ func (w *watcher) look(s failover.Status) {
 }
 
 func (seen *seenSteps) look(node string, results []hooks.Result, news func(control.Line)) {
-	now := make(map[string]hooks.Outcome, len(results))
+	now := make(map[string]hooks.Result, len(results))
 	for _, r := range results {
-		now[r.Name] = r.Outcome
-		if r.Outcome == hooks.Pending || r.Outcome == seen.told[r.Name] {
+		now[r.Name] = r
+		if r.Outcome == hooks.Pending || r == seen.told[r.Name] {
 			continue
 		}
 		s := control.Step{

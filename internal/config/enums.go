@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+
+	"github.com/tanist-ha/tanist/health"
+	"github.com/tanist-ha/tanist/replication"
 )
 
 // LogLevel is the least severe entry that is logged.
@@ -77,36 +80,21 @@ func (c Checksum) String() string { return word(checksums(), c) }
 
 func checksums() []string { return []string{"auto", "rfc", "keepalived"} }
 
-// AfterLoss is when a replica whose source is lost may be promoted.
-type AfterLoss uint8
+// afterLosses are the words of replication.AfterLoss, in its order.
+func afterLosses() []string {
+	return words(replication.Exact, replication.Drained, replication.Manual)
+}
 
-// Policies after the loss of a source.
-const (
-	// AfterLossExact: once everything the source was last known to have, less
-	// Gate.MaxMissing, is applied.
-	AfterLossExact AfterLoss = iota
-	// AfterLossDrained: once everything received is applied.
-	AfterLossDrained
-	// AfterLossManual: never by itself.
-	AfterLossManual
-)
+// healthEffects are the words of health.Effect, in its order.
+func healthEffects() []string { return words(health.Yield, health.Fault) }
 
-func (a AfterLoss) String() string { return word(afterLosses(), a) }
-
-func afterLosses() []string { return []string{"exact", "drained", "manual"} }
-
-// HealthEffect is what a failed check does.
-type HealthEffect uint8
-
-// Effects of a failed check.
-const (
-	Yield HealthEffect = iota // move, but only to a healthy, promotable peer
-	Fault                     // this node may not hold the VIP
-)
-
-func (e HealthEffect) String() string { return word(healthEffects(), e) }
-
-func healthEffects() []string { return []string{"yield", "fault"} }
+func words[E fmt.Stringer](values ...E) []string {
+	var list []string
+	for _, v := range values {
+		list = append(list, v.String())
+	}
+	return list
+}
 
 // AddressKind is how a database is reached.
 type AddressKind uint8

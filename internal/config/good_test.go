@@ -12,7 +12,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tanist-ha/tanist/health"
 	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/replication"
 )
 
 // same compares what the file says, not where it says it.
@@ -58,7 +60,7 @@ func minimal() *File {
 				Version: 3, Mode: Unicast, AdvertInterval: 250 * time.Millisecond, Auth: AuthNone, Checksum: ChecksumAuto,
 			},
 			GARP: GARP{Repeat: 5, Interval: 0, Delay: 5 * time.Second, Refresh: 30 * time.Second},
-			Gate: Gate{MaxLag: 5 * time.Second, MaxMissing: 0, DrainTimeout: 60 * time.Second, AfterLoss: AfterLossExact},
+			Gate: Gate{MaxLag: 5 * time.Second, MaxMissing: 0, DrainTimeout: 60 * time.Second, AfterLoss: replication.Exact},
 			Promote: hooks.Plan{
 				{Name: "replication stop", Timeout: 30 * time.Second, Action: hooks.Replication{Verb: hooks.StopReplication}},
 				{Name: "writes open", Timeout: 30 * time.Second, Action: hooks.Writes{Open: true}},
@@ -117,7 +119,7 @@ func TestFull(t *testing.T) {
 				},
 			},
 			Discover: []Discovery{},
-			Gate:     Gate{MaxLag: 0, MaxMissing: 7, DrainTimeout: 2 * time.Minute, AfterLoss: AfterLossDrained},
+			Gate:     Gate{MaxLag: 0, MaxMissing: 7, DrainTimeout: 2 * time.Minute, AfterLoss: replication.Drained},
 			Promote: hooks.Plan{
 				{Name: "replication stop", Timeout: 10 * time.Second, Action: hooks.Replication{Verb: hooks.StopReplication}},
 				step("writes open", hooks.Writes{Open: true}),
@@ -222,10 +224,10 @@ func TestHealthValues(t *testing.T) {
 		}
 	}
 	check := func(name string, c Check) HealthCheck {
-		return HealthCheck{Name: name, Check: c, Interval: time.Second, Timeout: time.Second, Rise: 2, Fall: 3, Effect: Yield}
+		return HealthCheck{Name: name, Check: c, Interval: time.Second, Timeout: time.Second, Rise: 2, Fall: 3, Effect: health.Yield}
 	}
 	want := []HealthCheck{
-		{Name: "unit", Check: UnitCheck{"nginx.service"}, Interval: 2 * time.Second, Timeout: 500 * time.Millisecond, Rise: 1, Fall: 4, Effect: Fault},
+		{Name: "unit", Check: UnitCheck{"nginx.service"}, Interval: 2 * time.Second, Timeout: 500 * time.Millisecond, Rise: 1, Fall: 4, Effect: health.Fault},
 		check("process", ProcessCheck{"nginx"}),
 		check("tcp", TCPCheck{Host: "::1", Port: 80}),
 		check("http", HTTPCheck{"http://127.0.0.1/health"}),

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/replication"
 )
 
 // maxInstances bounds the instances of a file: VRID has as many values.
@@ -37,7 +38,7 @@ func defaultInstance() Instance {
 			Auth: AuthNone, Checksum: ChecksumAuto,
 		},
 		GARP:    GARP{Repeat: 5, Delay: 5 * time.Second, Refresh: 30 * time.Second},
-		Gate:    Gate{MaxLag: 5 * time.Second, DrainTimeout: time.Minute, AfterLoss: AfterLossExact},
+		Gate:    Gate{MaxLag: 5 * time.Second, DrainTimeout: time.Minute, AfterLoss: replication.Exact},
 		Promote: hooks.DefaultPromote(),
 		Demote:  hooks.DefaultDemote(),
 	}

@@ -4,7 +4,9 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/tanist-ha/tanist/health"
 	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/replication"
 )
 
 // File is one valid configuration, its defaults filled in. Both nodes have the
@@ -125,7 +127,7 @@ type Gate struct {
 	MaxLag       time.Duration // from 0
 	MaxMissing   uint64        // transactions
 	DrainTimeout time.Duration // above 0
-	AfterLoss    AfterLoss
+	AfterLoss    replication.AfterLoss
 }
 
 // HealthCheck is one question asked again and again.
@@ -136,7 +138,7 @@ type HealthCheck struct {
 	Timeout  time.Duration
 	Rise     int // successes in a row until healthy
 	Fall     int // failures in a row until unhealthy
-	Effect   HealthEffect
+	Effect   health.Effect
 }
 
 // Check is what a health check looks at: one of the types below.

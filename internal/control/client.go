@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 )
 
@@ -23,6 +24,7 @@ type Client struct{ http http.Client }
 // something.
 func Dial(socket string) *Client {
 	return &Client{http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true, // the daemon has few connections to give
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
 			c, err := d.DialContext(ctx, "unix", socket)
@@ -88,7 +90,11 @@ func (c *Client) do(ctx context.Context, method, path string, in any) (io.ReadCl
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("ask the daemon: %w", errors.Unwrap(err))
+		// Without the address that HTTP needs and nobody knows.
+		if e := (*url.Error)(nil); errors.As(err, &e) {
+			err = e.Err
+		}
+		return nil, fmt.Errorf("ask the daemon: %w", err)
 	}
 	if resp.StatusCode != http.StatusOK {
 		defer resp.Body.Close()

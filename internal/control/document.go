@@ -78,7 +78,7 @@ type Database struct {
 // Health is one health check.
 type Health struct {
 	Name   string `json:"name"`
-	OK     bool   `json:"ok"`
+	OK     *bool  `json:"ok"` // null before the first sample
 	Effect string `json:"effect"`
 	Detail string `json:"detail"`
 }
@@ -175,7 +175,8 @@ func NewInstance(now time.Time, s failover.Status, x Extra) Instance {
 		Name: s.Instance, State: s.State.String(), Since: now.Add(-s.Since).UTC().Truncate(time.Millisecond),
 		Reason: s.Why.Reason.String(), Detail: s.Why.Detail, Epoch: uint64(s.ActiveEpoch),
 		VIPs: []VIP{}, Gate: newGate(s.Gate.Reasons), Databases: []Database{}, Health: []Health{},
-		Units: x.Units, Labels: x.Labels, Drift: []Drift{}, LastTransition: newTransition(s),
+		Units: append([]Unit{}, x.Units...), Labels: append([]Label{}, x.Labels...), Drift: []Drift{},
+		LastTransition: newTransition(s),
 	}
 	for _, p := range x.VIPs {
 		in.VIPs = append(in.VIPs, VIP{Address: p.String(), Interface: x.Interface, Held: x.Held(p.Addr())})
@@ -184,7 +185,11 @@ func NewInstance(now time.Time, s failover.Status, x Extra) Instance {
 		in.Databases = append(in.Databases, newDatabase(d, s.Gate.Databases[i], s.Now))
 	}
 	for _, h := range s.Health {
-		in.Health = append(in.Health, Health{Name: h.Check.Name, OK: !h.Known || h.OK, Effect: h.Check.Effect.String(), Detail: h.Detail})
+		check := Health{Name: h.Check.Name, Effect: h.Check.Effect.String(), Detail: h.Detail}
+		if h.Known {
+			check.OK = &h.OK
+		}
+		in.Health = append(in.Health, check)
 	}
 	return in
 }
@@ -206,7 +211,8 @@ func newTransition(s failover.Status) *Transition {
 		Reason: s.Last.Reason.String(), Result: s.Last.Ending.String(), DurationMS: ms(s.Last.Duration),
 		Steps: newSteps(s.Last.Steps),
 	}
-	if s.Last.Running {
+	// Between two of its plans a switchover waits for the other node.
+	if s.Last.Running || s.Last.Ending == hooks.Unfinished {
 		t.Result, t.DurationMS = "running", ms(s.LastAge)
 	}
 	return t

@@ -11,6 +11,8 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,9 +24,16 @@ const (
 	maxBody        = 64 << 10
 	maxCommands    = 4  // switchovers that are watched at once
 	maxConnections = 64 // one more waits in the kernel
+	maxReason      = 1024
 	readPatience   = 5 * time.Second
-	// progressInterval is how often a watched switchover looks for news.
-	progressInterval = 50 * time.Millisecond
+	// writePatience is how long a caller may leave an answer unread.
+	writePatience = 5 * time.Second
+	// statusPatience bounds the daemon's own answer.
+	statusPatience = 5 * time.Second
+	// lastPatience is what answers under way get when the server ends.
+	lastPatience = time.Second
+	// longestTimeout bounds a switchover.
+	longestTimeout = time.Hour
 )
 
 // SwitchoverRequest is the body of POST /v1/switchover.
@@ -36,6 +45,19 @@ type SwitchoverRequest struct {
 	Reason    string `json:"reason"`
 	TimeoutMS int64  `json:"timeout_ms"`
 	UID       uint32 `json:"-"` // of the caller, from the kernel
+}
+
+// check refuses what the command line refuses, for callers that do without it.
+func (r SwitchoverRequest) check() error {
+	switch {
+	case r.Force && strings.TrimSpace(r.Reason) == "":
+		return errors.New("force goes against the gate: it needs a reason")
+	case len(r.Reason) > maxReason:
+		return fmt.Errorf("a reason of more than %d bytes", maxReason)
+	case r.TimeoutMS <= 0 || r.TimeoutMS > longestTimeout.Milliseconds():
+		return fmt.Errorf("timeout_ms %d: from 1 to %d", r.TimeoutMS, longestTimeout.Milliseconds())
+	}
+	return nil
 }
 
 // Line is one line of the answer to POST /v1/switchover: a step that began or
@@ -63,24 +85,20 @@ type Daemon interface {
 
 // Server serves the control socket.
 type Server struct {
-	path     string
 	daemon   Daemon
 	commands chan struct{}
 	listener net.Listener
 }
 
 // Listen opens the socket: 0660, group tanist where there is one. A socket that
-// nobody answers on is replaced; one that a daemon answers on is an error.
+// nobody answers on is replaced; one that a daemon answers on is an error, and so
+// is a file that is no socket.
 func Listen(path string, d Daemon) (*Server, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("make the directory of the control socket: %w", err)
 	}
-	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
-		_ = c.Close()
-		return nil, fmt.Errorf("listen on %s: another daemon answers there", path)
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("remove the old control socket: %w", err)
+	if err := clearAway(path); err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}
 	old := unix.Umask(0o117)
 	l, err := net.Listen("unix", path)
@@ -89,41 +107,78 @@ func Listen(path string, d Daemon) (*Server, error) {
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}
 	if g, err := user.LookupGroup("tanist"); err == nil {
-		gid, _ := strconv.Atoi(g.Gid)
-		if err := os.Chown(path, -1, gid); err != nil {
+		gid, err := strconv.Atoi(g.Gid)
+		if err == nil {
+			err = os.Chown(path, -1, gid)
+		}
+		if err != nil {
 			_ = l.Close()
 			return nil, fmt.Errorf("give %s to group tanist: %w", path, err)
 		}
 	}
-	return &Server{path: path, daemon: d, commands: make(chan struct{}, maxCommands), listener: l}, nil
+	return &Server{daemon: d, commands: make(chan struct{}, maxCommands), listener: l}, nil
+}
+
+// clearAway removes the socket of a daemon that is gone. Only a refused
+// connection says so: one that is full or forbidden has an owner.
+func clearAway(path string) error {
+	st, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case st.Mode().Type() != os.ModeSocket:
+		return errors.New("there is a file of that name that is no socket")
+	}
+	c, err := net.DialTimeout("unix", path, time.Second)
+	switch {
+	case err == nil:
+		_ = c.Close()
+		return errors.New("another daemon answers there")
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case !errors.Is(err, unix.ECONNREFUSED):
+		return fmt.Errorf("ask whether another daemon is there: %w", err)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove the old socket: %w", err)
+	}
+	return nil
 }
 
 type callerKey struct{}
 
-// Run serves until ctx ends.
+// Run serves until ctx ends. Answers under way then get a moment to come out.
 func (s *Server) Run(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", s.status)
 	mux.HandleFunc("POST /v1/switchover", s.switchover)
+	serving, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
 	srv := &http.Server{
-		Handler: mux, ReadHeaderTimeout: readPatience, IdleTimeout: readPatience,
+		Handler: mux, ReadTimeout: readPatience, IdleTimeout: readPatience,
 		MaxHeaderBytes: 8 << 10,
-		BaseContext:    func(net.Listener) context.Context { return ctx },
+		BaseContext:    func(net.Listener) context.Context { return serving },
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, callerKey{}, caller(c))
 		},
 	}
-	ended := make(chan struct{})
-	defer func() { <-ended }()
 	over, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		<-over.Done()
+		last, cancel := context.WithTimeout(serving, lastPatience)
+		defer cancel()
+		_ = srv.Shutdown(last)
+		end()
 		_ = srv.Close()
 	}()
 	err := srv.Serve(limited{s.listener, make(chan struct{}, maxConnections)})
-	if ctx.Err() != nil || errors.Is(err, http.ErrServerClosed) {
+	cancel()
+	<-ended
+	if ctx.Err() != nil {
 		return nil
 	}
 	return fmt.Errorf("serve the control socket: %w", err)
@@ -149,13 +204,21 @@ func caller(c net.Conn) *unix.Ucred {
 }
 
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {
-	doc, err := s.daemon.Status(r.Context())
+	ctx, cancel := context.WithTimeout(r.Context(), statusPatience)
+	defer cancel()
+	doc, err := s.daemon.Status(ctx)
+	var body []byte
+	if err == nil {
+		body, err = json.Marshal(doc)
+	}
+	// A reader that stands still would keep its connection from others.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writePatience))
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(doc)
+	_, _ = w.Write(append(body, '\n'))
 }
 
 func (s *Server) switchover(w http.ResponseWriter, r *http.Request) {
@@ -166,31 +229,41 @@ func (s *Server) switchover(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "too many switchovers are being watched", http.StatusTooManyRequests)
 		return
 	}
-	var req SwitchoverRequest
-	flush, enc := http.NewResponseController(w), json.NewEncoder(w)
-	// The deadline is the body's: left in place it would end the watching too.
-	_ = flush.SetReadDeadline(time.Now().Add(readPatience))
+	req, status, err := readRequest(w, r)
+	if err != nil {
+		http.Error(w, err.Error(), status)
+		return
+	}
+	out := http.NewResponseController(w)
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	say := func(l Line) {
+		// Who does not read is not watching: a write that fails ends r.Context.
+		_ = out.SetWriteDeadline(time.Now().Add(writePatience))
+		_ = json.NewEncoder(w).Encode(l)
+		_ = out.Flush()
+	}
+	if err := s.daemon.Switchover(r.Context(), req, say); err != nil {
+		say(Line{Outcome: &Outcome{Result: "failed", Reason: "error", Detail: err.Error()}})
+	}
+}
+
+// readRequest reads a request within the server's ReadTimeout, with the caller's
+// user as the kernel knows it. With an error it returns the status to answer.
+func readRequest(w http.ResponseWriter, r *http.Request) (req SwitchoverRequest, status int, err error) {
 	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&req); err != nil {
-		http.Error(w, "the request is not understood: "+err.Error(), http.StatusBadRequest)
-		return
+		return req, http.StatusBadRequest, fmt.Errorf("the request is not understood: %w", err)
 	}
-	_ = flush.SetReadDeadline(time.Time{})
+	if err := req.check(); err != nil {
+		return req, http.StatusBadRequest, err
+	}
 	cred, _ := r.Context().Value(callerKey{}).(*unix.Ucred)
 	if cred == nil {
-		http.Error(w, "the kernel does not say who is asking", http.StatusForbidden)
-		return
+		return req, http.StatusForbidden, errors.New("the kernel does not say who is asking")
 	}
 	req.UID = cred.Uid
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	err := s.daemon.Switchover(r.Context(), req, func(l Line) {
-		_ = enc.Encode(l)
-		_ = flush.Flush()
-	})
-	if err != nil {
-		_ = enc.Encode(Line{Outcome: &Outcome{Result: "failed", Reason: "error", Detail: err.Error()}})
-	}
+	return req, 0, nil
 }
 
 // limited bounds the connections that are open at once.
@@ -209,18 +282,17 @@ func (l limited) Accept() (net.Conn, error) {
 	return &counted{Conn: c, open: l.open}, nil
 }
 
+// counted gives its place back once, whoever closes it and how often.
 type counted struct {
 	net.Conn
-	open   chan struct{}
-	closed bool
+	open chan struct{}
+	once sync.Once
 }
 
 func (c *counted) Unwrap() net.Conn { return c.Conn }
 
 func (c *counted) Close() error {
-	if !c.closed {
-		c.closed = true
-		<-c.open
-	}
-	return c.Conn.Close()
+	err := c.Conn.Close()
+	c.once.Do(func() { <-c.open })
+	return err
 }

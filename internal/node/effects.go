@@ -2,10 +2,12 @@ package node
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/internal/failover"
+	"github.com/tanist-ha/tanist/internal/mono"
 )
 
 // Bounds of workers whose effect names no deadline.
@@ -20,148 +22,211 @@ const (
 	askTime = time.Second
 )
 
+const (
+	// actTime is how long after its decision an address may still be acquired.
+	// The handover between two nodes allows for as much.
+	actTime = 500 * time.Millisecond
+	// dropRetry is the time between two attempts to take an address off.
+	dropRetry = 50 * time.Millisecond
+)
+
+var (
+	errLate      = errors.New("the loop was stopped between the decision and the act")
+	errLeaseOver = errors.New("the lease ended before it was renewed")
+)
+
 // instance is one orchestrator in the loop. Only the loop touches it.
 type instance struct {
 	Instance
 	node        *Node
-	work        context.Context // of the workers
 	steps       map[hooks.StepID]context.CancelFunc
 	catching    context.CancelFunc // of the latest CatchUp
 	commands    map[failover.ID]chan Answer
 	lastCommand failover.ID
 	effects     []failover.Effect
 	stopped     bool
+
+	leased    mono.Instant // until then the kernel has the address for certain
+	undropped bool         // the address was to go and may still be there
+	dropAt    mono.Instant // when the next attempt is due
+}
+
+// start is the core's first event. What the kernel has left of an earlier daemon
+// is looked at now and not earlier: a lease can run out while a daemon starts.
+func (in *instance) start(work context.Context) {
+	ev := in.Start
+	if in.Addresses.Leftover() {
+		ev.Leftover = true
+		in.leased = in.node.now().Add(actTime)
+	}
+	in.step(work, ev)
 }
 
 // step lets the core handle an event and carries out its effects. Answers that
 // come at once are handled before anything else.
-func (in *instance) step(ev failover.Event) {
+func (in *instance) step(work context.Context, ev failover.Event) {
 	for pending := []failover.Event{ev}; len(pending) > 0; pending = pending[1:] {
 		if ended, ok := pending[0].(failover.StepEnded); ok {
 			delete(in.steps, ended.ID)
 		}
-		in.effects = in.Core.Step(in.node.now(), pending[0], in.effects[:0])
+		now := in.node.now()
+		in.effects = in.Core.Step(now, pending[0], in.effects[:0])
 		for _, e := range in.effects {
-			if answer := in.do(e); answer != nil {
+			if answer := in.do(work, now, e); answer != nil {
 				pending = append(pending, answer)
 			}
 		}
 	}
 }
 
-// do carries out one effect, or begins it; it returns an answer that is there at
-// once.
-func (in *instance) do(e failover.Effect) failover.Event {
-	log := in.node.cfg.Log
+// do carries out one effect of a decision, or begins it; it returns an answer
+// that is there at once.
+func (in *instance) do(work context.Context, decided mono.Instant, e failover.Effect) failover.Event {
 	switch e := e.(type) {
 	case failover.Send:
-		// A path that is down is the link's matter to report.
-		_ = in.Heartbeat.Send(e.Advertisement)
+		in.trouble("send an advertisement", in.Heartbeat.Send(e.Advertisement))
 	case failover.Hold:
-		err := in.Addresses.Hold(e)
-		if err != nil {
-			log.Trouble(in.Name, "hold the address", err)
-		}
-		if err != nil || e.ID != 0 {
-			return failover.Held{ID: e.ID, Err: err}
-		}
+		return in.hold(e, decided)
 	case failover.Drop:
-		if err := in.Addresses.Drop(); err != nil {
-			log.Trouble(in.Name, "drop the address", err)
-		}
+		in.drop()
 	case failover.Announce:
-		if err := in.Addresses.Announce(); err != nil {
-			log.Trouble(in.Name, "announce the address", err)
-		}
+		in.announce()
 	case failover.Append:
-		in.node.journal.append(in, e)
+		return in.node.journal.append(in, e)
 	case failover.Tell:
 		in.node.cfg.Link.Send(in.Name, e.State)
 	case failover.Note:
-		log.Note(in.Name, e)
+		in.node.cfg.Log.Note(in.Name, e)
 	case failover.Answer:
 		if c := in.commands[e.Command]; c != nil {
 			delete(in.commands, e.Command)
 			c <- Answer{Outcome: e.Outcome, Why: e.Why}
-		}
-	case failover.CancelStep:
-		if cancel := in.steps[e.ID]; cancel != nil {
-			cancel()
 		}
 	case failover.Stopped:
 		if !in.stopped {
 			in.stopped = true
 			in.node.stopped++
 		}
-	case failover.CloseWrites, failover.StartStep, failover.Measure, failover.CatchUp, failover.CheckSteps, failover.AskKernel:
-		in.begin(e)
-	}
-	return nil
-}
-
-// begin starts a worker for a slow effect. There is at most one for each step,
-// question and measurement that the core waits for.
-func (in *instance) begin(e failover.Effect) {
-	switch e := e.(type) {
-	case failover.CloseWrites:
-		in.worker(closeTime, func(ctx context.Context) failover.Event {
-			if err := in.Databases.CloseWrites(ctx); err != nil {
-				in.node.cfg.Log.Trouble(in.Name, "close writes at once", err)
-			}
-			return nil
-		})
+	case failover.CancelStep:
+		if cancel := in.steps[e.ID]; cancel != nil {
+			cancel()
+		}
 	case failover.StartStep:
-		in.beginStep(e)
+		return in.startStep(work, e)
+	case failover.CloseWrites:
+		in.closeWrites(work)
 	case failover.Measure:
-		in.worker(measureTime, func(ctx context.Context) failover.Event {
+		in.worker(work, measureTime, func(ctx context.Context) failover.Event {
 			return failover.Measured{ID: e.ID, Facts: in.Databases.Measure(ctx)}
 		})
 	case failover.CatchUp:
-		if in.catching != nil {
-			in.catching()
-		}
-		in.catching = in.worker(e.Until.Sub(in.node.now()), func(ctx context.Context) failover.Event {
-			return failover.CaughtUp{ID: e.ID, Err: in.Databases.CatchUp(ctx, e.Targets)}
-		})
+		in.catchUp(work, e)
 	case failover.CheckSteps:
-		in.worker(checkTime, func(ctx context.Context) failover.Event { return in.check(ctx, e) })
+		in.worker(work, checkTime, func(ctx context.Context) failover.Event { return in.check(ctx, e) })
 	case failover.AskKernel:
-		in.worker(askTime, func(ctx context.Context) failover.Event {
+		in.worker(work, askTime, func(ctx context.Context) failover.Event {
 			answer := in.Kernel.Ask(ctx)
 			answer.ID = e.ID
 			return answer
 		})
 	}
+	return nil
 }
 
-// worker runs f with a bound and delivers its answer, if it has one.
-func (in *instance) worker(bound time.Duration, f func(context.Context) failover.Event) context.CancelFunc {
-	ctx, cancel := context.WithTimeout(in.work, bound)
-	in.node.workers.Add(1)
-	go func() {
-		defer in.node.workers.Done()
+func (in *instance) trouble(doing string, err error) {
+	if err != nil {
+		in.node.cfg.Log.Trouble(in.Name, doing, err)
+	}
+}
+
+// hold adds the address or renews it. A loop that was stopped since the decision
+// must not bring an address back: the peer may have it by now.
+func (in *instance) hold(e failover.Hold, decided mono.Instant) failover.Event {
+	began := in.node.now()
+	var err error
+	switch {
+	case e.ID != 0 && began.Sub(decided) > actTime:
+		err = errLate
+	case e.ID == 0 && began.After(in.leased):
+		err = errLeaseOver
+	default:
+		in.undropped = false
+		if err = in.Addresses.Hold(e); err == nil {
+			in.leased = began.Add(e.Lease)
+		}
+	}
+	in.trouble("hold the address", err)
+	if err != nil || e.ID != 0 {
+		return failover.Held{ID: e.ID, Err: err}
+	}
+	return nil
+}
+
+// drop takes the address off, and goes on trying when the kernel does not answer:
+// the peer is about to hear that it is free.
+func (in *instance) drop() {
+	in.leased = 0
+	err := in.Addresses.Drop()
+	in.undropped, in.dropAt = err != nil, in.node.now().Add(dropRetry)
+	in.trouble("drop the address", err)
+}
+
+func (in *instance) dropAgain(now mono.Instant) {
+	if in.undropped && !now.Before(in.dropAt) {
+		in.drop()
+	}
+}
+
+// announce tells the neighbours, but only of an address that is here for certain:
+// they believe whoever speaks last.
+func (in *instance) announce() {
+	if !in.node.now().After(in.leased) {
+		in.trouble("announce the address", in.Addresses.Announce())
+	}
+}
+
+// worker runs f with a bound and delivers its answer, if it has one. There is at
+// most one worker for each step, question and measurement that the core waits for.
+func (in *instance) worker(work context.Context, bound time.Duration, f func(context.Context) failover.Event) context.CancelFunc {
+	ctx, cancel := context.WithTimeout(work, bound)
+	in.node.workers.Go(func() {
 		defer cancel()
 		if ev := f(ctx); ev != nil {
 			in.node.result(in, ev)
 		}
-	}()
+	})
 	return cancel
 }
 
-func (in *instance) beginStep(e failover.StartStep) {
+func (in *instance) closeWrites(work context.Context) {
+	in.node.closing.Add(1)
+	in.worker(work, closeTime, func(ctx context.Context) failover.Event {
+		defer in.node.closing.Done()
+		in.trouble("close writes at once", in.Databases.CloseWrites(ctx))
+		return nil
+	})
+}
+
+func (in *instance) startStep(work context.Context, e failover.StartStep) failover.Event {
 	id := e.Order.ID
 	action, err := hooks.Expand(e.Order.Step.Action, e.Vars)
 	if err != nil {
-		in.worker(0, func(context.Context) failover.Event {
-			return failover.StepEnded{ID: id, Outcome: hooks.Failed, Detail: err.Error()}
-		})
-		return
+		return failover.StepEnded{ID: id, Outcome: hooks.Failed, Detail: err.Error()}
 	}
-	cancel := in.worker(e.Order.Deadline.Sub(in.node.now()), func(ctx context.Context) failover.Event {
+	in.steps[id] = in.worker(work, e.Order.Deadline.Sub(in.node.now()), func(ctx context.Context) failover.Event {
 		out, detail := in.Steps.Run(ctx, action)
 		return failover.StepEnded{ID: id, Outcome: out, Detail: detail}
 	})
-	in.steps[id] = cancel
+	return nil
+}
+
+func (in *instance) catchUp(work context.Context, e failover.CatchUp) {
+	if in.catching != nil {
+		in.catching()
+	}
+	in.catching = in.worker(work, e.Until.Sub(in.node.now()), func(ctx context.Context) failover.Event {
+		return failover.CaughtUp{ID: e.ID, Err: in.Databases.CatchUp(ctx, e.Targets)}
+	})
 }
 
 // check is the dry run of a plan.

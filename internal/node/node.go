@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tanist-ha/tanist/hooks"
@@ -25,6 +26,15 @@ const (
 	// idle is the longest sleep of a loop without deadlines.
 	idle = time.Second
 )
+
+// Time that Run gives its workers and the journal after the loop has ended. Those
+// that close writes have their own bound.
+const (
+	endTime  = 5 * time.Second
+	killTime = time.Second
+)
+
+var errUnended = errors.New("the daemon ends while a step, a database or the journal's disk does not answer")
 
 // ErrStopped is the answer to a question after the loop has ended.
 var ErrStopped = errors.New("the daemon is stopping")
@@ -56,19 +66,20 @@ type Node struct {
 	cfg       Config
 	instances []*instance
 	byName    map[string]*instance
-	heard     chan heard
-	results   chan heard
-	calls     chan func()
-	done      chan struct{}
-	workers   sync.WaitGroup
+	heard     chan message
+	results   chan message
+	calls     chan func(work context.Context)
+	over      chan struct{} // closed when the loop takes nothing any more
 	journal   *writer
 	stopped   int
+	turn      []message // what one turn of the loop hears
 
-	mu      sync.Mutex // guards dropped
-	dropped uint64
+	workers sync.WaitGroup
+	closing sync.WaitGroup // those of the workers that close writes at once
+	dropped atomic.Uint64
 }
 
-type heard struct {
+type message struct {
 	to *instance
 	ev failover.Event
 }
@@ -77,10 +88,10 @@ type heard struct {
 func New(cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, byName: map[string]*instance{},
-		heard: make(chan heard, heardSize), results: make(chan heard, resultSize),
-		calls: make(chan func(), callSize), done: make(chan struct{}),
+		heard: make(chan message, heardSize), results: make(chan message, resultSize),
+		calls: make(chan func(context.Context), callSize), over: make(chan struct{}),
+		journal: newWriter(cfg.Journal, cfg.Log),
 	}
-	n.journal = newWriter(cfg.Journal, cfg.Log)
 	for _, i := range cfg.Instances {
 		if n.byName[i.Name] != nil {
 			return nil, fmt.Errorf("two instances are called %s", i.Name)
@@ -100,58 +111,89 @@ func (n *Node) Deliver(name string, ev failover.Event) {
 		return
 	}
 	select {
-	case n.heard <- heard{in, ev}:
+	case n.heard <- message{in, ev}:
 	default:
-		n.mu.Lock()
-		n.dropped++
-		n.mu.Unlock()
+		n.dropped.Add(1)
 	}
 }
 
 // Dropped counts what Deliver dropped.
-func (n *Node) Dropped() uint64 {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.dropped
-}
+func (n *Node) Dropped() uint64 { return n.dropped.Load() }
 
 // Run is the loop. When ctx ends it leaves as planned: every instance hands its
-// role over or drops it, and Run returns when that is done. kill ends it at once.
+// role over or drops it, and Run returns nil when that is done, the journal is
+// written and no worker is left. kill ends it at once. After an error something
+// may still be at work: then the process has to end.
 func (n *Node) Run(ctx, kill context.Context) error {
-	defer close(n.done)
 	work, stop := context.WithCancel(kill)
-	defer n.workers.Wait()
 	defer stop()
-	journal := n.journal.start(work, n)
-	defer journal()
+	n.journal.start(n)
+	err := n.loop(ctx, kill, work)
+	close(n.over)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		n.closing.Wait() // writes that are still open outlast a cut
+		stop()
+		n.workers.Wait()
+		n.journal.finish()
+	}()
+	return errors.Join(err, wait(kill, ended))
+}
+
+// wait waits for the end of what the loop began.
+func wait(kill context.Context, ended <-chan struct{}) error {
+	late := time.NewTimer(closeTime + endTime)
+	defer late.Stop()
+	select {
+	case <-ended:
+		return nil
+	case <-late.C:
+		return errUnended
+	case <-kill.Done():
+	}
+	late.Reset(killTime)
+	select {
+	case <-ended:
+		return nil
+	case <-late.C:
+		return errUnended
+	}
+}
+
+// loop lets every core leave when ctx ends, and returns when they have.
+func (n *Node) loop(ctx, kill, work context.Context) error {
 	for _, in := range n.instances {
-		in.work = work
-		in.step(in.Start)
+		in.start(work)
 	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	leave := ctx.Done()
 	for n.stopped < len(n.instances) {
 		timer.Reset(n.sleep())
+		// Whatever woke the loop, the cores hear everything that had arrived
+		// before one of them acts: what waits in a queue is not silence.
 		select {
 		case <-kill.Done():
 			return kill.Err()
 		case <-leave:
 			leave = nil
+			n.hear(work)
 			for _, in := range n.instances {
-				in.step(failover.StopWanted{})
+				in.step(work, failover.StopWanted{})
 			}
 		case r := <-n.results:
-			n.catchUp()
-			r.to.step(r.ev)
-		case h := <-n.heard:
-			h.to.step(h.ev)
+			n.hear(work)
+			r.to.step(work, r.ev)
+		case m := <-n.heard:
+			n.hear(work, m)
 		case call := <-n.calls:
-			call()
+			n.hear(work)
+			call(work)
 		case <-timer.C:
-			n.catchUp()
-			n.tick()
+			n.hear(work)
 		}
+		n.tick(work)
 		n.cfg.Watchdog.Progress()
 	}
 	return nil
@@ -159,19 +201,24 @@ func (n *Node) Run(ctx, kill context.Context) error {
 
 // sleep is the time to the earliest deadline.
 func (n *Node) sleep() time.Duration {
-	now := n.cfg.Clock()
+	now := n.now()
 	at := now.Add(idle)
 	for _, in := range n.instances {
 		if t, ok := in.Core.Deadline(); ok {
 			at = min(at, t)
 		}
+		if in.undropped {
+			at = min(at, in.dropAt)
+		}
 	}
 	return max(0, at.Sub(now))
 }
 
-// catchUp lets the cores hear everything that had arrived, before one of them
-// looks at a timer: an advertisement that waits in a queue is not silence.
-func (n *Node) catchUp() {
+// hear takes everything that had arrived before the call. Advertisements come
+// first: a core looks at its timers after every event, and one that is about
+// something else must not overtake the sign of life behind it.
+func (n *Node) hear(work context.Context, first ...message) {
+	n.turn = append(n.turn[:0], first...)
 	drained := map[Heartbeat]bool{}
 	for _, in := range n.instances {
 		if in.Heartbeat != nil && !drained[in.Heartbeat] {
@@ -180,45 +227,73 @@ func (n *Node) catchUp() {
 		}
 	}
 	for range len(n.heard) {
-		h := <-n.heard
-		h.to.step(h.ev)
+		n.turn = append(n.turn, <-n.heard)
 	}
-}
-
-func (n *Node) tick() {
-	now := n.cfg.Clock()
-	for _, in := range n.instances {
-		if at, ok := in.Core.Deadline(); ok && !now.Before(at) {
-			in.step(failover.Tick{})
+	for _, m := range n.turn {
+		if _, ok := m.ev.(failover.Advertised); ok {
+			m.to.step(work, m.ev)
 		}
 	}
+	for _, m := range n.turn {
+		if _, ok := m.ev.(failover.Advertised); !ok {
+			m.to.step(work, m.ev)
+		}
+	}
+	clear(n.turn)
 }
 
-// result delivers the answer of a worker; the loop always takes it.
+func (n *Node) tick(work context.Context) {
+	now := n.now()
+	for _, in := range n.instances {
+		if at, ok := in.Core.Deadline(); ok && !now.Before(at) {
+			in.step(work, failover.Tick{})
+		}
+		in.dropAgain(now)
+	}
+}
+
+// result delivers the answer of a worker. The loop always takes it; after the
+// loop nobody waits for it.
 func (n *Node) result(in *instance, ev failover.Event) {
 	select {
-	case n.results <- heard{in, ev}:
-	case <-n.done:
+	case n.results <- message{in, ev}:
+	case <-n.over:
 	}
 }
 
-// call runs f in the loop and waits for it.
-func (n *Node) call(ctx context.Context, f func()) error {
-	ran := make(chan struct{})
-	select {
-	case n.calls <- func() { f(); close(ran) }:
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-n.done:
-		return ErrStopped
+// ask runs f in the loop and returns what it answers. An f whose caller has gone
+// before its turn does not run.
+func ask[T any](ctx context.Context, n *Node, f func(work context.Context) T) (T, error) {
+	answer := make(chan T, 1)
+	call := func(work context.Context) {
+		if ctx.Err() == nil {
+			answer <- f(work)
+		}
 	}
 	select {
-	case <-ran:
-		return nil
+	case n.calls <- call:
 	case <-ctx.Done():
-		return ctx.Err()
-	case <-n.done:
-		return ErrStopped
+	case <-n.over:
+	}
+	return await(ctx, n, answer)
+}
+
+// await waits for an answer of the loop. One that the loop gave in its last turn
+// counts.
+func await[T any](ctx context.Context, n *Node, answer <-chan T) (T, error) {
+	var none T
+	select {
+	case a := <-answer:
+		return a, nil
+	case <-ctx.Done():
+		return none, ctx.Err()
+	case <-n.over:
+	}
+	select {
+	case a := <-answer:
+		return a, nil
+	default:
+		return none, ErrStopped
 	}
 }
 
@@ -237,9 +312,7 @@ func (n *Node) Status(ctx context.Context, name string) (failover.Status, error)
 	if in == nil {
 		return failover.Status{}, fmt.Errorf("no instance is called %q", name)
 	}
-	var s failover.Status
-	err := n.call(ctx, func() { s = in.Core.Status(n.cfg.Clock()) })
-	return s, err
+	return ask(ctx, n, func(context.Context) failover.Status { return in.Core.Status(n.now()) })
 }
 
 // Answer ends a command.
@@ -248,29 +321,24 @@ type Answer struct {
 	Why     failover.Why
 }
 
-// Switchover asks an instance for a switchover and waits for its end.
+// Switchover asks an instance for a switchover and waits for its end. When ctx
+// ends first, a switchover that has begun goes on.
 func (n *Node) Switchover(ctx context.Context, name string, r failover.Request) (Answer, error) {
 	in := n.byName[name]
 	if in == nil {
 		return Answer{}, fmt.Errorf("no instance is called %q", name)
 	}
-	answer := make(chan Answer, 1)
-	err := n.call(ctx, func() {
+	answer, err := ask(ctx, n, func(work context.Context) chan Answer {
+		answer := make(chan Answer, 1)
 		in.lastCommand++
 		in.commands[in.lastCommand] = answer
-		in.step(failover.SwitchoverWanted{Command: in.lastCommand, Request: r})
+		in.step(work, failover.SwitchoverWanted{Command: in.lastCommand, Request: r})
+		return answer
 	})
 	if err != nil {
 		return Answer{}, err
 	}
-	select {
-	case a := <-answer:
-		return a, nil
-	case <-ctx.Done():
-		return Answer{}, ctx.Err()
-	case <-n.done:
-		return Answer{}, ErrStopped
-	}
+	return await(ctx, n, answer)
 }
 
 // now reads the clock.

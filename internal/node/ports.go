@@ -24,6 +24,9 @@ type (
 	}
 	// Addresses are the virtual addresses of one instance on this host.
 	Addresses interface {
+		// Leftover reports whether the kernel has every address on a lease that
+		// an earlier daemon left.
+		Leftover() bool
 		Hold(lease failover.Hold) error
 		Drop() error
 		Announce() error

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"context"
 	"errors"
 
 	"github.com/tanist-ha/tanist/hooks"
@@ -18,7 +17,8 @@ var errJournalBehind = errors.New("the journal does not keep up: the disk is slo
 type writer struct {
 	journal Journal
 	log     Log
-	queue   chan entry
+	queue   chan entry // the loop closes it
+	ended   chan struct{}
 }
 
 type entry struct {
@@ -27,50 +27,42 @@ type entry struct {
 }
 
 func newWriter(j Journal, log Log) *writer {
-	return &writer{journal: j, log: log, queue: make(chan entry, writerSize)}
+	return &writer{journal: j, log: log, queue: make(chan entry, writerSize), ended: make(chan struct{})}
 }
 
 // append hands a record over without waiting. A record that somebody waits for
-// and that finds no room is answered with an error; a demotion's goes missing,
-// for no demotion waits for a disk.
-func (w *writer) append(in *instance, e failover.Append) {
+// and that finds no room is answered with an error; another goes missing, for no
+// demotion waits for a disk.
+func (w *writer) append(in *instance, e failover.Append) failover.Event {
 	select {
 	case w.queue <- entry{in, e}:
+		return nil
 	default:
-		w.log.Trouble(in.Name, "journal a record", errJournalBehind)
-		if e.ID != 0 {
-			in.worker(0, func(context.Context) failover.Event { return failover.Durable{ID: e.ID, Err: errJournalBehind} })
-		}
 	}
+	w.log.Trouble(in.Name, "journal a record", errJournalBehind)
+	if e.ID == 0 {
+		return nil
+	}
+	return failover.Durable{ID: e.ID, Err: errJournalBehind}
 }
 
-// start runs the writer; the returned function ends it after it wrote what was
-// queued.
-func (w *writer) start(ctx context.Context, n *Node) func() {
-	end, ended := make(chan struct{}), make(chan struct{})
+// start runs the writer until finish.
+func (w *writer) start(n *Node) {
 	go func() {
-		defer close(ended)
-		for {
-			select {
-			case e := <-w.queue:
-				w.write(n, e)
-			case <-ctx.Done():
-				return
-			case <-end:
-				for range len(w.queue) {
-					w.write(n, <-w.queue)
-				}
-				if err := w.journal.Sync(); err != nil {
-					w.log.Trouble("", "sync the journal", err)
-				}
-				return
-			}
+		defer close(w.ended)
+		for e := range w.queue {
+			w.write(n, e)
+		}
+		if err := w.journal.Sync(); err != nil {
+			w.log.Trouble("", "sync the journal", err)
 		}
 	}()
-	return func() {
-		close(end)
-		<-ended
-	}
+}
+
+// finish waits until what was queued is written. Nothing may be appended any more.
+func (w *writer) finish() {
+	close(w.queue)
+	<-w.ended
 }
 
 func (w *writer) write(n *Node, e entry) {
