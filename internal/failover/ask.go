@@ -92,7 +92,6 @@ func (o *Orchestrator) clear() bool {
 	case b.silence != 0 && o.now.Sub(b.silence) <= silenceHolds:
 		return true
 	case b.wait == 0 && !o.now.Before(b.askAt):
-		b.misses = 0
 		o.askAtPivot()
 	}
 	return false

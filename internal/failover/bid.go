@@ -415,6 +415,7 @@ func (o *Orchestrator) bidDurable(ev Durable) {
 		return
 	}
 	b.stage, b.until, b.claimed = bidRunning, mono.Never, o.now
+	b.misses, b.quiet = 0, 0
 	o.promoted(b.epoch)
 	o.route(vrrp.Claim{})
 	o.enter(Promoting, Why{Reason: b.reason})

@@ -96,7 +96,8 @@ func (o *Orchestrator) peerIsActive() bool {
 }
 
 func (o *Orchestrator) peerStopped(unit string) bool {
-	return o.linkFresh() && !o.peer.state.Holds && o.peer.state.ActiveEpoch < o.activeEpoch &&
+	// A node that left said its last word for good.
+	return (o.linkFresh() || o.peer.known && !o.peer.state.Bids) && !o.peer.state.Holds && o.peer.state.ActiveEpoch < o.activeEpoch &&
 		contains(o.peer.state.Stopped, unit)
 }
 

@@ -2,6 +2,7 @@ package failover
 
 import (
 	"strings"
+	"time"
 
 	"github.com/tanist-ha/tanist/health"
 	"github.com/tanist-ha/tanist/hooks"
@@ -268,14 +269,29 @@ func (o *Orchestrator) thinkStop() {
 		return
 	}
 	switch {
-	case o.role == hooks.Active && o.state == Active && !o.giving() && o.give == nil && o.peerCanTake():
+	case o.role == hooks.Active && o.state == Active && !o.giving() && !o.offered && o.peerCanTake():
+		o.offered = true
 		o.beginGive(&giving{cause: Stopping, until: o.now.Add(stopPatience)})
+	case o.role == hooks.Active && o.state == Active && !o.offered && o.peerMayTakeYet():
 	case o.role == hooks.Active && !o.giving() && (o.run == nil || o.run.role == hooks.Active && o.run.purpose != giveUndoing):
-		o.stepDown(Why{Reason: Stopping}, hooks.OnStop)
+		w := Why{Reason: Stopping}
+		if o.linkFresh() && !o.offered {
+			w.Gate = o.peer.state.Gate // why it was not handed over
+		}
+		o.stepDown(w, hooks.OnStop)
 	}
 	if o.role == hooks.Standby && o.run == nil && o.bid == nil && !o.giving() && !o.taking() {
 		o.emit(Stopped{})
 	}
+}
+
+// leavePatience is how long a node that is told to leave waits for a peer that
+// spoke a moment ago and cannot take the role just now: a gate closes and opens
+// with the load.
+const leavePatience = 3 * time.Second
+
+func (o *Orchestrator) peerMayTakeYet() bool {
+	return o.peer.known && o.peer.state.Bids && o.now.Sub(o.peer.at) < leavePatience && o.now.Sub(o.stopAt) < leavePatience
 }
 
 func (o *Orchestrator) peerCanTake() bool {

@@ -557,6 +557,42 @@ func TestStop(t *testing.T) {
 		r.ends("unit", hooks.Changed)
 		need[Stopped](r)
 	})
+	t.Run("after an earlier switchover the role is still handed over", func(t *testing.T) {
+		r := activeRig(t, nil)
+		r.o.give = &giving{stage: GiveFailed, answered: true}
+		r.says(PeerState{State: Backup, Bids: true})
+		r.after(time.Millisecond, StopWanted{})
+		none[Drop](r)
+		if !r.o.giving() || r.o.give.cause != Stopping {
+			t.Error("it is not handed over")
+		}
+	})
+	t.Run("a closed gate of the peer gets a moment to open", func(t *testing.T) {
+		closed := PeerState{State: Backup, Bids: true, Gate: []replication.Reason{{Code: replication.Lagging}}}
+		r := activeRig(t, nil)
+		r.says(closed)
+		r.after(time.Millisecond, StopWanted{})
+		none[Drop](r)
+		closed.Gate = nil
+		r.says(closed)
+		if !r.o.giving() {
+			t.Error("it is not handed over")
+		}
+	})
+	t.Run("a gate that stays closed does not keep the daemon", func(t *testing.T) {
+		closed := PeerState{State: Backup, Bids: true, Gate: []replication.Reason{{Code: replication.Lagging}}}
+		r := activeRig(t, nil)
+		r.says(closed)
+		r.after(time.Millisecond, StopWanted{})
+		for i := 0; r.o.lease.held; i++ {
+			if i > 100 {
+				t.Fatal("it never leaves")
+			}
+			r.now = r.now.Add(50 * time.Millisecond)
+			r.says(closed)
+		}
+		r.wantState(Demoting, Stopping)
+	})
 	t.Run("a standby ends at once", func(t *testing.T) {
 		r := newRig(t, nil)
 		r.boots()

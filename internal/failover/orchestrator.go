@@ -79,7 +79,9 @@ type Orchestrator struct {
 	why      Why
 	since    mono.Instant
 	role     hooks.Role
-	stopping bool
+	stopping bool         // told to leave
+	stopAt   mono.Instant // when
+	offered  bool         // the role was offered to the peer on leaving
 	begun    mono.Instant // when this daemon started
 
 	epoch       Epoch // highest known
@@ -229,7 +231,9 @@ func (o *Orchestrator) handle(ev Event) {
 	case SwitchoverWanted:
 		o.switchoverWanted(ev)
 	case StopWanted:
-		o.stopping = true
+		if !o.stopping {
+			o.stopping, o.stopAt = true, o.now
+		}
 	}
 }
 
