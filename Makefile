@@ -45,7 +45,9 @@ test: setup build ## everything: vet, unit tests, fixed simulator seeds, two-hos
 	exit $$rc
 
 sim: ## random failovers until one breaks an invariant (SEEDS=how many, SEED=the first; SEED=n alone replays n)
-	$(GO) run ./test/sim/simctl -seeds $(SEEDS) -seed $(or $(SEED),$(shell od -An -N4 -tu4 /dev/urandom | tr -d ' '))
+	@$(GO) build -o bin/simctl ./test/sim/simctl
+	$(if $(SEED),,bin/simctl -scenario plain -seeds 2000)
+	bin/simctl -scenario faults -seeds $(SEEDS) -seed $(or $(SEED),$(shell od -An -N4 -tu4 /dev/urandom | tr -d ' '))
 
 lab: setup build ## only the tests on two systemd hosts (RUN=regexp)
 	$(GOTEST) -p 1 -timeout 30m $(HOST_PKGS)

@@ -219,6 +219,9 @@ func (d *demo) result(ctx context.Context) error {
 	}
 	tell("rows acknowledged %d, found on the active host %d, missing %d", report.Acknowledged, found, len(missing))
 	tell("files uploaded %d, found on the active host %d", report.Uploads, uploads)
+	if uploads < report.Uploads {
+		tell("lsyncd collects changes for a second before it copies them: a file uploaded right before the cut stayed on the host that lost its power")
+	}
 	if report.Unknown > 0 {
 		tell("%d rows were sent and their answer was lost; they may be there or not", report.Unknown)
 	}
