@@ -8,6 +8,9 @@ import (
 
 // What is done to a host, its daemon and its databases from outside.
 
+// thawPoll is how soon after a thaw what had to wait for it goes on, at most.
+const thawPoll = 100 * time.Millisecond
+
 // start starts the daemon.
 func (n *node) start() {
 	if !n.up || n.core != nil {

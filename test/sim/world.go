@@ -203,6 +203,10 @@ func (w *World) dispatch(it *item) {
 	case kClose:
 		n.emergencyClose()
 	case kStart:
+		if n.frozen { // nothing starts on it
+			w.schedule(thawPoll, item{kind: kStart, node: it.node})
+			break
+		}
 		n.start()
 	case kRelease:
 		n.releaseForGood(it.life)
