@@ -17,55 +17,81 @@ func everyEvent() []Event {
 	return []Event{Startup{}, Shutdown{}, heardFrom(200, 100, highest), Tick{}, Claim{}, Yield{}}
 }
 
+// FuzzParse reads the same bytes as a packet of each family, in both forms of
+// the checksum, and compares what goes round.
 func FuzzParse(f *testing.F) {
 	for _, g := range goldens(f) {
 		f.Add(g.payload)
 	}
-	src, dst := netip.MustParseAddr("192.0.2.11"), netip.MustParseAddr("192.0.2.12")
 	f.Add([]byte{0x31, 1, 100, 1, 0xf0, 100, 0, 0, 192, 0, 2, 1})
+	f.Add([]byte{0x21, 1, 100, 1, 0, 1, 0, 0, 192, 0, 2, 1, 's', 'e', 'c', 'r', 'e', 't', 0, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		// Random bytes never have the right checksum; give them one.
-		if len(b) >= headerLen && len(b)%2 == 0 {
-			b[6], b[7] = 0, 0
-			sum := ^fold(onesSum(0, b))
-			b[6], b[7] = byte(sum>>8), byte(sum)
-		}
-		adv, form, err := Parse(b, src, dst)
-		if err != nil {
-			return
-		}
-		again, err := adv.AppendTo(nil, src, dst, form)
-		if err != nil {
-			t.Fatalf("accepted %x, cannot encode it: %v", b, err)
-		}
-		if diff := cmp.Diff(maskIgnored(b), maskIgnored(again)); diff != "" {
-			t.Errorf("bytes (-received +encoded):\n%s", diff)
-		}
-		second, secondForm, err := Parse(again, src, dst)
-		if err != nil || secondForm != form {
-			t.Fatalf("encoded %x: form %v, %v", again, secondForm, err)
-		}
-		if diff := cmp.Diff(adv, second, cmpAddr); diff != "" {
-			t.Errorf("advertisement (-first +second):\n%s", diff)
+		roundTrip(t, b, goldenSrc, goldenDst, ChecksumRFC)
+		roundTrip(t, b, goldenSrc, goldenDst, ChecksumPseudoHeader)
+		roundTrip(t, b, goldenSrc, groupIPv4, ChecksumPseudoHeader)
+		roundTrip(t, b, goldenSrc6, goldenDst6, ChecksumRFC)
+		roundTrip(t, b, goldenSrc6, groupIPv6, ChecksumRFC)
+		if _, _, err := Parse(b, goldenSrc, goldenDst6); err == nil {
+			t.Errorf("%x: accepted between two families", b)
 		}
 	})
 }
 
-// maskIgnored clears the reserved bits, and with them the checksum that covers
-// them.
+func roundTrip(t *testing.T, b []byte, src, dst netip.Addr, form ChecksumForm) {
+	t.Helper()
+	// Random bytes never have the right checksum; give them one.
+	if b = bytes.Clone(b); len(b) >= headerLen && len(b)%2 == 0 {
+		b[6], b[7] = 0, 0
+		sum := onesSum(0, b)
+		if withPseudoHeader(Version(b[0]>>4), src, form) {
+			sum = pseudoHeaderSum(sum, src, dst, len(b))
+		}
+		sum = uint32(^fold(sum))
+		b[6], b[7] = byte(sum>>8), byte(sum)
+	}
+	adv, form, err := Parse(b, src, dst)
+	if err != nil {
+		return
+	}
+	again, err := adv.AppendTo(nil, src, dst, form)
+	if err != nil {
+		t.Fatalf("accepted %x, cannot encode it: %v", b, err)
+	}
+	if diff := cmp.Diff(maskIgnored(b), maskIgnored(again)); diff != "" {
+		t.Errorf("bytes (-received +encoded):\n%s", diff)
+	}
+	second, secondForm, err := Parse(again, src, dst)
+	if err != nil || secondForm != form {
+		t.Fatalf("encoded %x: form %v, %v", again, secondForm, err)
+	}
+	if diff := cmp.Diff(adv, second, cmpAddr); diff != "" {
+		t.Errorf("advertisement (-first +second):\n%s", diff)
+	}
+	if n, ok := Size(append(bytes.Clone(b), 0xff), src); !ok || n != len(b) {
+		t.Errorf("%x: Size %d, %v", b, n, ok)
+	}
+}
+
+// maskIgnored clears the reserved bits, the Authentication Data of version 2,
+// and with them the checksum that covers them.
 func maskIgnored(b []byte) []byte {
 	b = bytes.Clone(b)
-	b[4] &= 0x0f
+	if b[0]>>4 == byte(Version2) {
+		clear(b[len(b)-authLen:])
+	} else {
+		b[4] &= 0x0f
+	}
 	b[6], b[7] = 0, 0
 	return b
 }
 
 // FuzzRouter plays three bytes per event: which, how much later, what is in it.
 func FuzzRouter(f *testing.F) {
-	f.Add(uint8(100), true, []byte{0, 0, 0, 3, 255, 0, 4, 1, 0, 2, 1, 200, 3, 9, 9})
-	f.Add(uint8(255), false, []byte{0, 0, 0, 4, 0, 0, 2, 0, 0, 1, 1, 1})
-	f.Fuzz(func(t *testing.T, priority uint8, preempt bool, script []byte) {
+	f.Add(uint8(100), true, uint8(3), []byte{0, 0, 0, 3, 255, 0, 4, 1, 0, 2, 1, 200, 3, 9, 9})
+	f.Add(uint8(255), false, uint8(2), []byte{0, 0, 0, 4, 0, 0, 2, 0, 0, 1, 1, 1})
+	f.Fuzz(func(t *testing.T, priority uint8, preempt bool, version uint8, script []byte) {
 		cfg := testConfig()
+		cfg.Version = Version2 + Version(version%2)
 		cfg.Priority, cfg.Preempt = max(priority, 1), preempt
 		r, err := New(cfg)
 		if err != nil {
@@ -76,7 +102,9 @@ func FuzzRouter(f *testing.F) {
 			ev := everyEvent()[int(script[0])%len(everyEvent())]
 			if _, ok := ev.(Received); ok {
 				source := []netip.Addr{lowest, local, highest}[int(script[1])%3]
-				ev = heardFrom(script[2], Centiseconds(script[1])*20, source)
+				heard := heardFrom(script[2], Centiseconds(script[1])*20, source)
+				heard.Advertisement.Version = cfg.Version
+				ev = heard
 			}
 			now = now.Add(time.Duration(script[1]) * 20 * time.Millisecond)
 			checkStep(t, r, now, ev)
@@ -134,7 +162,7 @@ func checkStep(t *testing.T, r *Router, now mono.Instant, ev Event) {
 	if _, tick := ev.(Tick); tick && armed && !after.After(now) {
 		t.Fatalf("%v: timer at %d is due after a tick at %d", state, after, now)
 	}
-	if limit := max(r.ActiveDownInterval(), ActiveDownInterval(1, MaxInterval.Duration())); armed && after.Sub(now) > limit {
+	if limit := max(r.ActiveDownInterval(), ActiveDownInterval(1, MaxIntervalV2.Duration())); armed && after.Sub(now) > limit {
 		t.Fatalf("%v: timer %v ahead", state, after.Sub(now))
 	}
 }

@@ -1,5 +1,6 @@
-// Package vrrp is one VRRP virtual router (RFC 9568, version 3) without a
-// clock, a socket or an address: events and instants go in, effects come out.
+// Package vrrp is one VRRP virtual router (RFC 9568, version 3, and RFC 3768,
+// version 2) without a clock, a socket or an address: events and instants go
+// in, effects come out.
 //
 // It differs from RFC 9568 in one place. When the Active_Down_Timer fires in
 // Backup the router does not become Active: it emits ActiveDown and waits for
@@ -45,15 +46,20 @@ func (s State) String() string {
 
 // Config describes one virtual router (RFC 9568 §6.1).
 type Config struct {
+	Version  Version      // zero is Version3
 	VRID     uint8        // 1..255
 	Priority uint8        // 1..255, OwnerPriority included
-	Interval Centiseconds // Advertisement_Interval, 1..4095
+	Interval Centiseconds // Advertisement_Interval, 1..4095; in version 2 whole seconds to 25,500
 	Preempt  bool         // Preempt_Mode: take over from a weaker Active
-	// Addresses are the virtual addresses, 1..255 of them, IPv4.
+	// Addresses are the virtual addresses, at most 255 of one family. IPv4 and
+	// IPv6 may mix, and one election decides over all: advertisements carry
+	// those of the first one's family, the others ride along unseen by other
+	// routers. Of IPv6 addresses the link-local ones are advertised first.
 	Addresses []netip.Addr
 	// Local is this router's primary address, which breaks ties between equal
-	// priorities. With several heartbeat paths it is still one address, the
-	// same in every comparison; see Received.
+	// priorities, in the family of the first of Addresses. With several
+	// heartbeat paths it is still one address, the same in every comparison;
+	// see Received.
 	Local netip.Addr
 }
 
@@ -62,10 +68,13 @@ func (c Config) Validate() error {
 	if c.Priority == 0 {
 		return fmt.Errorf("virtual router %d: priority 0 is reserved for a router that leaves", c.VRID)
 	}
-	if !c.Local.Is4() {
-		return fmt.Errorf("virtual router %d: local address %v is not IPv4", c.VRID, c.Local)
+	if len(c.Addresses) > 0 && !sameFamily(c.Local, c.Addresses[0]) {
+		return fmt.Errorf("virtual router %d: local address %v is not of the family of %v, the first address", c.VRID, c.Local, c.Addresses[0])
 	}
 	for i, a := range c.Addresses {
+		if family(a) == 0 || a.Zone() != "" {
+			return fmt.Errorf("virtual router %d: address %v is neither IPv4 nor IPv6 without a zone", c.VRID, a)
+		}
 		if slices.Contains(c.Addresses[:i], a) {
 			return fmt.Errorf("virtual router %d: address %v is listed twice", c.VRID, a)
 		}
@@ -78,19 +87,67 @@ func (c Config) Validate() error {
 
 func (c Config) advertisement() Advertisement {
 	return Advertisement{
+		Version:           c.Version.known(),
 		VRID:              c.VRID,
 		Priority:          c.Priority,
 		MaxAdvertInterval: c.Interval,
-		Addresses:         c.Addresses,
+		Addresses:         c.Carried(),
 	}
+}
+
+// Carried returns those of the addresses that advertisements carry, in their
+// order: of the first one's family, IPv6 link-local ones before the others (RFC
+// 9568 §5.2.9). The caller must not change the result.
+func (c Config) Carried() []netip.Addr {
+	if c.carriesAll() {
+		return c.Addresses
+	}
+	var first, rest []netip.Addr
+	for _, a := range c.Addresses {
+		switch {
+		case !sameFamily(a, c.Addresses[0]):
+		case a.Is6() && a.IsLinkLocalUnicast():
+			first = append(first, a)
+		default:
+			rest = append(rest, a)
+		}
+	}
+	return append(first, rest...)
+}
+
+// carriesAll reports whether Carried would be the addresses as they stand.
+func (c Config) carriesAll() bool {
+	for i, a := range c.Addresses {
+		if !sameFamily(a, c.Addresses[0]) || i > 0 && a.Is6() && a.IsLinkLocalUnicast() {
+			return false
+		}
+	}
+	return true
+}
+
+// Check returns why a, which Parse accepted, is none for this virtual router,
+// and 0 when it is one.
+func (c Config) Check(a Advertisement) DropReason {
+	switch {
+	case a.VRID != c.VRID:
+		return DropUnknownVRID
+	case a.Version.known() != c.Version.known():
+		return DropVersion
+	case c.Version.checkInterval(a.MaxAdvertInterval) != nil:
+		return DropInterval
+	case len(a.Addresses) > 0 && !sameFamily(a.Addresses[0], c.Local):
+		return DropFamily
+	}
+	return 0
 }
 
 // Router is the state machine of one virtual router on one host. It is not
 // safe for concurrent use.
 type Router struct {
-	cfg                 Config
+	cfg                 Config // Addresses are the carried ones
 	state               State
 	activeAdverInterval time.Duration // learnt from the Active
+	mismatch            Mismatch      // of the advertisement heard last
 
 	// timer is the Active_Down_Timer in Backup and the Adver_Timer in Active;
 	// armed is false when neither runs.
@@ -106,7 +163,7 @@ func New(cfg Config) (*Router, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	cfg.Addresses = slices.Clone(cfg.Addresses)
+	cfg.Addresses = slices.Clone(cfg.Carried())
 	return &Router{cfg: cfg, activeAdverInterval: cfg.Interval.Duration()}, nil
 }
 
@@ -125,13 +182,17 @@ func (r *Router) ActiveAdverInterval() time.Duration { return r.activeAdverInter
 
 // SkewTime returns the current Skew_Time (RFC 9568 §6.1).
 func (r *Router) SkewTime() time.Duration {
-	return SkewTime(r.cfg.Priority, r.activeAdverInterval)
+	return r.cfg.Version.SkewTime(r.cfg.Priority, r.activeAdverInterval)
 }
 
 // ActiveDownInterval returns the current Active_Down_Interval (RFC 9568 §6.1).
 func (r *Router) ActiveDownInterval() time.Duration {
-	return ActiveDownInterval(r.cfg.Priority, r.activeAdverInterval)
+	return r.cfg.Version.ActiveDownInterval(r.cfg.Priority, r.activeAdverInterval)
 }
+
+// Mismatch returns in what the advertisement heard last, of another router, did
+// not fit to this one's configuration; empty before the first.
+func (r *Router) Mismatch() Mismatch { return r.mismatch }
 
 // Advertisement returns what this router says while it is Active. The caller
 // must not change Addresses.
@@ -213,9 +274,7 @@ func (r *Router) stepActive(now mono.Instant, ev Event, out []Effect) []Effect {
 
 // concerns also keeps out what Parse would have dropped: an interval of 0
 // would let the timer fire for ever.
-func (r *Router) concerns(a Advertisement) bool {
-	return a.VRID == r.cfg.VRID && a.MaxAdvertInterval >= 1 && a.MaxAdvertInterval <= MaxInterval
-}
+func (r *Router) concerns(a Advertisement) bool { return r.cfg.Check(a) == 0 }
 
 func (r *Router) due(now mono.Instant) bool { return r.armed && !now.Before(r.timer) }
 
@@ -231,6 +290,7 @@ func (r *Router) activeDown(now mono.Instant, out []Effect) []Effect {
 func (r *Router) hearInBackup(now mono.Instant, ev Received, out []Effect) []Effect {
 	adv := ev.Advertisement
 	heard := Heard{Priority: adv.Priority, Source: ev.Source}
+	r.compare(ev)
 	switch {
 	case adv.Priority == 0:
 		r.weakerUntil = 0
@@ -238,7 +298,7 @@ func (r *Router) hearInBackup(now mono.Instant, ev Received, out []Effect) []Eff
 		return out
 	case r.cfg.Preempt && adv.Priority < r.cfg.Priority:
 		heard.Weaker = true
-		r.weakerUntil = now.Add(ActiveDownInterval(r.cfg.Priority, adv.MaxAdvertInterval.Duration()))
+		r.weakerUntil = now.Add(r.cfg.Version.ActiveDownInterval(r.cfg.Priority, adv.MaxAdvertInterval.Duration()))
 		if !r.armed {
 			r.timer, r.armed = r.weakerUntil, true
 		}
@@ -250,9 +310,17 @@ func (r *Router) hearInBackup(now mono.Instant, ev Received, out []Effect) []Eff
 	return append(out, heard)
 }
 
+// compare keeps what does not fit. Our own packet always would but for the owner.
+func (r *Router) compare(ev Received) {
+	if ev.Source != r.cfg.Local {
+		r.mismatch = r.cfg.Compare(ev.Advertisement)
+	}
+}
+
 func (r *Router) hearInActive(now mono.Instant, ev Received, out []Effect) []Effect {
 	adv := ev.Advertisement
 	tie := adv.Priority == r.cfg.Priority
+	r.compare(ev)
 	switch {
 	case ev.Source == r.cfg.Local:
 		// Our own packet came back, or the peer has our address. Answering it

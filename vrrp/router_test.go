@@ -37,7 +37,7 @@ func testConfig() Config {
 
 func advert(priority uint8, interval Centiseconds) Advertisement {
 	return Advertisement{
-		VRID: testVRID, Priority: priority, MaxAdvertInterval: interval,
+		Version: Version3, VRID: testVRID, Priority: priority, MaxAdvertInterval: interval,
 		Addresses: []netip.Addr{vip},
 	}
 }
@@ -322,12 +322,20 @@ func TestWeakerLeavingIsNotPreempted(t *testing.T) {
 func TestNewRefuses(t *testing.T) {
 	v6 := netip.MustParseAddr("2001:db8::1")
 	for name, alter := range map[string]func(*Config){
-		"vrid 0":             func(c *Config) { c.VRID = 0 },
-		"priority 0":         func(c *Config) { c.Priority = 0 },
-		"interval 0":         func(c *Config) { c.Interval = 0 },
-		"interval 4096":      func(c *Config) { c.Interval = 4096 },
-		"no address":         func(c *Config) { c.Addresses = nil },
-		"address not IPv4":   func(c *Config) { c.Addresses = []netip.Addr{v6} },
+		"vrid 0":            func(c *Config) { c.VRID = 0 },
+		"priority 0":        func(c *Config) { c.Priority = 0 },
+		"interval 0":        func(c *Config) { c.Interval = 0 },
+		"interval 4096":     func(c *Config) { c.Interval = 4096 },
+		"no address":        func(c *Config) { c.Addresses = nil },
+		"address not IPv4":  func(c *Config) { c.Addresses = []netip.Addr{v6} },
+		"first not IPv4":    func(c *Config) { c.Addresses = []netip.Addr{v6, vip} },
+		"IPv4-mapped":       func(c *Config) { c.Addresses = append(c.Addresses, netip.MustParseAddr("::ffff:192.0.2.1")) },
+		"with a zone":       func(c *Config) { c.Addresses = append(c.Addresses, netip.MustParseAddr("fe80::1%eth0")) },
+		"version 4":         func(c *Config) { c.Version = 4 },
+		"version 2, 250 ms": func(c *Config) { c.Version, c.Interval = Version2, 25 },
+		"version 2, IPv6": func(c *Config) {
+			c.Version, c.Addresses, c.Local = Version2, []netip.Addr{v6}, netip.MustParseAddr("2001:db8::2")
+		},
 		"invalid address":    func(c *Config) { c.Addresses = []netip.Addr{{}} },
 		"address twice":      func(c *Config) { c.Addresses = []netip.Addr{vip, vip} },
 		"256 addresses":      func(c *Config) { c.Addresses = manyAddresses(256) },
@@ -351,6 +359,14 @@ func manyAddresses(n int) []netip.Addr {
 	addrs := make([]netip.Addr, n)
 	for i := range addrs {
 		addrs[i] = netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)})
+	}
+	return addrs
+}
+
+func manyAddresses6(n int) []netip.Addr {
+	addrs := make([]netip.Addr, n)
+	for i := range addrs {
+		addrs[i] = netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80, 14: byte(i >> 8), 15: byte(i)})
 	}
 	return addrs
 }

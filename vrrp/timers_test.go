@@ -33,6 +33,30 @@ func TestTimers(t *testing.T) {
 	}
 }
 
+// TestVersionTimers is RFC 9568 §6.1 beside RFC 3768 §6.1, whose Skew_Time does
+// not know the interval.
+func TestVersionTimers(t *testing.T) {
+	for _, tt := range []struct {
+		version    Version
+		priority   uint8
+		interval   time.Duration
+		skew, down time.Duration
+	}{
+		{Version3, 100, 5 * time.Second, 3046875 * time.Microsecond, 18046875 * time.Microsecond},
+		{0, 100, 5 * time.Second, 3046875 * time.Microsecond, 18046875 * time.Microsecond},
+		{Version2, 100, 5 * time.Second, 609375 * time.Microsecond, 15609375 * time.Microsecond},
+		{Version2, 254, time.Second, 7812500, 3007812500},
+		{Version2, 1, 255 * time.Second, 996093750, 765996093750},
+	} {
+		if got := tt.version.SkewTime(tt.priority, tt.interval); got != tt.skew {
+			t.Errorf("version %v: SkewTime(%d, %v) = %v, want %v", tt.version, tt.priority, tt.interval, got, tt.skew)
+		}
+		if got := tt.version.ActiveDownInterval(tt.priority, tt.interval); got != tt.down {
+			t.Errorf("version %v: ActiveDownInterval(%d, %v) = %v, want %v", tt.version, tt.priority, tt.interval, got, tt.down)
+		}
+	}
+}
+
 // TestSkewTimeIsExact compares with arithmetic that cannot overflow.
 func TestSkewTimeIsExact(t *testing.T) {
 	intervals := []time.Duration{1, 255, 256, 257, math.MaxInt64}
