@@ -1,6 +1,7 @@
-// Package wire carries VRRP packets over one heartbeat path: a raw IPv4 socket
-// (protocol 112) between one local address and one peer, shared by all virtual
-// routers of the host.
+// Package wire carries VRRP packets over one heartbeat path: a raw socket
+// (protocol 112) between one local address and one peer, or between one
+// interface and the VRRP group of its link, shared by all virtual routers of
+// the host.
 package wire
 
 import (
@@ -19,42 +20,70 @@ import (
 	"github.com/tanist-ha/tanist/vrrp"
 )
 
-const (
-	// receiveBuffer is the SO_RCVBUF asked for. The kernel doubles it and
-	// charges about 768 bytes for a short packet, so it holds some 2,700.
-	receiveBuffer = 1 << 20
-	// receiveLimit bounds how many packets one turn reads under the lock: more
-	// than receiveBuffer holds, so a turn empties what was queued at its start,
-	// and a flood cannot keep it going.
-	receiveLimit = 4096
-	// tosNetworkControl is DSCP CS6, the class of routing protocols.
-	tosNetworkControl = 0xc0
-)
+// receiveLimit bounds how many packets one turn reads under the lock: more than
+// receiveBuffer holds, so a turn empties what was queued at its start, and a
+// flood cannot keep it going.
+const receiveLimit = 4096
 
-// Config names the two ends of a path. Both are IPv4 unicast addresses.
+// longest is more than the longest advertisement, 255 IPv6 addresses, with the
+// longest IPv4 header and a trailer.
+const longest = 8192
+
+// Config names a path. Its addresses are of one family, IPv4 or IPv6.
 type Config struct {
-	Local netip.Addr // has to be on an interface of this host
-	Peer  netip.Addr
+	// Local is the address that packets come from. It has to be on an interface
+	// of this host; to a group it should be PrimaryAddress.
+	Local netip.Addr
+	// Peer is the other host's address, or vrrp.Group(Local) for everybody on
+	// the link of Interface.
+	Peer netip.Addr
+	// Interface is the link that packets go over and come from. A group and
+	// link-local addresses need it; empty leaves it to the routes.
+	Interface string
+	// VRIDs are the virtual routers whose packets a group delivers: others on
+	// its link belong to others. Empty delivers all. A path to a peer delivers
+	// all that it sends.
+	VRIDs []uint8
 }
 
-// Packet is one received packet that came from the peer with TTL 255.
+func (c Config) group() bool { return c.Peer.WithZone("") == vrrp.Group(c.Local) }
+
+func (c Config) validate() error {
+	linkLocal := c.Local.Is6() && (c.Local.IsLinkLocalUnicast() || c.Peer.IsLinkLocalUnicast())
+	switch {
+	case !c.Local.IsValid() || !c.Peer.IsValid() || c.Local.Is4In6() || c.Peer.Is4In6() || c.Local.Is4() != c.Peer.Is4():
+		return errors.New("not two addresses of one family")
+	case c.Local.WithZone("") == c.Peer.WithZone("") || c.Local.IsMulticast() || c.Peer.IsMulticast() && !c.group():
+		return errors.New("not between two hosts, nor to the VRRP group")
+	case c.Interface == "" && (linkLocal || c.group()):
+		return errors.New("no interface")
+	}
+	return nil
+}
+
+// Packet is one received packet that went the path's way with TTL or hop limit
+// 255.
 type Packet struct {
-	Source, Destination netip.Addr
+	Source, Destination netip.Addr // without zones
 	TTL                 int
 	Payload             []byte // owned by the receiver
 }
 
 // Conn is one open path. Its methods are safe for concurrent use.
 type Conn struct {
-	cfg  Config
-	file *os.File
-	raw  syscall.RawConn
+	cfg         Config
+	local, peer netip.Addr    // without zones
+	group       unix.Sockaddr // where Send sends; nil when connected
+	file        *os.File
+	raw         syscall.RawConn
+	link        *link // nil without an interface
 
 	// mu is held from a recvmsg until its packet is delivered, so that whoever
-	// holds it knows that no packet is in between. It guards deliver and buf.
+	// holds it knows that no packet is in between. It guards deliver, buf, oob.
 	mu      sync.Mutex
 	deliver func(Packet)
-	buf     [4096]byte
+	buf     [longest]byte
+	oob     [256]byte
 
 	drops [dropReasons]atomic.Uint64
 }
@@ -62,70 +91,71 @@ type Conn struct {
 const dropReasons = int(vrrp.DropOverflow) + 1
 
 // Listen opens the path. It needs CAP_NET_RAW. The error wraps EADDRNOTAVAIL
-// while the local address does not exist, and ENETUNREACH while there is no
-// route to the peer: both may go away, so the owner can try again.
+// while the local address does not exist or is still tentative, ENODEV while
+// the interface does not exist, and ENETUNREACH while there is no route to the
+// peer: all may go away, so the owner can try again.
 func Listen(cfg Config) (*Conn, error) {
-	if !cfg.Local.Is4() || !cfg.Peer.Is4() || cfg.Local == cfg.Peer {
-		return nil, fmt.Errorf("open heartbeat path %v to %v: not two IPv4 addresses", cfg.Local, cfg.Peer)
-	}
-	fd, err := openSocket(cfg)
-	if err != nil {
+	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("open heartbeat path %v to %v: %w", cfg.Local, cfg.Peer, err)
 	}
-	c := &Conn{cfg: cfg, file: os.NewFile(uintptr(fd), "vrrp "+cfg.Local.String())}
-	if c.raw, err = c.file.SyscallConn(); err != nil {
-		return nil, errors.Join(fmt.Errorf("open heartbeat path %v to %v: %w", cfg.Local, cfg.Peer, err), c.file.Close())
+	c := &Conn{cfg: cfg, local: cfg.Local.WithZone(""), peer: cfg.Peer.WithZone("")}
+	if err := c.open(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open heartbeat path %v to %v: %w", cfg.Local, cfg.Peer, err), c.closeLink())
 	}
 	return c, nil
 }
 
-func openSocket(cfg Config) (int, error) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, vrrp.Protocol)
+func (c *Conn) open() (err error) {
+	index := 0
+	if c.cfg.Interface != "" {
+		if c.link, err = openLink(c.cfg.Interface); err != nil {
+			return err
+		}
+		index = c.link.index
+	}
+	fd, err := openSocket(c.cfg, index)
 	if err != nil {
-		return -1, os.NewSyscallError("socket", err)
+		return err
 	}
-	if err := setUpSocket(fd, cfg); err != nil {
-		return -1, errors.Join(err, os.NewSyscallError("close", unix.Close(fd)))
+	if c.cfg.group() {
+		c.group = sockaddr(c.peer, index)
 	}
-	return fd, nil
+	c.file = os.NewFile(uintptr(fd), "vrrp "+c.cfg.Local.String())
+	if c.raw, err = c.file.SyscallConn(); err != nil {
+		return errors.Join(err, c.file.Close())
+	}
+	return nil
 }
 
-// setUpSocket binds and connects fd: the kernel then hands it only packets from
-// the peer to the local address.
-func setUpSocket(fd int, cfg Config) error {
-	for _, o := range []struct {
-		name              string
-		level, opt, value int
-	}{
-		{name: "IP_TTL", level: unix.IPPROTO_IP, opt: unix.IP_TTL, value: vrrp.TTL},
-		{name: "IP_TOS", level: unix.IPPROTO_IP, opt: unix.IP_TOS, value: tosNetworkControl},
-		{name: "SO_RXQ_OVFL", level: unix.SOL_SOCKET, opt: unix.SO_RXQ_OVFL, value: 1},
-	} {
-		if err := unix.SetsockoptInt(fd, o.level, o.opt, o.value); err != nil {
-			return os.NewSyscallError("setsockopt "+o.name, err)
-		}
+func (c *Conn) closeLink() error {
+	if c.link == nil {
+		return nil
 	}
-	// The forced form goes beyond net.core.rmem_max but needs CAP_NET_ADMIN.
-	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
-		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer); err != nil {
-			return os.NewSyscallError("setsockopt SO_RCVBUF", err)
-		}
-	}
-	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: cfg.Local.As4()}); err != nil {
-		return os.NewSyscallError("bind", err)
-	}
-	return os.NewSyscallError("connect", unix.Connect(fd, &unix.SockaddrInet4{Addr: cfg.Peer.As4()}))
+	return c.link.close()
 }
 
-// Local returns the local address of the path.
-func (c *Conn) Local() netip.Addr { return c.cfg.Local }
+// Local returns the local address of the path, without a zone.
+func (c *Conn) Local() netip.Addr { return c.local }
 
-// Peer returns the peer's address on the path.
-func (c *Conn) Peer() netip.Addr { return c.cfg.Peer }
+// Peer returns the peer's address on the path, or the group, without a zone.
+func (c *Conn) Peer() netip.Addr { return c.peer }
 
-// Dropped returns how many packets were discarded for reason: DropTTL,
-// DropSource, DropLength, and DropOverflow, which the kernel counts and reports
-// with the next packet.
+// SetVRIDs makes the kernel's filter deliver the packets of other virtual
+// routers than Config.VRIDs says. It changes nothing on a path to a peer.
+func (c *Conn) SetVRIDs(vrids []uint8) error {
+	cfg := c.cfg
+	cfg.VRIDs = vrids
+	var attachErr error
+	err := c.raw.Control(func(fd uintptr) { attachErr = attachFilter(int(fd), cfg) })
+	if err := errors.Join(closed(err), attachErr); err != nil {
+		return fmt.Errorf("filter packets from %v: %w", c.peer, err)
+	}
+	return nil
+}
+
+// Dropped returns how many packets were discarded for reason. The path itself
+// finds DropTTL, DropSource, DropOwn, DropLength, and DropOverflow, which the
+// kernel counts and reports with the next packet; Count adds the rest.
 func (c *Conn) Dropped(reason vrrp.DropReason) uint64 {
 	if int(reason) >= dropReasons {
 		return 0
@@ -133,18 +163,33 @@ func (c *Conn) Dropped(reason vrrp.DropReason) uint64 {
 	return c.drops[reason].Load()
 }
 
-// Send sends one VRRP message to the peer and never blocks: a full queue is
+// Count counts a packet that was delivered and then dropped for reason, by
+// vrrp.Parse or Config.Check, so that one place has all counts of the path.
+func (c *Conn) Count(reason vrrp.DropReason) {
+	if int(reason) < dropReasons {
+		c.drops[reason].Add(1)
+	}
+}
+
+// Send sends one VRRP message to the peer or the group and never blocks: a full queue is
 // EAGAIN or ENOBUFS. What the peer answers by ICMP while its daemon is down
 // fails no Send; the kernel leaves it to the receiving side, which ignores it.
 func (c *Conn) Send(payload []byte) error {
 	var sendErr error
 	err := c.raw.Control(func(fd uintptr) {
-		sendErr = os.NewSyscallError("send", unix.Send(int(fd), payload, unix.MSG_DONTWAIT))
+		sendErr = os.NewSyscallError("send", c.send(int(fd), payload))
 	})
 	if err := errors.Join(closed(err), sendErr); err != nil {
 		return fmt.Errorf("send advertisement to %v: %w", c.cfg.Peer, err)
 	}
 	return nil
+}
+
+func (c *Conn) send(fd int, payload []byte) error {
+	if c.group == nil {
+		return unix.Send(fd, payload, unix.MSG_DONTWAIT)
+	}
+	return unix.Sendto(fd, payload, unix.MSG_DONTWAIT, c.group)
 }
 
 // closed names what a raw descriptor reports without a type: besides the
@@ -156,8 +201,10 @@ func closed(err error) error {
 	return os.ErrClosed
 }
 
-// Run delivers the peer's packets until ctx ends, and then returns nil. What
+// Run delivers the path's packets until ctx ends, and then returns nil. What
 // the network does to the socket (a link that goes down, ICMP) does not end it.
+// When the interface of the path is gone or was created anew it returns an
+// error that wraps ENODEV: the owner closes the path and tries Listen again.
 // Only one Run may be active.
 //
 // deliver is called with a lock held: it must not call Drain, nor wait for
@@ -167,8 +214,10 @@ func (c *Conn) Run(ctx context.Context, deliver func(Packet)) error {
 		return err
 	}
 	defer c.stop()
+	running, cancel := context.WithCancelCause(ctx)
+	defer c.watchLink(cancel)()
 	woken := make(chan struct{})
-	stopWaking := context.AfterFunc(ctx, func() {
+	stopWaking := context.AfterFunc(running, func() {
 		defer close(woken)
 		c.interrupt()
 	})
@@ -177,12 +226,35 @@ func (c *Conn) Run(ctx context.Context, deliver func(Packet)) error {
 			<-woken
 		}
 	}()
-	for ctx.Err() == nil {
-		if err := c.receiveReadable(); err != nil && ctx.Err() == nil {
+	for running.Err() == nil {
+		if err := c.receiveReadable(); err != nil && running.Err() == nil {
 			return fmt.Errorf("receive from %v: %w", c.cfg.Peer, err)
 		}
 	}
+	if ctx.Err() == nil {
+		return fmt.Errorf("receive from %v: %w", c.cfg.Peer, context.Cause(running))
+	}
 	return nil
+}
+
+// watchLink cancels when the interface is gone. The function it returns ends
+// the watch.
+func (c *Conn) watchLink(cancel context.CancelCauseFunc) (stop func()) {
+	if c.link == nil {
+		return func() { cancel(nil) }
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if gone := c.link.wait(); gone != nil {
+			cancel(gone)
+		}
+	}()
+	return func() {
+		cancel(nil)
+		c.link.interrupt()
+		<-done
+	}
 }
 
 func (c *Conn) start(deliver func(Packet)) error {
@@ -191,7 +263,11 @@ func (c *Conn) start(deliver func(Packet)) error {
 	if c.deliver != nil {
 		return fmt.Errorf("receive from %v: already running", c.cfg.Peer)
 	}
-	if err := c.file.SetReadDeadline(time.Time{}); err != nil {
+	err := c.file.SetReadDeadline(time.Time{})
+	if err == nil && c.link != nil {
+		err = c.link.resume()
+	}
+	if err != nil {
 		return fmt.Errorf("receive from %v: %w", c.cfg.Peer, err)
 	}
 	c.deliver = deliver
@@ -231,7 +307,7 @@ func (c *Conn) Drain() {
 
 // Close closes the path and ends Run with an error that wraps os.ErrClosed.
 func (c *Conn) Close() error {
-	if err := c.file.Close(); err != nil {
+	if err := errors.Join(c.file.Close(), c.closeLink()); err != nil {
 		return fmt.Errorf("close heartbeat path %v to %v: %w", c.cfg.Local, c.cfg.Peer, err)
 	}
 	return nil

@@ -191,7 +191,7 @@ func ipv4Packet(src, dst netip.Addr, ttl byte, payload ...byte) []byte {
 }
 
 func TestAccept(t *testing.T) {
-	c := &Conn{cfg: Config{Local: addrA, Peer: addrB}}
+	c := &Conn{cfg: Config{Local: addrA, Peer: addrB}, local: addrA, peer: addrB}
 	withOptions := append(ipv4Packet(addrB, addrA, 255), 1, 1, 1, 0, 'x')
 	withOptions[0] = 0x46
 	shortHeader := ipv4Packet(addrB, addrA, 255)
@@ -215,7 +215,7 @@ func TestAccept(t *testing.T) {
 		{name: "header too short", b: shortHeader, want: vrrp.DropLength},
 		{name: "header longer than packet", b: longHeader, want: vrrp.DropLength},
 	} {
-		p, reason := c.accept(tt.b, tt.flags)
+		p, reason := c.accept(tt.b, tt.flags, nil, nil)
 		if reason != tt.want || string(p.Payload) != tt.payload {
 			t.Errorf("%s: payload %q, %v; want %q, %v", tt.name, p.Payload, reason, tt.payload, tt.want)
 		}

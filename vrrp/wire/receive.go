@@ -20,6 +20,14 @@ const (
 	ipv4Dest      = 16
 )
 
+// Of an IPv6 packet a raw socket receives the payload alone; the header is in
+// control messages: an int, and a struct in6_pktinfo that begins with the
+// destination. The filter knows where the source is.
+const (
+	ipv6Source     = 8
+	ipv6AddressLen = 16
+)
+
 // receiveQueued delivers what the kernel has queued, at most receiveLimit
 // packets. more is true when there may be further ones.
 func (c *Conn) receiveQueued(fd int) (more bool, err error) {
@@ -29,8 +37,7 @@ func (c *Conn) receiveQueued(fd int) (more bool, err error) {
 		return false, nil
 	}
 	for range receiveLimit {
-		var oob [64]byte
-		n, oobn, flags, _, err := unix.Recvmsg(fd, c.buf[:], oob[:], unix.MSG_DONTWAIT)
+		n, oobn, flags, from, err := unix.Recvmsg(fd, c.buf[:], c.oob[:], unix.MSG_DONTWAIT)
 		switch {
 		case errors.Is(err, unix.EAGAIN):
 			return false, nil
@@ -39,10 +46,14 @@ func (c *Conn) receiveQueued(fd int) (more bool, err error) {
 		case err != nil:
 			continue // a pending error, which recvmsg has cleared
 		}
-		c.noteOverflow(oob[:oobn])
-		packet, reason := c.accept(c.buf[:n], flags)
+		control, err := unix.ParseSocketControlMessage(c.oob[:oobn])
+		if err != nil {
+			control = nil // and the packet is dropped for want of a hop limit
+		}
+		c.noteOverflow(control)
+		packet, reason := c.accept(c.buf[:n], flags, from, control)
 		if reason != 0 {
-			c.drops[reason].Add(1)
+			c.Count(reason)
 			continue
 		}
 		c.deliver(packet)
@@ -61,41 +72,81 @@ func isSocketBroken(err error) bool {
 	return false
 }
 
-// accept checks what RFC 9568 §7.1 wants checked of the IPv4 header. The
-// addresses are checked although the socket is connected: between socket(2)
-// and connect(2) it receives from everybody.
-func (c *Conn) accept(b []byte, flags int) (Packet, vrrp.DropReason) {
-	if len(b) < ipv4MinHeader || flags&unix.MSG_TRUNC != 0 {
+// accept checks what RFC 9568 §7.1 wants checked of the IP header. Addresses
+// are checked although the socket is connected: between socket(2) and
+// connect(2) it receives from everybody.
+func (c *Conn) accept(b []byte, flags int, from unix.Sockaddr, control []unix.SocketControlMessage) (Packet, vrrp.DropReason) {
+	if flags&unix.MSG_TRUNC != 0 {
 		return Packet{}, vrrp.DropLength
 	}
-	header := int(b[0]&0x0f) * 4
-	if header < ipv4MinHeader || header > len(b) {
-		return Packet{}, vrrp.DropLength
-	}
-	p := Packet{
-		Source:      netip.AddrFrom4([4]byte(b[ipv4Source:])),
-		Destination: netip.AddrFrom4([4]byte(b[ipv4Dest:])),
-		TTL:         int(b[ipv4TTL]),
+	var p Packet
+	var ok bool
+	if c.cfg.Local.Is4() {
+		p, ok = splitIPv4(b)
+	} else {
+		p, ok = joinIPv6(b, from, control)
 	}
 	switch {
-	case p.Source != c.cfg.Peer || p.Destination != c.cfg.Local:
+	case !ok:
+		return Packet{}, vrrp.DropLength
+	case p.Source == c.local:
+		return Packet{}, vrrp.DropOwn
+	case !c.between(p.Source, p.Destination):
 		return Packet{}, vrrp.DropSource
 	case p.TTL != vrrp.TTL:
 		return Packet{}, vrrp.DropTTL
 	}
-	p.Payload = append([]byte(nil), b[header:]...)
+	p.Payload = append([]byte(nil), p.Payload...)
 	return p, 0
 }
 
-// noteOverflow keeps the kernel's count of packets that found the queue full.
-func (c *Conn) noteOverflow(oob []byte) {
-	msgs, err := unix.ParseSocketControlMessage(oob)
-	if err != nil {
-		return
+// between reports whether a packet went the way that the path is for.
+func (c *Conn) between(src, dst netip.Addr) bool {
+	if c.cfg.group() {
+		return dst == c.peer && !src.IsUnspecified() && !src.IsMulticast()
 	}
-	for _, m := range msgs {
-		if m.Header.Level == unix.SOL_SOCKET && m.Header.Type == unix.SO_RXQ_OVFL && len(m.Data) >= 4 {
-			c.drops[vrrp.DropOverflow].Store(uint64(binary.NativeEndian.Uint32(m.Data)))
+	return src == c.peer && dst == c.local
+}
+
+func splitIPv4(b []byte) (Packet, bool) {
+	if len(b) < ipv4MinHeader {
+		return Packet{}, false
+	}
+	header := int(b[0]&0x0f) * 4
+	if header < ipv4MinHeader || header > len(b) {
+		return Packet{}, false
+	}
+	return Packet{
+		Source:      netip.AddrFrom4([4]byte(b[ipv4Source:])),
+		Destination: netip.AddrFrom4([4]byte(b[ipv4Dest:])),
+		TTL:         int(b[ipv4TTL]),
+		Payload:     b[header:],
+	}, true
+}
+
+// joinIPv6 leaves TTL 0 and Destination invalid when the kernel did not say.
+func joinIPv6(b []byte, from unix.Sockaddr, control []unix.SocketControlMessage) (Packet, bool) {
+	src, ok := from.(*unix.SockaddrInet6)
+	if !ok {
+		return Packet{}, false
+	}
+	p := Packet{Source: netip.AddrFrom16(src.Addr), Payload: b}
+	for _, m := range control {
+		switch {
+		case m.Header.Level != unix.IPPROTO_IPV6:
+		case m.Header.Type == unix.IPV6_HOPLIMIT && len(m.Data) >= 4:
+			p.TTL = int(binary.NativeEndian.Uint32(m.Data))
+		case m.Header.Type == unix.IPV6_PKTINFO && len(m.Data) >= ipv6AddressLen:
+			p.Destination = netip.AddrFrom16([16]byte(m.Data))
+		}
+	}
+	return p, true
+}
+
+func (c *Conn) noteOverflow(control []unix.SocketControlMessage) {
+	for _, m := range control {
+		if n, ok := overflow(m); ok {
+			c.drops[vrrp.DropOverflow].Store(n)
 		}
 	}
 }
