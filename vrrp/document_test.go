@@ -12,7 +12,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-//nolint:gochecknoglobals // a test flag
 var update = flag.Bool("update", false, "write the generated part of docs/state-machines.md")
 
 const (
@@ -35,7 +34,7 @@ func TestDocumentedTable(t *testing.T) {
 	}
 	want := before + tableBegin + "\n\n" + documentTable(t) + "\n" + tableEnd + after
 	if *update {
-		if err := os.WriteFile(path, []byte(want), 0o644); err != nil { //nolint:gosec // documentation
+		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return

@@ -215,7 +215,8 @@ func (c *Conn) Run(ctx context.Context, deliver func(Packet)) error {
 	}
 	defer c.stop()
 	running, cancel := context.WithCancelCause(ctx)
-	defer c.watchLink(cancel)()
+	stopWatching := c.watchLink(cancel)
+	defer stopWatching()
 	woken := make(chan struct{})
 	stopWaking := context.AfterFunc(running, func() {
 		defer close(woken)

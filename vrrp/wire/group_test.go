@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"testing"
+	"time"
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
@@ -352,8 +353,13 @@ func TestInterfaceCreatedAnew(t *testing.T) {
 			if err := nsA.LinkDel(nsA.Link(t, heart)); err != nil {
 				t.Fatal(err)
 			}
-			if err := <-ended; !errors.Is(err, unix.ENODEV) {
-				t.Fatalf("Run: %v, want ENODEV", err)
+			select {
+			case err := <-ended:
+				if !errors.Is(err, unix.ENODEV) {
+					t.Fatalf("Run: %v, want ENODEV", err)
+				}
+			case <-time.After(limit):
+				t.Fatal("Run goes on without its interface")
 			}
 			if err := nsA.Do(func() error { _, err := Listen(tt.a); return err }); !errors.Is(err, unix.ENODEV) {
 				t.Fatalf("Listen without the interface: %v, want ENODEV", err)

@@ -139,7 +139,7 @@ func (p *pair) startKeepalived() {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	defer out.Close() //nolint:errcheck // the process has its own descriptor
+	defer out.Close() // the process has its own descriptor
 	p.cmd = exec.Command("keepalived", "--use-file", filepath.Join(p.dir, "keepalived.conf"), "--dont-fork", "--log-console", "--log-detail",
 		"--vrrp", "--pid", filepath.Join(p.dir, "pid"), "--vrrp_pid", p.childFile())
 	p.cmd.Stdout, p.cmd.Stderr = out, out
