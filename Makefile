@@ -65,7 +65,7 @@ lab-status: ## what runs
 	$(LABCTL) status
 
 interop: setup ## elections against a real keepalived
-	$(GO) test -count=1 -v -run Keepalived ./vrrp/wire
+	TANIST_INTEROP=1 $(GO) test -count=1 -v -run Keepalived ./vrrp/wire
 
 # Linters are pinned in internal/tools and built once, in about two CPU minutes.
 bin/golangci-lint: internal/tools/go.mod internal/tools/go.sum $(wildcard internal/tools/purity/*.go)
