@@ -198,6 +198,14 @@ func (r *Router) Mismatch() Mismatch { return r.mismatch }
 // must not change Addresses.
 func (r *Router) Advertisement() Advertisement { return r.cfg.advertisement() }
 
+// Weaker reports whether an Active that received ev would stay Active: the
+// sender has the lower priority, or the same and a lower address (RFC 9568
+// §6.4.3).
+func (r *Router) Weaker(ev Received) bool {
+	p := ev.Advertisement.Priority
+	return p < r.cfg.Priority || p == r.cfg.Priority && !r.cfg.Local.Less(ev.Source)
+}
+
 // Deadline returns when Step wants a Tick, and false when no timer runs. The
 // Adver_Timer always runs in Active.
 func (r *Router) Deadline() (mono.Instant, bool) { return r.timer, r.armed }
@@ -319,7 +327,6 @@ func (r *Router) compare(ev Received) {
 
 func (r *Router) hearInActive(now mono.Instant, ev Received, out []Effect) []Effect {
 	adv := ev.Advertisement
-	tie := adv.Priority == r.cfg.Priority
 	r.compare(ev)
 	switch {
 	case ev.Source == r.cfg.Local:
@@ -330,7 +337,7 @@ func (r *Router) hearInActive(now mono.Instant, ev Received, out []Effect) []Eff
 		return r.advertise(now, out)
 	case adv.Priority > r.cfg.Priority:
 		return r.becomeBackup(now, adv.MaxAdvertInterval.Duration(), ReasonHigherPriority, out)
-	case tie && r.cfg.Local.Less(ev.Source):
+	case !r.Weaker(ev):
 		return r.becomeBackup(now, adv.MaxAdvertInterval.Duration(), ReasonHigherAddress, out)
 	}
 	return append(out, Send{Advertisement: r.Advertisement()}, WeakerHeard{Priority: adv.Priority, Source: ev.Source})

@@ -61,7 +61,8 @@ func newHeartbeat(local, peer []netip.Addr, log node.Log) *heartbeat {
 var errNoPath = errors.New("no heartbeat path is open")
 
 // Send sends over every path that is up. It fails only if none took it.
-func (h *heartbeat) Send(a vrrp.Advertisement) error {
+func (h *heartbeat) Send(s failover.Send) error {
+	a := s.Advertisement
 	var errs []error
 	sent := false
 	var buf [2048]byte

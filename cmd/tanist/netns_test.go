@@ -106,7 +106,7 @@ func TestHeartbeatOverPartlyMissingPaths(t *testing.T) {
 	adv := vrrp.Advertisement{
 		VRID: 51, Priority: 254, MaxAdvertInterval: 25, Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.100")},
 	}
-	if err := here.Send(adv); !errors.Is(err, errNoPath) {
+	if err := here.Send(failover.Send{Advertisement: adv}); !errors.Is(err, errNoPath) {
 		t.Errorf("without a path: %v", err)
 	}
 	var mu sync.Mutex
@@ -139,14 +139,14 @@ func TestHeartbeatOverPartlyMissingPaths(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "the first path", func() bool { return here.Send(adv) == nil && count(254) > 0 })
+	eventually(t, "the first path", func() bool { return here.Send(failover.Send{Advertisement: adv}) == nil && count(254) > 0 })
 
 	addAddress(t, "lo", "198.51.100.11/32")
 	addAddress(t, "lo", "198.51.100.12/32")
 	adv.Priority = 100
 	eventually(t, "both paths", func() bool {
 		before := count(100)
-		if err := here.Send(adv); err != nil {
+		if err := here.Send(failover.Send{Advertisement: adv}); err != nil {
 			t.Errorf("send: %v", err)
 		}
 		return count(100) == before+2

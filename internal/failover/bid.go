@@ -530,7 +530,7 @@ func (o *Orchestrator) yield() {
 	}
 	bye := o.router.Advertisement()
 	bye.Priority = 0
-	o.emit(Send{Advertisement: bye})
+	o.send(bye)
 	o.dirty = true
 }
 

@@ -64,10 +64,7 @@ func (o *Orchestrator) peerSaid(s PeerState) {
 	if s.State == Promoting && o.state != Promoting {
 		o.dirty = true // it waits for this answer before it takes the address
 	}
-	if s.ActiveEpoch > o.journaled {
-		// Or a restart in the next moments would resume what the peer has now.
-		o.appendRecord(hooks.Record{Kind: hooks.Learned, Epoch: uint64(s.ActiveEpoch)})
-	}
+	o.learn(s.ActiveEpoch)
 	if s.ActiveEpoch > o.activeEpoch || o.role == hooks.Standby && s.State == Active {
 		o.noteHeard(s.Positions)
 	}
@@ -77,6 +74,15 @@ func (o *Orchestrator) peerSaid(s PeerState) {
 			return
 		}
 		o.stepDown(Why{Reason: NewerEpoch}, hooks.OnDemote)
+	}
+}
+
+// learn notes that the peer was Active in an epoch.
+func (o *Orchestrator) learn(e Epoch) {
+	o.epoch = max(o.epoch, e)
+	if e > o.journaled {
+		// Or a restart in the next moments would resume what the peer has now.
+		o.appendRecord(hooks.Record{Kind: hooks.Learned, Epoch: uint64(e)})
 	}
 }
 

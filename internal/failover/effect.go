@@ -16,8 +16,12 @@ import (
 type Effect interface{ effect() }
 
 type (
-	// Send wants an advertisement sent on every path, now.
-	Send struct{ Advertisement vrrp.Advertisement }
+	// Send wants an advertisement sent on every path, now. Where advertisements
+	// are proved they carry Epoch, that of the sender's latest promotion.
+	Send struct {
+		Advertisement vrrp.Advertisement
+		Epoch         Epoch
+	}
 	// Hold wants the address on the interface for Lease from now: added, or
 	// renewed. Now: it is carried out before the next effect.
 	Hold struct {

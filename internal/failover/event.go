@@ -32,6 +32,10 @@ type (
 	Advertised struct {
 		Advertisement vrrp.Advertisement
 		Source        netip.Addr // the sender's primary address, whatever the path
+		// Epoch is that of the sender's latest promotion, if Proved: the
+		// advertisement carries it and is authentic.
+		Epoch  Epoch
+		Proved bool
 	}
 	// PeerSaid is a message of the peer over the link, newer than the last one.
 	PeerSaid struct{ State PeerState }

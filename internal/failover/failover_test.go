@@ -111,8 +111,52 @@ func TestContest(t *testing.T) {
 		need[Drop](r)
 		r.wantState(Demoting, NewerEpoch)
 	})
+	for _, tt := range []struct {
+		name     string
+		epoch    Epoch
+		priority uint8
+		state    State
+		why      Reason
+	}{
+		{"a proved newer epoch ends it at once, whatever the priorities", 2, 1, Demoting, NewerEpoch},
+		{"a proved older epoch is answered, whatever the priorities", 0, 255, Active, PeerSilent},
+		{"the same epoch: priority decides", 1, 255, Demoting, StrongerPeer},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := activeRig(t, nil)
+			r.run(time.Second)
+			r.proves(tt.priority, tt.epoch)
+			r.wantState(tt.state, tt.why)
+			if _, answered := find[Announce](r); answered != (tt.state == Active) {
+				t.Errorf("announced: %t", answered)
+			}
+		})
+	}
+	t.Run("a standby journals a proved epoch and says its own in turn", func(t *testing.T) {
+		r := newRig(t, nil)
+		r.boots()
+		r.proves(254, 6)
+		if a := need[Append](r); a.Record.Kind != hooks.Learned || a.Record.Epoch != 6 {
+			t.Errorf("%+v", a.Record)
+		}
+		r.asksSilence()
+		if a := need[Append](r); a.Record.Epoch != 7 {
+			t.Errorf("it is to be Active in epoch %d", a.Record.Epoch)
+		}
+		r.journaled(nil)
+		if s := need[Send](r); s.Epoch != 0 {
+			t.Errorf("a claim says epoch %d", s.Epoch)
+		}
+	})
+	t.Run("a peer that never spoke over the link is no Tanist: priority decides", func(t *testing.T) {
+		r := activeRig(t, nil)
+		r.run(time.Second)
+		r.hears(255)
+		r.wantState(Demoting, StrongerPeer)
+	})
 	t.Run("without the link priority decides after a second", func(t *testing.T) {
 		r := activeRig(t, nil)
+		r.says(PeerState{State: Backup})
 		r.run(time.Second)
 		r.hears(255)
 		r.wantState(Active, PeerSilent)

@@ -311,7 +311,7 @@ func (o *Orchestrator) route(ev vrrp.Event) {
 		switch e := e.(type) {
 		case vrrp.Send:
 			o.lease.progress = o.now
-			o.emit(Send{Advertisement: e.Advertisement})
+			o.send(e.Advertisement)
 		case vrrp.ActiveDown:
 			o.silent = true
 		case vrrp.Heard:
@@ -330,6 +330,9 @@ func (o *Orchestrator) route(ev vrrp.Event) {
 func (o *Orchestrator) advertised(ev Advertised) {
 	adv := ev.Advertisement
 	o.heardPeer()
+	if ev.Proved {
+		o.learn(ev.Epoch)
+	}
 	if o.router.State() != vrrp.Active || adv.Priority == 0 {
 		o.clash = 0
 		if adv.Priority > 0 {
@@ -343,23 +346,30 @@ func (o *Orchestrator) advertised(ev Advertised) {
 		o.release()
 		return
 	}
-	o.contest(vrrp.Received{Advertisement: adv, Source: ev.Source})
+	o.contest(ev)
 }
 
 // contest decides between two Actives that hear each other: the newer epoch
 // stays, and only when neither epoch is newer does priority decide, as in
-// RFC 9568 §6.4.3.
-func (o *Orchestrator) contest(rec vrrp.Received) {
+// RFC 9568 §6.4.3. A proved advertisement says its epoch itself. A peer that was
+// never heard over the link is no Tanist and has none.
+func (o *Orchestrator) contest(ev Advertised) {
+	rec := vrrp.Received{Advertisement: ev.Advertisement, Source: ev.Source}
 	if o.clash == 0 {
 		o.clash = o.now
+	}
+	theirs, known := ev.Epoch, ev.Proved
+	if !known {
+		theirs, known = o.peer.state.ActiveEpoch, o.linkFresh()
 	}
 	switch {
 	case o.bid != nil && !o.lease.held:
 		o.route(rec) // two claims: who goes first is settled before the address
-	case o.linkFresh() && o.peer.state.ActiveEpoch > o.activeEpoch:
+	case known && theirs > o.activeEpoch:
 		o.stepDown(Why{Reason: NewerEpoch}, hooks.OnDemote)
-	case o.linkFresh() && o.peer.state.ActiveEpoch < o.activeEpoch,
-		!o.linkFresh() && o.now.Sub(o.clash) < conflictPatience:
+	case known && theirs < o.activeEpoch, !known && o.peer.known && o.now.Sub(o.clash) < conflictPatience:
+		o.answerContest()
+	case o.router.Weaker(rec):
 		o.answerContest()
 	default:
 		o.route(rec)
@@ -375,8 +385,12 @@ func (o *Orchestrator) answerContest() {
 	o.answerAt = o.now.Add(o.cfg.Router.Interval.Duration())
 	o.lease.progress = o.now
 	o.dirty = true
-	o.emit(Send{Advertisement: o.router.Advertisement()})
+	o.send(o.router.Advertisement())
 	o.announceNow()
+}
+
+func (o *Orchestrator) send(a vrrp.Advertisement) {
+	o.emit(Send{Advertisement: a, Epoch: o.heldEpoch()})
 }
 
 func (o *Orchestrator) heardPeer() {

@@ -167,6 +167,15 @@ func (r *rig) hears(priority uint8) {
 	r.after(time.Millisecond, Advertised{Advertisement: a, Source: netip.MustParseAddr("10.77.0.12")})
 }
 
+// proves lets the peer advertise with its epoch.
+func (r *rig) proves(priority uint8, e Epoch) {
+	a := r.o.router.Advertisement()
+	a.Priority = priority
+	r.after(time.Millisecond, Advertised{
+		Advertisement: a, Source: netip.MustParseAddr("10.77.0.12"), Epoch: e, Proved: true,
+	})
+}
+
 // boots starts a node that has no past and ends its closing plan.
 func (r *rig) boots() {
 	r.t.Helper()

@@ -84,7 +84,7 @@ func (in *instance) step(work context.Context, ev failover.Event) {
 func (in *instance) do(work context.Context, decided mono.Instant, e failover.Effect) failover.Event {
 	switch e := e.(type) {
 	case failover.Send:
-		in.trouble("send an advertisement", in.Heartbeat.Send(e.Advertisement))
+		in.trouble("send an advertisement", in.Heartbeat.Send(e))
 	case failover.Hold:
 		return in.hold(e, decided)
 	case failover.Drop:

@@ -7,7 +7,6 @@ import (
 	"github.com/tanist-ha/tanist/internal/failover"
 	"github.com/tanist-ha/tanist/internal/mono"
 	"github.com/tanist-ha/tanist/replication"
-	"github.com/tanist-ha/tanist/vrrp"
 )
 
 // What the loop needs of the world. The adapters behind these are wired by cmd.
@@ -18,7 +17,7 @@ type (
 
 	// Heartbeat carries advertisements over every path.
 	Heartbeat interface {
-		Send(vrrp.Advertisement) error
+		Send(failover.Send) error
 		// Drain delivers every advertisement that had arrived before the call.
 		Drain()
 	}

@@ -208,7 +208,8 @@ func (l link) Send(instance string, s failover.PeerState) {
 	h.said = s
 }
 
-func (h *host) Send(a vrrp.Advertisement) error {
+func (h *host) Send(s failover.Send) error {
+	a := s.Advertisement
 	h.mu.Lock()
 	h.adverts = append(h.adverts, a)
 	f := h.onSend
