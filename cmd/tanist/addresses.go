@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/tanist-ha/tanist/internal/config"
 	"github.com/tanist-ha/tanist/internal/failover"
@@ -55,13 +56,13 @@ func newKernel(in config.Instance, peer []netip.Addr, port uint16) kernel {
 
 // Ask puts the question. The interface's subnets are looked up each time: they
 // can change while the daemon runs.
-func (k kernel) Ask(ctx context.Context) failover.Asked {
+func (k kernel) Ask(ctx context.Context, within time.Duration) failover.Asked {
 	prefixes, err := interfacePrefixes(k.iface)
 	if err != nil {
 		return failover.Asked{Err: err}
 	}
 	a, err := vip.Ask(ctx, vip.Question{
-		Interface: k.iface, VIPs: k.vips, PeerOnLink: onLink(prefixes, k.peer), PeerTCP: k.ports,
+		Interface: k.iface, VIPs: k.vips, PeerOnLink: onLink(prefixes, k.peer), PeerTCP: k.ports, Within: within,
 	})
 	return failover.Asked{Address: a.Claimed(), Host: a.Host, OnLink: len(a.HostHardware) > 0, Err: err}
 }

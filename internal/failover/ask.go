@@ -2,15 +2,13 @@ package failover
 
 import (
 	"time"
-
-	"github.com/tanist-ha/tanist/internal/mono"
 )
 
 // A silent daemon may have a kernel that still holds the address. Before a bid
 // goes on, and again before it takes the address, the peer's kernel is asked.
 
-// askAgain is the time between two questions to the peer's kernel.
-const askAgain = mono.Instant(100_000_000)
+// askAgain is the time from one question to the peer's kernel to the next.
+const askAgain = 100 * time.Millisecond
 
 // asksWithoutAnswer is how many questions in a row must go unanswered before
 // a host counts as dead, or the address of a live one as gone: each repeats its
@@ -23,11 +21,16 @@ const silenceHolds = 500 * time.Millisecond
 
 func (o *Orchestrator) ask() {
 	b := o.bid
-	b.stage, b.wait, b.until = bidAsking, o.id(), o.now.Add(retryDelay)
-	o.emit(AskKernel{ID: b.wait})
+	b.stage, b.wait, b.until, b.asked = bidAsking, o.id(), o.now.Add(retryDelay), o.now
+	o.emit(AskKernel{ID: b.wait, Within: o.askWithin()})
 }
 
 func (o *Orchestrator) asked(ev Asked) {
+	o.noteKernel(ev)
+	if ev.ID != 0 && ev.ID == o.early.id {
+		o.askedEarly(ev)
+		return
+	}
 	if ev.ID != 0 && ev.ID == o.goneAsk {
 		o.goneAsk = 0
 		if ev.Err == nil && !ev.Host && !ev.Address {
@@ -47,7 +50,7 @@ func (o *Orchestrator) asked(ev Asked) {
 		return
 	}
 	b.wait = 0
-	over := o.leaseOver(ev)
+	over := o.leaseOver()
 	switch {
 	case ev.Err != nil:
 		b.misses = 0
@@ -75,9 +78,9 @@ func (o *Orchestrator) asked(ev Asked) {
 			return
 		}
 	}
-	b.stage, b.until = bidWaiting, o.now+askAgain
-	if b.quiet > 0 {
-		o.ask() // at once: the peer had all the time it gets
+	b.stage, b.until = bidWaiting, b.asked.Add(askAgain)
+	if b.quiet > 0 || !o.now.Before(b.until) {
+		o.ask() // of a host that may be dead at once: it had all the time it gets
 	}
 }
 
@@ -99,18 +102,22 @@ func (o *Orchestrator) clear() bool {
 
 func (o *Orchestrator) askAtPivot() {
 	b := o.bid
-	b.wait = o.id()
-	o.emit(AskKernel{ID: b.wait})
+	b.wait, b.asked = o.id(), o.now
+	o.emit(AskKernel{ID: b.wait, Within: o.askWithin()})
 }
 
 // leaseOver reports whether the silent peer's lease must have ended. It counts
 // from the first answer of the peer's kernel, not from the daemon's last word: a
 // host that was paused in between has a clock that stood meanwhile.
-func (o *Orchestrator) leaseOver(ev Asked) bool {
+func (o *Orchestrator) leaseOver() bool {
+	return o.now.After(max(o.alive, o.lastWord).Add(o.cfg.Lease + leaseGrace))
+}
+
+// noteKernel notes that the silent peer's kernel answers.
+func (o *Orchestrator) noteKernel(ev Asked) {
 	if (ev.Host || ev.Address) && !o.kernelLived() {
 		o.alive = o.now
 	}
-	return o.now.After(max(o.alive, o.lastWord).Add(o.cfg.Lease + leaseGrace))
 }
 
 // kernelLived reports whether the peer's kernel answered since its daemon fell
@@ -122,15 +129,15 @@ func (o *Orchestrator) kernelLived() bool { return o.alive != 0 && !o.alive.Befo
 func (o *Orchestrator) askedAtPivot(ev Asked) {
 	b := o.bid
 	b.wait = 0
-	over := o.leaseOver(ev)
+	over := o.leaseOver()
 	switch {
 	case ev.Err != nil:
-		b.askAt = o.now + askAgain
+		b.askAt = b.asked.Add(askAgain)
 	case ev.Address && over:
 		o.withdrawBid(Why{Reason: AddressAnswers, Detail: "the silent peer's host answers for the address after its lease must have ended"})
 		return
 	case ev.Address:
-		b.misses, b.askAt = 0, o.now+askAgain
+		b.misses, b.askAt = 0, b.asked.Add(askAgain)
 	case !ev.Host && !o.kernelLived() && b.quiet+1 >= asksWithoutAnswer, over, ev.OnLink && b.misses+1 >= asksWithoutAnswer:
 		b.silence, b.dead = o.now, !ev.Host
 		return
@@ -139,7 +146,7 @@ func (o *Orchestrator) askedAtPivot(ev Asked) {
 		b.askAt = o.now // at once: the peer had all the time it gets
 	default:
 		b.misses++
-		b.askAt = o.now + askAgain
+		b.askAt = b.asked.Add(askAgain)
 	}
 	b.until = b.askAt
 }

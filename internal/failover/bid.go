@@ -45,6 +45,7 @@ type bid struct {
 	epoch   Epoch
 	resumes bool // the databases follow nobody, it goes on with what was
 	claimed mono.Instant
+	asked   mono.Instant // when the latest question was put
 	silence mono.Instant // when the peer's kernel was last found without the address, 0: never
 	askAt   mono.Instant // the next question of a running plan
 	why     Why          // of the undoing
@@ -110,7 +111,8 @@ func (o *Orchestrator) yieldsTo() bool {
 
 func (o *Orchestrator) mayBid() bool {
 	if o.role != hooks.Standby || o.router.State() != vrrp.Backup || !o.silent || o.stopping ||
-		o.give != nil && o.give.stage < GiveDone || o.taking() || o.now.Before(o.notUntil) {
+		o.give != nil && o.give.stage < GiveDone || o.taking() || o.now.Before(o.notUntil) ||
+		o.early.id != 0 && !o.linkFresh() {
 		return false
 	}
 	if o.run != nil && o.run.purpose != closing && o.run.purpose != settling && o.run.purpose != demoting {
@@ -238,7 +240,12 @@ func (o *Orchestrator) beginBid(b *bid) {
 	if b.byOperator() {
 		b.giveUp = o.now.Add(b.request.Timeout)
 	}
-	if !o.linkFresh() {
+	switch {
+	case o.hostSilent():
+		b.dead, b.silence = true, o.early.found
+	case o.left: // and whoever leaves takes the address off first
+		b.silence = o.now
+	case !o.linkFresh():
 		o.ask()
 		return
 	}

@@ -88,7 +88,7 @@ func (o *Orchestrator) learn(e Epoch) {
 
 // linkFresh reports whether the peer's latest word counts as said now.
 func (o *Orchestrator) linkFresh() bool {
-	return o.peer.known && o.now.Sub(o.peer.at) <= LinkPatience
+	return o.peer.known && o.now.Sub(o.peer.at) <= LinkPatience && !o.hostSilent()
 }
 
 // peerIsActive reports whether the link proves that the peer has the role, or

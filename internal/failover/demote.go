@@ -180,7 +180,7 @@ func (o *Orchestrator) thinkRepair() {
 	if from < len(plan) && o.keptBack(plan[from]) {
 		if !o.linkFresh() && !o.now.Before(o.goneNext) {
 			o.goneAsk, o.goneNext = o.id(), o.now.Add(failureDelay)
-			o.emit(AskKernel{ID: o.goneAsk})
+			o.emit(AskKernel{ID: o.goneAsk, Within: o.askWithin()})
 		}
 		return
 	}

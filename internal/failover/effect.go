@@ -63,8 +63,12 @@ type (
 		Plan hooks.Plan
 		Vars hooks.Vars
 	}
-	// AskKernel asks the silent peer's kernel who still answers.
-	AskKernel struct{ ID ID }
+	// AskKernel asks the silent peer's kernel who still answers; Asked follows
+	// when Within is over.
+	AskKernel struct {
+		ID     ID
+		Within time.Duration
+	}
 	// Tell wants the state sent to the peer, over every path.
 	Tell struct{ State PeerState }
 	// Answer ends an operator's command.

@@ -1,12 +1,14 @@
 package failover
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/internal/mono"
 	"github.com/tanist-ha/tanist/replication"
+	"github.com/tanist-ha/tanist/vrrp"
 )
 
 func TestBoot(t *testing.T) {
@@ -192,12 +194,17 @@ func TestBidWithdrawn(t *testing.T) {
 		to   func(*rig)
 	}{
 		{"asking", func(r *rig) {
-			for need := true; need; {
+			for range 100 {
+				if r.o.bid != nil {
+					return
+				}
+				if ask, ok := find[AskKernel](r); ok { // before the silence counts
+					r.after(time.Millisecond, Asked{ID: ask.ID, Host: true})
+					continue
+				}
 				at, _ := r.o.Deadline()
 				r.now = at
 				r.step(Tick{})
-				_, asked := find[AskKernel](r)
-				need = !asked
 			}
 		}},
 		{"journaling", func(r *rig) { r.asksSilence() }},
@@ -236,6 +243,128 @@ func TestBidWithdrawn(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestEarlyQuestions(t *testing.T) {
+	// quiet lets time pass until a question is put, at most for limit.
+	quiet := func(r *rig, limit time.Duration) (AskKernel, bool) {
+		for end := r.now.Add(limit); ; r.step(Tick{}) {
+			if ask, ok := find[AskKernel](r); ok {
+				return ask, true
+			}
+			at, _ := r.o.Deadline()
+			if at.After(end) {
+				r.now = end
+				return AskKernel{}, false
+			}
+			r.now = at
+		}
+	}
+	standby := func(t *testing.T, link bool) *rig {
+		r := newRig(t, nil)
+		r.boots()
+		if link {
+			r.says(PeerState{State: Active, Holds: true, ActiveEpoch: 3, Epoch: 3})
+			r.ends("close", hooks.Unchanged)
+			r.ends("unit", hooks.Unchanged)
+		}
+		r.hears(253)
+		return r
+	}
+	for _, link := range []bool{false, true} {
+		t.Run(fmt.Sprintf("a dead host costs no time beyond the silence, link %t", link), func(t *testing.T) {
+			r := standby(t, link)
+			heard := r.now
+			for range asksWithoutAnswer {
+				ask, ok := quiet(r, time.Second)
+				if !ok {
+					t.Fatal("not asked")
+				}
+				if link { // its latest word is from before the questions
+					r.o.peer.at = max(r.o.peer.at, r.now.Add(-50*time.Millisecond))
+				}
+				r.after(ask.Within, Asked{ID: ask.ID})
+			}
+			if r.o.bid != nil {
+				t.Fatal("a bid before the silence counts")
+			}
+			down, _ := r.o.router.Deadline()
+			r.now = down
+			r.step(Tick{})
+			if a := need[Append](r); a.Record.Kind != hooks.Began {
+				t.Errorf("%+v", a.Record)
+			}
+			if waited := r.now.Sub(heard); waited > 760*time.Millisecond {
+				t.Errorf("decided after %s", waited)
+			}
+		})
+	}
+	t.Run("a word makes the answers worthless", func(t *testing.T) {
+		r := standby(t, false)
+		first, _ := quiet(r, time.Second)
+		r.after(first.Within, Asked{ID: first.ID})
+		second := need[AskKernel](r)
+		r.hears(253)
+		r.after(second.Within, Asked{ID: second.ID})
+		if r.o.hostSilent() {
+			t.Error("the host counts as silent")
+		}
+		third, ok := quiet(r, time.Second)
+		if !ok {
+			t.Fatal("not asked after the next silence")
+		}
+		r.after(third.Within, Asked{ID: third.ID})
+		need[AskKernel](r)
+	})
+	t.Run("a live host is asked once, and then by the bid", func(t *testing.T) {
+		r := standby(t, false)
+		ask, _ := quiet(r, time.Second)
+		r.after(ask.Within, Asked{ID: ask.ID, Host: true, Address: true, OnLink: true})
+		down, _ := r.o.router.Deadline()
+		if _, again := quiet(r, down.Sub(r.now)-time.Millisecond); again {
+			t.Error("asked again before the silence counts")
+		}
+		if _, ok := quiet(r, 5*time.Millisecond); !ok || r.o.bid == nil {
+			t.Error("the bid does not ask")
+		}
+	})
+	t.Run("a question whose answer is lost holds nothing up", func(t *testing.T) {
+		r := standby(t, false)
+		if _, ok := quiet(r, time.Second); !ok {
+			t.Fatal("not asked")
+		}
+		r.run(time.Second)
+		if r.o.bid == nil {
+			t.Error("no bid")
+		}
+	})
+	t.Run("whoever leaves is not asked for", func(t *testing.T) {
+		r := standby(t, false)
+		r.hears(0)
+		down, _ := r.o.router.Deadline()
+		r.now = down
+		r.step(Tick{})
+		none[AskKernel](r)
+		if a := need[Append](r); a.Record.Kind != hooks.Began {
+			t.Errorf("%+v", a.Record)
+		}
+	})
+	t.Run("an Active asks nobody", func(t *testing.T) {
+		r := activeRig(t, nil)
+		if _, asked := quiet(r, 5*time.Second); asked {
+			t.Error("asked")
+		}
+	})
+	t.Run("questions fit into short intervals", func(t *testing.T) {
+		for _, interval := range []vrrp.Centiseconds{1, 10, 25, 100} {
+			r := newRig(t, func(c *Config) { c.Router.Interval = interval })
+			r.boots()
+			within := r.o.askWithin()
+			if within < askShortest || within > askLongest || asksWithoutAnswer*within > r.o.router.ActiveDownInterval() {
+				t.Errorf("interval %d: %s", interval, within)
+			}
+		}
+	})
 }
 
 func TestBidRefused(t *testing.T) {

@@ -100,6 +100,8 @@ type Orchestrator struct {
 	goneAsk  ID           // the question that is out, 0: none
 	goneNext mono.Instant // the next question
 	answered bool         // the peer's daemon was heard since this one started
+	early    early
+	left     bool         // the peer's last advertisement said that it leaves
 	clash    mono.Instant // since when another Active is heard, 0: none
 	settleAt mono.Instant // no settling before this
 	answerAt mono.Instant // no answer to another Active before this
@@ -190,7 +192,7 @@ func (o *Orchestrator) Deadline() (mono.Instant, bool) {
 	if t, ok := o.router.Deadline(); ok {
 		at = min(at, t)
 	}
-	at = min(at, o.lease.deadline())
+	at = min(at, o.lease.deadline(), o.earlyDeadline())
 	if o.run != nil {
 		if t, ok := o.run.run.Deadline(); ok {
 			at = min(at, t)
@@ -243,6 +245,7 @@ func (o *Orchestrator) tick() {
 		o.route(vrrp.Tick{})
 	}
 	o.tickLease()
+	o.tickEarly()
 	o.tickMeasure()
 	if o.run != nil {
 		o.order(o.run.run.Tick(o.now, o.stepID, o.orders[:0]))
@@ -330,6 +333,7 @@ func (o *Orchestrator) route(ev vrrp.Event) {
 func (o *Orchestrator) advertised(ev Advertised) {
 	adv := ev.Advertisement
 	o.heardPeer()
+	o.left = adv.Priority == 0
 	if ev.Proved {
 		o.learn(ev.Epoch)
 	}
@@ -395,6 +399,7 @@ func (o *Orchestrator) send(a vrrp.Advertisement) {
 
 func (o *Orchestrator) heardPeer() {
 	o.lastWord, o.answered = o.now, true
+	o.early, o.left = early{}, false
 }
 
 // appendRecord journals without waiting. All but the steps have to outlive a

@@ -185,16 +185,15 @@ func (r *rig) boots() {
 	r.wantState(Backup, Starting)
 }
 
-// asksSilence brings a booted node to its claim: nobody is there.
+// asksSilence brings a booted node to its bid: nobody is there.
 func (r *rig) asksSilence() {
 	r.t.Helper()
-	asked := 0
 	for i := 0; i < 100; i++ {
+		if r.o.bid != nil && r.o.bid.dead {
+			return
+		}
 		if ask, ok := find[AskKernel](r); ok {
 			r.after(time.Millisecond, Asked{ID: ask.ID})
-			if asked++; asked == asksWithoutAnswer {
-				return
-			}
 			continue
 		}
 		at, _ := r.o.Deadline()

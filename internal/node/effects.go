@@ -125,7 +125,7 @@ func (in *instance) do(work context.Context, decided mono.Instant, e failover.Ef
 		in.worker(work, checkTime, func(ctx context.Context) failover.Event { return in.check(ctx, e) })
 	case failover.AskKernel:
 		in.worker(work, askTime, func(ctx context.Context) failover.Event {
-			answer := in.Kernel.Ask(ctx)
+			answer := in.Kernel.Ask(ctx, e.Within)
 			answer.ID = e.ID
 			return answer
 		})

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"time"
 
 	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/internal/failover"
@@ -53,10 +54,10 @@ type (
 	Link interface {
 		Send(instance string, s failover.PeerState)
 	}
-	// Kernel asks the silent peer's kernel, within 100 ms.
+	// Kernel asks the silent peer's kernel.
 	Kernel interface {
-		// The answer's ID does not count.
-		Ask(ctx context.Context) failover.Asked
+		// Ask listens for answers for that long. The answer's ID does not count.
+		Ask(ctx context.Context, within time.Duration) failover.Asked
 	}
 	// Watchdog is told that the loop made progress.
 	Watchdog interface {

@@ -314,7 +314,7 @@ func (h *host) Run(ctx context.Context, a hooks.Action) (hooks.Outcome, string) 
 
 func (h *host) Check(context.Context, hooks.Action) (hooks.Outcome, string) { return hooks.Changed, "" }
 
-func (h *host) Ask(context.Context) failover.Asked {
+func (h *host) Ask(context.Context, time.Duration) failover.Asked {
 	time.Sleep(100 * time.Millisecond)
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -43,6 +43,7 @@ type item struct {
 	state *failover.PeerState
 	catch *failover.CatchUp
 	step  hooks.StepID
+	wait  time.Duration // of a question
 }
 
 func (a *item) before(b *item) bool {

@@ -157,7 +157,7 @@ func (n *node) do(e failover.Effect) {
 	case failover.CheckSteps:
 		n.answer(w.between(time.Millisecond, 20*time.Millisecond), failover.Checked{ID: e.ID, Cannot: n.cannot(e)})
 	case failover.AskKernel:
-		w.schedule(w.between(200*time.Microsecond, 2*time.Millisecond), item{kind: kAsk, node: uint8(n.i), life: n.life, id: uint64(e.ID)})
+		w.schedule(w.between(200*time.Microsecond, 2*time.Millisecond), item{kind: kAsk, node: uint8(n.i), life: n.life, id: uint64(e.ID), wait: e.Within})
 	case failover.Tell:
 		w.check.tells(n, &e.State)
 		n.state = &e.State
@@ -355,11 +355,7 @@ func (n *node) answerAsk(it *item) {
 		ev.Host, ev.OnLink = first || second, first || second && n.w.setup.WeakHost
 		ev.Address = p.kernel.holds() && (first || second && n.w.setup.WeakHost)
 	}
-	wait := 2 * time.Millisecond
-	if !ev.Host || !ev.Address {
-		wait = 100 * time.Millisecond
-	}
-	n.w.push(n.w.item(item{at: n.w.now + wait, kind: kAnswer, node: uint8(n.i), life: it.life, ev: ev}))
+	n.w.push(n.w.item(item{at: n.w.now + it.wait, kind: kAnswer, node: uint8(n.i), life: it.life, ev: ev}))
 }
 
 func (n *node) emergencyClose() {
