@@ -137,7 +137,7 @@ func nodeReasons(p Policy, q Question) []Reason {
 	case HealthBad:
 		detail := "a health check fails"
 		if q.HealthDetail != "" {
-			detail = "health check fails: " + cut(q.HealthDetail, MaxErrorText)
+			detail = cut(q.HealthDetail, MaxErrorText)
 		}
 		reasons = append(reasons, Reason{Code: Unhealthy, Detail: detail})
 	default:

@@ -238,7 +238,7 @@ func TestGateNode(t *testing.T) {
 		{"maintenance", policy, Question{Cause: SourceLost, Health: HealthGood, Maintenance: Hold{true, "kernel"}}, []Reason{{Maintenance, "", "in maintenance: kernel"}}},
 		{"maintenance lets the holder resume", policy, Question{Cause: Resume, Health: HealthGood, Maintenance: Hold{On: true}}, nil},
 		{"health unknown", policy, Question{}, []Reason{{NotKnown, "", "health of this node is not known yet"}}},
-		{"unhealthy", policy, Question{Health: HealthBad, HealthDetail: "nginx"}, []Reason{{Unhealthy, "", "health check fails: nginx"}}},
+		{"unhealthy", policy, Question{Health: HealthBad, HealthDetail: "eth0 has no carrier"}, []Reason{{Unhealthy, "", "eth0 has no carrier"}}},
 		{"unhealthy, nameless", policy, Question{Health: HealthBad}, []Reason{{Unhealthy, "", "a health check fails"}}},
 		{"manual", Policy{AfterLoss: Manual}, Question{Cause: SourceLost, Health: HealthGood, Databases: []Database{orphan()}}, []Reason{{Blocked, "", "the source is lost and after_loss is manual: an operator decides"}}},
 		{"manual and planned", Policy{MaxLag: time.Second, AfterLoss: Manual}, Question{Health: HealthGood, Databases: []Database{goodReplica()}}, nil},

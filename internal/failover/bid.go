@@ -71,8 +71,8 @@ func (o *Orchestrator) thinkBid() {
 			o.withdrawBid(Why{Reason: Elected, Detail: o.cfg.Peer + " is back"})
 		} else if o.linkFresh() && (b.stage == bidAsking || b.stage == bidWaiting) {
 			o.spokenFor()
-		} else if s, faulty := o.board.Failing(faultEffect); faulty {
-			o.withdrawBid(Why{Reason: Unhealthy, Detail: s.Check.Name + ": " + s.Detail})
+		} else if w, faulty := o.fault(); faulty {
+			o.withdrawBid(w)
 		} else if o.stopping {
 			o.withdrawBid(Why{Reason: Stopping})
 		} else if o.run != nil && o.run.purpose == bidding && o.run.pivot != 0 && o.lease.acquire == 0 && o.clear() {
@@ -118,8 +118,8 @@ func (o *Orchestrator) mayBid() bool {
 	if o.run != nil && o.run.purpose != closing && o.run.purpose != settling && o.run.purpose != demoting {
 		return false
 	}
-	if s, faulty := o.board.Failing(faultEffect); faulty {
-		o.enter(Fault, Why{Reason: Unhealthy, Detail: s.Check.Name + ": " + s.Detail})
+	if w, faulty := o.fault(); faulty {
+		o.enter(Fault, w)
 		return false
 	}
 	return true

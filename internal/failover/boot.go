@@ -59,6 +59,9 @@ func (o *Orchestrator) peerSaid(s PeerState) {
 		return
 	}
 	o.heardPeer()
+	if o.lease.held && o.peer.known && o.peer.state.Holds && !s.Holds {
+		o.announceAnew() // two had it, and clients may know the other
+	}
 	o.peer = peerView{known: true, at: o.now, state: s}
 	o.epoch = max(o.epoch, s.Epoch)
 	if s.State == Promoting && o.state != Promoting {
@@ -180,7 +183,7 @@ func (o *Orchestrator) bids() bool {
 	if o.stopping || o.state == Refused && o.now.Sub(o.since) > refusedPatience {
 		return false
 	}
-	_, faulty := o.board.Failing(faultEffect)
+	_, faulty := o.fault()
 	return !faulty
 }
 

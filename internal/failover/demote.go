@@ -113,8 +113,8 @@ func (o *Orchestrator) demoteEnded(r *planRun, ending hooks.Ending) {
 
 // enterStandby enters Backup, or Fault while a check forbids the address.
 func (o *Orchestrator) enterStandby(w Why) {
-	if s, faulty := o.board.Failing(faultEffect); faulty {
-		o.enter(Fault, Why{Reason: Unhealthy, Detail: s.Check.Name + ": " + s.Detail})
+	if f, faulty := o.fault(); faulty {
+		o.enter(Fault, f)
 		return
 	}
 	o.enter(Backup, w)
@@ -133,7 +133,8 @@ func (o *Orchestrator) thinkStandby() {
 		}
 		return
 	}
-	if o.state != Backup && o.state != Fault || o.why.Reason != PeerActive && o.why.Reason != HandedOver && o.why.Reason != Unhealthy {
+	if o.state != Backup && o.state != Fault || o.why.Reason != PeerActive && o.why.Reason != HandedOver &&
+		o.why.Reason != Unhealthy && o.why.Reason != LinkDown {
 		o.enterStandby(Why{Reason: PeerActive})
 	}
 	epoch := o.peer.state.ActiveEpoch
@@ -148,10 +149,10 @@ func (o *Orchestrator) thinkStandby() {
 
 // thinkHealth acts on the checks of an Active, and ends the Fault of a standby.
 func (o *Orchestrator) thinkHealth() {
-	s, faulty := o.board.Failing(faultEffect)
+	w, faulty := o.fault()
 	switch {
 	case faulty && o.role == hooks.Active:
-		o.stepDown(Why{Reason: Unhealthy, Detail: s.Check.Name + ": " + s.Detail}, hooks.OnFault)
+		o.stepDown(w, hooks.OnFault)
 	case faulty && o.state == Backup && o.run == nil && o.bid == nil && !o.taking():
 		o.enterStandby(Why{})
 	case !faulty && o.state == Fault:

@@ -56,6 +56,15 @@ type (
 		Outcome hooks.Outcome
 		Detail  string
 	}
+	// LinkChanged says whether the interface of the address can be used. Detail
+	// says why not: missing, down, without a carrier.
+	LinkChanged struct {
+		Up     bool
+		Detail string
+	}
+	// AddressLost says that an address which this node did not drop is no longer
+	// on the interface.
+	AddressLost struct{ Address string }
 	// Held answers Hold. A failed renewal comes back with ID 0.
 	Held struct {
 		ID  ID
@@ -113,6 +122,8 @@ func (PeerSaid) event()         {}
 func (Measured) event()         {}
 func (Probed) event()           {}
 func (StepEnded) event()        {}
+func (LinkChanged) event()      {}
+func (AddressLost) event()      {}
 func (Held) event()             {}
 func (Durable) event()          {}
 func (Asked) event()            {}

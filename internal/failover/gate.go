@@ -13,8 +13,11 @@ import (
 
 func (o *Orchestrator) gate(cause replication.Cause) replication.Verdict {
 	q := replication.Question{Cause: cause, Databases: o.databases, Health: replication.HealthGood}
-	if s, faulty := o.board.Failing(faultEffect); faulty {
-		q.Health, q.HealthDetail = replication.HealthBad, s.Check.Name+": "+s.Detail
+	if w, faulty := o.fault(); faulty {
+		q.Health, q.HealthDetail = replication.HealthBad, w.Detail
+		if w.Reason == Unhealthy {
+			q.HealthDetail = "health check fails: " + w.Detail
+		}
 	}
 	return replication.Gate(o.now, o.cfg.Gate, q)
 }
@@ -49,7 +52,7 @@ const gateTold = 250 * time.Millisecond
 // toldGate is why this node could not be promoted, as the peer is told.
 func (o *Orchestrator) toldGate() []replication.Reason {
 	cause := o.standingCause()
-	_, faulty := o.board.Failing(faultEffect)
+	_, faulty := o.fault()
 	t := &o.gateSaid
 	if t.at == 0 || o.now.Sub(t.at) >= gateTold || t.facts != o.measure.latest || t.cause != cause || t.faulty != faulty {
 		*t = gateSaid{at: o.now, facts: o.measure.latest, cause: cause, faulty: faulty, reasons: o.gate(cause).Reasons}

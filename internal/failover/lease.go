@@ -73,7 +73,7 @@ func (o *Orchestrator) tickLease() {
 	}
 	if !o.now.Before(l.renewAt) {
 		l.before, l.renewed = l.renewed, o.now
-		l.renewAt = o.now.Add(o.cfg.Lease / 4)
+		l.renewAt = o.nextRenewal()
 		o.emit(Hold{Lease: o.cfg.Lease})
 	}
 	if l.secondAt > 0 && !o.now.Before(l.secondAt) {
@@ -88,6 +88,14 @@ func (o *Orchestrator) tickLease() {
 	if l.refreshAt > 0 && !o.now.Before(l.refreshAt) {
 		o.announceNow()
 	}
+}
+
+// nextRenewal is within a quarter of the lease, and at the same instants for all
+// instances of a lease: the kernel removes addresses in sweeps, and those that
+// were renewed together go together.
+func (o *Orchestrator) nextRenewal() mono.Instant {
+	quarter := mono.Instant(o.cfg.Lease / 4)
+	return o.now - o.now%quarter + quarter
 }
 
 func (o *Orchestrator) startBurst() {
@@ -115,15 +123,20 @@ func (o *Orchestrator) acquire() {
 func (o *Orchestrator) haveAddress(since mono.Instant) {
 	l := &o.lease
 	l.held, l.renewed, l.before = true, since, since
-	l.renewAt = since.Add(o.cfg.Lease / 4)
+	l.renewAt = o.nextRenewal()
 	if l.progress < since {
 		l.progress = since
 	}
+	o.announceAnew()
+	o.dirty = true
+}
+
+// announceAnew starts the announcements as after an acquisition.
+func (o *Orchestrator) announceAnew() {
 	if o.cfg.Announce.Delay > 0 {
-		l.secondAt = o.now.Add(o.cfg.Announce.Delay)
+		o.lease.secondAt = o.now.Add(o.cfg.Announce.Delay)
 	}
 	o.startBurst()
-	o.dirty = true
 }
 
 // dropAddress takes the address off, whether it is known to be there or not.

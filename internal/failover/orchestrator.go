@@ -93,6 +93,8 @@ type Orchestrator struct {
 	stopped     map[string]bool
 
 	lease    lease
+	link     linkView
+	restored Restored
 	silent   bool         // nobody advertises
 	lastWord mono.Instant // when the peer's daemon was last heard by any means
 	alive    mono.Instant // when its kernel first answered after that
@@ -192,7 +194,7 @@ func (o *Orchestrator) Deadline() (mono.Instant, bool) {
 	if t, ok := o.router.Deadline(); ok {
 		at = min(at, t)
 	}
-	at = min(at, o.lease.deadline(), o.earlyDeadline())
+	at = min(at, o.lease.deadline(), o.earlyDeadline(), o.linkDeadline())
 	if o.run != nil {
 		if t, ok := o.run.run.Deadline(); ok {
 			at = min(at, t)
@@ -220,6 +222,10 @@ func (o *Orchestrator) handle(ev Event) {
 		o.board.Sample(ev.Check, ev.OK, ev.Detail)
 	case StepEnded:
 		o.stepEnded(ev)
+	case LinkChanged:
+		o.linkChanged(ev)
+	case AddressLost:
+		o.addressLost(ev)
 	case Held:
 		o.heldAnswer(ev)
 	case Durable:
@@ -398,6 +404,10 @@ func (o *Orchestrator) send(a vrrp.Advertisement) {
 }
 
 func (o *Orchestrator) heardPeer() {
+	if o.lease.held && o.now.Sub(o.lastWord) > o.patience() {
+		// Whoever could not hear this node may have been heard by others.
+		o.announceAnew()
+	}
 	o.lastWord, o.answered = o.now, true
 	o.early, o.left = early{}, false
 }

@@ -71,6 +71,10 @@ const (
 	Drifted                       // somebody else opened or closed a database's writes
 	CannotAsk                     // the peer is silent and its kernel cannot be asked
 	Renumbered                    // a newer epoch turned up that nobody holds any more
+	LinkDown                      // the interface of the address cannot be used
+	AddressTaken                  // somebody else took the address off the interface
+	StrangerAnswers               // a third host answers for the address
+	FenceFailed                   // a required fence step failed
 )
 
 // String returns the reason as status, log and journal name it.
@@ -80,6 +84,7 @@ func (r Reason) String() string {
 		"stopping", "handed_over", "stronger_peer", "newer_epoch", "late", "lease_lost", "unhealthy", "gate_closed",
 		"address_answers", "journal_failed", "step_failed", "catch_up_failed", "peer_refused", "peer_unreachable",
 		"timed_out", "withdrawn", "busy", "settling", "not_elected", "drifted", "cannot_ask", "renumbered",
+		"link_down", "address_taken", "stranger_answers", "fence_failed",
 	}
 	if int(r) < len(names) {
 		return names[r]

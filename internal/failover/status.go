@@ -30,6 +30,7 @@ type Status struct {
 	PeerAge              time.Duration
 	PeerState            PeerState
 	Silent               bool // nobody advertises
+	Restored             Restored
 }
 
 // Status returns the status as of now, as a copy.
@@ -44,6 +45,7 @@ func (o *Orchestrator) Status(now mono.Instant) Status {
 		Gate: o.standingGate(), Databases: append([]replication.Database(nil), o.databases...),
 		Health:    append([]health.Status(nil), o.board.Statuses()...),
 		PeerKnown: o.peer.known, PeerFresh: o.linkFresh(), PeerState: o.peer.state, Silent: o.silent,
+		Restored: o.restored,
 	}
 	if o.peer.known {
 		s.PeerAge = now.Sub(o.peer.at)

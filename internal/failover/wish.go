@@ -140,7 +140,8 @@ func (o *Orchestrator) bidFor(r Request, command ID, wish HandoverID) {
 // thinkPreempt takes the role back from a weaker Active, by a switchover.
 func (o *Orchestrator) thinkPreempt() {
 	p := o.peer.state
-	wanted := o.cfg.Preempt && o.cfg.Router.Priority > o.cfg.PeerPriority && o.state == Backup && o.wish == nil &&
+	_, yielding := o.board.Failing(yieldEffect)
+	wanted := o.cfg.Preempt && !yielding && o.cfg.Router.Priority > o.cfg.PeerPriority && o.state == Backup && o.wish == nil &&
 		o.run == nil && o.bids() && o.linkFresh() && p.State == Active && p.Holds && o.standingGate().Open
 	switch {
 	case !wanted:

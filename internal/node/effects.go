@@ -26,6 +26,11 @@ const (
 	// actTime is how long after its decision an address may still be acquired.
 	// The handover between two nodes allows for as much.
 	actTime = 500 * time.Millisecond
+	// announceTime is for how long an announcement that the interface did not
+	// take is tried again, every announceRetry: right after its link came up, an
+	// interface can still refuse.
+	announceTime  = 2 * time.Second
+	announceRetry = 100 * time.Millisecond
 	// dropRetry is the time between two attempts to take an address off.
 	dropRetry = 50 * time.Millisecond
 )
@@ -49,6 +54,9 @@ type instance struct {
 	leased    mono.Instant // until then the kernel has the address for certain
 	undropped bool         // the address was to go and may still be there
 	dropAt    mono.Instant // when the next attempt is due
+
+	announceAt    mono.Instant // when a refused announcement is tried again, 0: none was
+	announceUntil mono.Instant
 }
 
 // start is the core's first event. What the kernel has left of an earlier daemon
@@ -180,8 +188,26 @@ func (in *instance) dropAgain(now mono.Instant) {
 // announce tells the neighbours, but only of an address that is here for certain:
 // they believe whoever speaks last.
 func (in *instance) announce() {
-	if !in.node.now().After(in.leased) {
-		in.trouble("announce the address", in.Addresses.Announce())
+	in.announceUntil = in.node.now().Add(announceTime)
+	in.announceOnce()
+}
+
+func (in *instance) announceOnce() {
+	in.announceAt = 0
+	now := in.node.now()
+	if now.After(in.leased) {
+		return
+	}
+	err := in.Addresses.Announce()
+	if err != nil && now.Before(in.announceUntil) {
+		in.announceAt = now.Add(announceRetry)
+	}
+	in.trouble("announce the address", err)
+}
+
+func (in *instance) announceAgain(now mono.Instant) {
+	if in.announceAt != 0 && !now.Before(in.announceAt) {
+		in.announceOnce()
 	}
 }
 

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -20,8 +21,26 @@ import (
 // A loop that is stopped after it decided to renew must not bring back an address
 // whose lease ran out meanwhile, nor tell the neighbours of it.
 func TestStoppedBeforeARenewal(t *testing.T) {
+	// Renewals come at fixed instants of the clock. A first run tells how far the
+	// advertisements are from them, a second has a clock on which they coincide.
+	var phase time.Duration
 	synctest.Test(t, func(t *testing.T) {
 		w, a := active(t, "a")
+		sent := make(chan time.Duration, 1)
+		a.set(func() {
+			a.onSend = func() {
+				a.set(func() { a.onSend = nil })
+				sent <- time.Duration(w.clock()) % (lease / 4)
+			}
+		})
+		phase = <-sent
+	})
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "a")
+		w.epoch = w.epoch.Add(phase - lease/4)
+		w.run()
+		w.until("a", failover.Active)
+		a := w.hosts["a"]
 		time.Sleep(time.Second)
 		var holds, announced, from int
 		stopped := make(chan struct{})
@@ -113,6 +132,34 @@ func TestAFailedDropIsRepeated(t *testing.T) {
 		if got, want := strings.Count(since(a, from), "drop"), 1+int(time.Second/dropRetry); got < want || got > want+1 {
 			t.Errorf("%d attempts, want %d: until one is good, and none after", got, want)
 		}
+	})
+}
+
+// Right after its link came up an interface may still refuse to send.
+func TestARefusedAnnouncementIsRepeated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, a := active(t, "a")
+		in := w.node.byName["a"]
+		const refused = 350 * time.Millisecond
+		var before int
+		a.set(func() { a.refuses = errors.New("network is down") })
+		w.node.calls <- func(context.Context) {
+			in.announce()
+		}
+		time.Sleep(refused)
+		a.set(func() {
+			if a.refused < int(refused/announceRetry) {
+				t.Errorf("tried %d times", a.refused)
+			}
+			a.refuses, before = nil, a.announced
+		})
+		time.Sleep(announceRetry)
+		synctest.Wait()
+		a.set(func() {
+			if a.announced == before {
+				t.Error("given up")
+			}
+		})
 	})
 }
 

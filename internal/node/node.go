@@ -210,6 +210,9 @@ func (n *Node) sleep() time.Duration {
 		if in.undropped {
 			at = min(at, in.dropAt)
 		}
+		if in.announceAt != 0 {
+			at = min(at, in.announceAt)
+		}
 	}
 	return max(0, at.Sub(now))
 }
@@ -249,6 +252,7 @@ func (n *Node) tick(work context.Context) {
 			in.step(work, failover.Tick{})
 		}
 		in.dropAgain(now)
+		in.announceAgain(now)
 	}
 }
 

@@ -58,6 +58,8 @@ type host struct {
 	log       []string   // what was done, renewals and announcements left out
 	holds     []time.Duration
 	announced int
+	refused   int   // announcements
+	refuses   error // announcements
 	adverts   []vrrp.Advertisement
 	asks      int
 	said      failover.PeerState
@@ -277,6 +279,10 @@ func (h *host) Drop() error {
 func (h *host) Announce() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.refuses != nil {
+		h.refused++
+		return h.refuses
+	}
 	h.announced++
 	return nil
 }

@@ -84,6 +84,10 @@ var reasonNames = map[failover.Reason]string{
 	failover.NotElected:      "not_elected",
 	failover.Drifted:         "drifted",
 	failover.CannotAsk:       "cannot_ask",
+	failover.LinkDown:        "link_down",
+	failover.AddressTaken:    "address_taken",
+	failover.StrangerAnswers: "stranger_answers",
+	failover.FenceFailed:     "fence_failed",
 	failover.Renumbered:      "renumbered",
 }
 
