@@ -55,6 +55,9 @@ func (o *Orchestrator) asked(ev Asked) {
 	case ev.Err != nil:
 		b.misses = 0
 		o.enter(Refused, Why{Reason: CannotAsk, Detail: ev.Err.Error()})
+	case ev.Stranger != "" && !ev.Address && !over:
+		b.misses, b.quiet = 0, 0
+		o.stranger(ev.Stranger)
 	case !ev.Address && !ev.Host && (over || !o.kernelLived() && b.quiet+1 >= asksWithoutAnswer):
 		// Dead or cut off: waiting would help nobody.
 		b.dead, b.silence = true, o.now
@@ -81,6 +84,20 @@ func (o *Orchestrator) asked(ev Asked) {
 	b.stage, b.until = bidWaiting, b.asked.Add(askAgain)
 	if b.quiet > 0 || !o.now.Before(b.until) {
 		o.ask() // of a host that may be dead at once: it had all the time it gets
+	}
+}
+
+// stranger raises the alarm about a third host that answers for the address. It
+// delays a takeover until the peer's lease must have ended and does not stop it:
+// whoever wants to keep a service down would only have to answer.
+func (o *Orchestrator) stranger(hardware string) {
+	w := Why{Reason: StrangerAnswers, Detail: hardware + " answers for " + o.cfg.VIP + " and is not " + o.cfg.Peer}
+	if o.state == Backup {
+		o.enter(Backup, w)
+	}
+	if o.strange != hardware {
+		o.strange = hardware
+		o.emit(Note{State: o.state, Epoch: o.epoch, Why: w, Urgent: true})
 	}
 }
 
@@ -136,9 +153,9 @@ func (o *Orchestrator) askedAtPivot(ev Asked) {
 	case ev.Address && over:
 		o.withdrawBid(Why{Reason: AddressAnswers, Detail: "the silent peer's host answers for the address after its lease must have ended"})
 		return
-	case ev.Address:
-		b.misses, b.askAt = 0, b.asked.Add(askAgain)
-	case !ev.Host && !o.kernelLived() && b.quiet+1 >= asksWithoutAnswer, over, ev.OnLink && b.misses+1 >= asksWithoutAnswer:
+	case ev.Address, ev.Stranger != "" && !over:
+		b.misses, b.quiet, b.askAt = 0, 0, b.asked.Add(askAgain)
+	case !ev.Host && !o.kernelLived() && b.quiet+1 >= asksWithoutAnswer, over, ev.OnLink && (b.contend || b.misses+1 >= asksWithoutAnswer):
 		b.silence, b.dead = o.now, !ev.Host
 		return
 	case !ev.Host && !o.kernelLived():

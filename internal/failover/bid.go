@@ -37,6 +37,7 @@ type bid struct {
 	misses  int  // questions in a row that only the host answered
 	quiet   int  // and that nobody answered
 	dead    bool // the peer's kernel is silent too
+	contend bool // against a weaker Active that advertises and is no Tanist
 	force   bool
 	request Request
 	command ID           // the operator's, 0: none
@@ -98,7 +99,7 @@ func (o *Orchestrator) overtaken() bool {
 	if !o.bid.before(bidRunning) {
 		return o.linkFresh() && (o.peer.state.Holds || o.peer.state.State == Promoting && o.yieldsTo())
 	}
-	return o.peerIsActive() || !o.silent && !o.bid.force
+	return o.peerIsActive() || !o.silent && !o.bid.force && !o.bid.contend
 }
 
 // yieldsTo reports whether the peer goes first when both claim the role at once.
@@ -243,6 +244,7 @@ func (o *Orchestrator) beginBid(b *bid) {
 	switch {
 	case o.hostSilent():
 		b.dead, b.silence = true, o.early.found
+	case b.contend: // it lets go when it hears the claim, and is asked for then
 	case o.left: // and whoever leaves takes the address off first
 		b.silence = o.now
 	case !o.linkFresh():
@@ -417,7 +419,7 @@ func (o *Orchestrator) bidDurable(ev Durable) {
 		o.refuseBid(Why{Reason: JournalFailed, Detail: ev.Err.Error()})
 		return
 	}
-	if o.peerIsActive() || !o.silent && !b.force {
+	if o.peerIsActive() || !o.silent && !b.force && !b.contend {
 		o.withdrawBid(Why{Reason: PeerActive})
 		return
 	}
@@ -426,8 +428,10 @@ func (o *Orchestrator) bidDurable(ev Durable) {
 	o.promoted(b.epoch)
 	o.route(vrrp.Claim{})
 	o.enter(Promoting, Why{Reason: b.reason})
+	fence := o.fencing()
+	plan := append(fence, o.cfg.Promote...)
 	o.startRun(&planRun{
-		purpose: bidding, plan: o.cfg.Promote, to: len(o.cfg.Promote), role: hooks.Active,
+		purpose: bidding, plan: plan, fence: len(fence), to: len(plan), role: hooks.Active,
 		epoch: b.epoch, reason: b.reason, vars: o.vars(o.cfg.Node, hooks.OnPromote, b.reason, b.epoch),
 	})
 }
@@ -458,6 +462,9 @@ func (o *Orchestrator) bidRunEnded(r *planRun, ending hooks.Ending) {
 		return
 	case b.stage == bidRunning:
 		b.why = Why{Reason: StepFailed, Detail: failedStep(r)}
+		if r.fenceFailed() {
+			b.why.Reason = FenceFailed
+		}
 		b.stage = bidRunUndoing
 	}
 	o.closeTransition(r, ending)
@@ -503,7 +510,7 @@ func (o *Orchestrator) unbegun(p purpose) bool {
 
 // undoResults reverses what a promotion that is over did.
 func (o *Orchestrator) undoResults(p purpose, r *planRun, w Why) {
-	undo := hooks.Undo(r.plan, r.run.Results())
+	undo := hooks.Undo(r.plan[r.fence:], r.run.Results()[r.fence:]) // a fenced peer stays off
 	if p == bidUndoing && o.bid.resumes {
 		undo = withoutReplication(undo)
 	}

@@ -195,8 +195,8 @@ func (o *Orchestrator) thinkRepair() {
 
 // fixFrom returns the results that the steps before the repaired ones had.
 func (o *Orchestrator) fixFrom() []hooks.Result {
-	if o.last != nil && len(o.last.Steps) == len(o.cfg.Promote) {
-		return o.last.Steps
+	if o.last != nil && len(o.last.Steps) == o.last.fence+len(o.cfg.Promote) {
+		return o.last.Steps[o.last.fence:]
 	}
 	return nil
 }

@@ -73,7 +73,7 @@ func (o *Orchestrator) askedEarly(ev Asked) {
 	e := &o.early
 	e.id = 0
 	switch {
-	case ev.Err != nil, ev.Host, ev.Address, o.kernelLived():
+	case ev.Err != nil, ev.Host, ev.Address, ev.Stranger != "", o.kernelLived():
 		e.quiet, e.over = 0, true
 	default:
 		e.quiet, e.found = e.quiet+1, o.now

@@ -83,7 +83,10 @@ type (
 		// OnLink says that it does so on the network of the virtual address. Only
 		// then does silence of that address mean that it is not there.
 		OnLink bool
-		Err    error // why the question could not be put: then silence means nothing
+		// Stranger is the hardware address of a third host that answers for the
+		// virtual address, empty if there is none.
+		Stranger string
+		Err      error // why the question could not be put: then silence means nothing
 	}
 	// CaughtUp answers CatchUp. Err is nil when every database is there.
 	CaughtUp struct {

@@ -246,20 +246,6 @@ func TestBidWithdrawn(t *testing.T) {
 }
 
 func TestEarlyQuestions(t *testing.T) {
-	// quiet lets time pass until a question is put, at most for limit.
-	quiet := func(r *rig, limit time.Duration) (AskKernel, bool) {
-		for end := r.now.Add(limit); ; r.step(Tick{}) {
-			if ask, ok := find[AskKernel](r); ok {
-				return ask, true
-			}
-			at, _ := r.o.Deadline()
-			if at.After(end) {
-				r.now = end
-				return AskKernel{}, false
-			}
-			r.now = at
-		}
-	}
 	standby := func(t *testing.T, link bool) *rig {
 		r := newRig(t, nil)
 		r.boots()
@@ -276,7 +262,7 @@ func TestEarlyQuestions(t *testing.T) {
 			r := standby(t, link)
 			heard := r.now
 			for range asksWithoutAnswer {
-				ask, ok := quiet(r, time.Second)
+				ask, ok := r.asked(time.Second)
 				if !ok {
 					t.Fatal("not asked")
 				}
@@ -301,7 +287,7 @@ func TestEarlyQuestions(t *testing.T) {
 	}
 	t.Run("a word makes the answers worthless", func(t *testing.T) {
 		r := standby(t, false)
-		first, _ := quiet(r, time.Second)
+		first, _ := r.asked(time.Second)
 		r.after(first.Within, Asked{ID: first.ID})
 		second := need[AskKernel](r)
 		r.hears(253)
@@ -309,7 +295,7 @@ func TestEarlyQuestions(t *testing.T) {
 		if r.o.hostSilent() {
 			t.Error("the host counts as silent")
 		}
-		third, ok := quiet(r, time.Second)
+		third, ok := r.asked(time.Second)
 		if !ok {
 			t.Fatal("not asked after the next silence")
 		}
@@ -318,19 +304,19 @@ func TestEarlyQuestions(t *testing.T) {
 	})
 	t.Run("a live host is asked once, and then by the bid", func(t *testing.T) {
 		r := standby(t, false)
-		ask, _ := quiet(r, time.Second)
+		ask, _ := r.asked(time.Second)
 		r.after(ask.Within, Asked{ID: ask.ID, Host: true, Address: true, OnLink: true})
 		down, _ := r.o.router.Deadline()
-		if _, again := quiet(r, down.Sub(r.now)-time.Millisecond); again {
+		if _, again := r.asked(down.Sub(r.now) - time.Millisecond); again {
 			t.Error("asked again before the silence counts")
 		}
-		if _, ok := quiet(r, 5*time.Millisecond); !ok || r.o.bid == nil {
+		if _, ok := r.asked(5 * time.Millisecond); !ok || r.o.bid == nil {
 			t.Error("the bid does not ask")
 		}
 	})
 	t.Run("a question whose answer is lost holds nothing up", func(t *testing.T) {
 		r := standby(t, false)
-		if _, ok := quiet(r, time.Second); !ok {
+		if _, ok := r.asked(time.Second); !ok {
 			t.Fatal("not asked")
 		}
 		r.run(time.Second)
@@ -351,7 +337,7 @@ func TestEarlyQuestions(t *testing.T) {
 	})
 	t.Run("an Active asks nobody", func(t *testing.T) {
 		r := activeRig(t, nil)
-		if _, asked := quiet(r, 5*time.Second); asked {
+		if _, asked := r.asked(5 * time.Second); asked {
 			t.Error("asked")
 		}
 	})

@@ -31,7 +31,11 @@ type Config struct {
 	DrainTimeout time.Duration // bound of applying what was received
 
 	Promote, Demote hooks.Plan
-	Checks          []health.Check
+	// Fence makes sure that a silent peer is off, before this node promotes. With
+	// FenceRequired the promotion goes on only if every step of it ended well.
+	Fence         hooks.Plan
+	FenceRequired bool
+	Checks        []health.Check
 }
 
 // Announcement is when the address is announced.
@@ -101,6 +105,7 @@ type Orchestrator struct {
 	gone     mono.Instant // when its kernel was found silent by an Active, 0: never
 	goneAsk  ID           // the question that is out, 0: none
 	goneNext mono.Instant // the next question
+	strange  string       // hardware address of the stranger that was reported last
 	answered bool         // the peer's daemon was heard since this one started
 	early    early
 	left     bool         // the peer's last advertisement said that it leaves
@@ -131,6 +136,7 @@ type Orchestrator struct {
 	granted   *Grant
 	granting  HandoverID   // the peer's wish that is being worked on or was answered
 	better    mono.Instant // since when this node should preempt, 0: it should not
+	rival     rival
 }
 
 type measuring struct {
@@ -340,6 +346,7 @@ func (o *Orchestrator) advertised(ev Advertised) {
 	adv := ev.Advertisement
 	o.heardPeer()
 	o.left = adv.Priority == 0
+	o.noteRival(ev)
 	if ev.Proved {
 		o.learn(ev.Epoch)
 	}

@@ -185,6 +185,21 @@ func (r *rig) boots() {
 	r.wantState(Backup, Starting)
 }
 
+// asked lets time pass until a question is put, at most for limit.
+func (r *rig) asked(limit time.Duration) (AskKernel, bool) {
+	for end := r.now.Add(limit); ; r.step(Tick{}) {
+		if ask, ok := find[AskKernel](r); ok {
+			return ask, true
+		}
+		at, _ := r.o.Deadline()
+		if at.After(end) {
+			r.now = end
+			return AskKernel{}, false
+		}
+		r.now = max(r.now, at)
+	}
+}
+
 // asksSilence brings a booted node to its bid: nobody is there.
 func (r *rig) asksSilence() {
 	r.t.Helper()

@@ -35,6 +35,7 @@ type planRun struct {
 	planned  bool
 	reason   Reason
 	earlier  []hooks.Result // of the same plan's steps before from
+	fence    int            // steps in front of the plan that fence the peer
 	pivot    hooks.StepID   // the vip step that waits for the kernel
 	began    mono.Instant
 	run      *hooks.Run
@@ -88,8 +89,12 @@ func (o *Orchestrator) beginRun(r *planRun) {
 		r.run = hooks.NewRun(r.plan, r.from, r.to, o.awaitsPeer)
 		copy(r.run.Results(), r.earlier)
 	}
+	if r.purpose == repairing {
+		o.last.fence = 0
+	}
 	if r.purpose != giveEnding && r.purpose != repairing {
 		o.last = &Transition{
+			fence: r.fence,
 			Epoch: r.epoch, Role: r.role, Planned: r.planned, Reason: r.reason,
 			Running: true, Began: time.Duration(o.now),
 		}

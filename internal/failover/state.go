@@ -130,4 +130,6 @@ type Transition struct {
 	Began    time.Duration // since boot
 	Duration time.Duration
 	Steps    []hooks.Result
+
+	fence int // of Steps, the first ones that are the fence's
 }

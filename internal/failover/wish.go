@@ -137,19 +137,61 @@ func (o *Orchestrator) bidFor(r Request, command ID, wish HandoverID) {
 	}
 }
 
-// thinkPreempt takes the role back from a weaker Active, by a switchover.
+// rival is a weaker Active that is no Tanist: it never spoke over the link, and
+// its advertisements prove nothing. No switchover can be asked of it; it lets go
+// when it hears a stronger one (RFC 9568 §6.4.3).
+type rival struct {
+	priority uint8
+	at       mono.Instant // when it was last heard, 0: never
+}
+
+func (o *Orchestrator) noteRival(ev Advertised) {
+	o.rival = rival{}
+	if p := ev.Advertisement.Priority; p > 0 && !ev.Proved && !o.peer.known {
+		o.rival = rival{priority: p, at: o.now}
+	}
+	if b := o.bid; b != nil && b.contend && b.before(bidRunning) && !o.outranks() {
+		b.contend = false // overtaken then
+	}
+}
+
+// outranks reports whether a rival is there that has to give way.
+func (o *Orchestrator) outranks() bool {
+	return o.rival.at != 0 && !o.peer.known && o.rival.priority < o.cfg.Router.Priority &&
+		o.now.Sub(o.rival.at) <= o.router.ActiveDownInterval()
+}
+
+// thinkPreempt takes the role back from a weaker Active once this node has been
+// fit for it for PreemptDelay: by a switchover, or from a rival by outranking it.
 func (o *Orchestrator) thinkPreempt() {
-	p := o.peer.state
-	_, yielding := o.board.Failing(yieldEffect)
-	wanted := o.cfg.Preempt && !yielding && o.cfg.Router.Priority > o.cfg.PeerPriority && o.state == Backup && o.wish == nil &&
-		o.run == nil && o.bids() && o.linkFresh() && p.State == Active && p.Holds && o.standingGate().Open
 	switch {
-	case !wanted:
+	case !o.fit() || !o.mayAskBack() && !o.mayContend():
 		o.better = 0
 	case o.better == 0:
 		o.better = o.now
-	case o.now.Sub(o.better) >= o.cfg.PreemptDelay:
+	case o.now.Sub(o.better) < o.cfg.PreemptDelay:
+	case o.mayContend():
+		o.better = 0
+		o.beginBid(&bid{reason: Preempting, contend: true})
+	default:
 		o.better = o.now.Add(failureDelay) // not again at once if it is refused
 		o.passOn(0, Request{To: o.cfg.Node, Timeout: preemptPatience})
 	}
+}
+
+// fit reports whether this node is to preempt and could keep the role.
+func (o *Orchestrator) fit() bool {
+	_, yielding := o.board.Failing(yieldEffect)
+	return o.cfg.Preempt && !yielding && o.run == nil && o.bids() && o.standingGate().Open
+}
+
+func (o *Orchestrator) mayAskBack() bool {
+	p := o.peer.state
+	return o.cfg.Router.Priority > o.cfg.PeerPriority && o.state == Backup && o.wish == nil && o.linkFresh() &&
+		p.State == Active && p.Holds
+}
+
+func (o *Orchestrator) mayContend() bool {
+	return (o.state == Backup || o.state == Refused) && o.bid == nil && !o.stopping && o.router.State() == vrrp.Backup &&
+		o.outranks() && !o.now.Before(o.notUntil)
 }

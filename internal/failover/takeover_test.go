@@ -1,0 +1,281 @@
+package failover
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tanist-ha/tanist/hooks"
+)
+
+const strangerMAC = "02:00:00:00:00:99"
+
+// answers lets time pass for d; whatever is asked is answered with a.
+func (r *rig) answers(d time.Duration, a Asked) {
+	r.t.Helper()
+	for end := r.now.Add(d); !r.now.After(end); {
+		if ask, ok := find[AskKernel](r); ok {
+			a.ID = ask.ID
+			r.after(ask.Within, a)
+			continue
+		}
+		at, _ := r.o.Deadline()
+		if at.After(end) {
+			return
+		}
+		r.now = max(r.now, at)
+		r.step(Tick{})
+	}
+}
+
+func TestStranger(t *testing.T) {
+	t.Run("it delays a takeover, raises the alarm once, and does not stop it", func(t *testing.T) {
+		r := newRig(t, nil)
+		r.boots()
+		r.hears(253)
+		heard, alarms := r.now, 0
+		for r.o.bid == nil || r.o.bid.stage < bidJournaling {
+			r.answers(50*time.Millisecond, Asked{Stranger: strangerMAC})
+			for _, e := range r.out {
+				if n, ok := e.(Note); ok && n.Urgent && n.Why.Reason == StrangerAnswers {
+					alarms++
+				}
+			}
+			if r.o.bid == nil || r.o.bid.stage < bidJournaling {
+				r.run(10 * time.Millisecond)
+			}
+			if r.now.Sub(heard) > 10*time.Second {
+				t.Fatal("never takes over")
+			}
+		}
+		if waited := r.now.Sub(heard); waited < 2*time.Second+leaseGrace {
+			t.Errorf("took over after %s", waited)
+		}
+		if r.o.strange != strangerMAC || alarms > 1 {
+			t.Errorf("%d alarms about %q", alarms, r.o.strange)
+		}
+	})
+	t.Run("the peer's own answer is a conflict all the same", func(t *testing.T) {
+		r := newRig(t, nil)
+		r.boots()
+		r.answers(8*time.Second, Asked{Address: true, Host: true, OnLink: true, Stranger: strangerMAC})
+		r.wantState(Conflict, AddressAnswers)
+	})
+	t.Run("at the vip step it is waited for as well", func(t *testing.T) {
+		r := newRig(t, nil)
+		r.boots()
+		r.hears(253)
+		heard := r.now
+		r.asksSilence()
+		r.journaled(nil)
+		step := need[StartStep](r)
+		r.run(700 * time.Millisecond) // what was found before the plan is too old now
+		r.step(StepEnded{ID: step.Order.ID, Outcome: hooks.Changed})
+		r.ends("open", hooks.Changed)
+		r.answers(time.Second, Asked{Stranger: strangerMAC})
+		none[Hold](r)
+		for r.o.lease.acquire == 0 {
+			r.answers(100*time.Millisecond, Asked{Stranger: strangerMAC})
+			if r.now.Sub(heard) > 10*time.Second {
+				t.Fatal("never takes over")
+			}
+		}
+		if waited := r.now.Sub(heard); waited < 2*time.Second+leaseGrace {
+			t.Errorf("took over after %s", waited)
+		}
+	})
+}
+
+func TestFence(t *testing.T) {
+	fenced := func(t *testing.T, required bool) *rig {
+		t.Helper()
+		r := newRig(t, func(c *Config) {
+			c.Fence = hooks.Plan{
+				{Name: "power off", Timeout: 5 * time.Second, Action: hooks.Exec{Command: []string{"/bin/off"}}},
+				{Name: "unplug", Timeout: 5 * time.Second, Action: hooks.Unit{Verb: hooks.StopUnit, Name: "uplink.service"}},
+			}
+			c.FenceRequired = required
+		})
+		r.boots()
+		return r
+	}
+	t.Run("before anything is opened, and after the gate", func(t *testing.T) {
+		r := fenced(t, true)
+		r.asksSilence()
+		none[StartStep](r)
+		r.journaled(nil)
+		r.ends("power off", hooks.Changed)
+		r.ends("unplug", hooks.Changed)
+		r.ends("replication", hooks.Changed)
+		r.ends("open", hooks.Changed)
+		r.acquires(nil)
+		r.ends("unit", hooks.Changed)
+		r.wantState(Active, PeerSilent)
+		if n := len(r.o.last.Steps); n != 6 {
+			t.Errorf("%d steps in the transition", n)
+		}
+	})
+	t.Run("required and failed: nothing is opened, and the promotion is taken back", func(t *testing.T) {
+		r := fenced(t, true)
+		r.asksSilence()
+		r.journaled(nil)
+		r.ends("power off", hooks.Changed)
+		r.ends("unplug", hooks.Failed)
+		none[Hold](r)
+		none[StartStep](r)
+		r.wantState(Refused, FenceFailed)
+		if !strings.Contains(r.o.why.Detail, "unplug") {
+			t.Errorf("it says %q", r.o.why.Detail)
+		}
+		r.run(5 * time.Second)
+		r.wantState(Refused, FenceFailed) // not at once again
+		r.asksSilence()
+		r.journaled(nil)
+		r.ends("power off", hooks.Changed)
+	})
+	t.Run("wanted and failed: it goes on, and says so", func(t *testing.T) {
+		r := fenced(t, false)
+		r.asksSilence()
+		r.journaled(nil)
+		r.ends("power off", hooks.Failed)
+		r.ends("unplug", hooks.TimedOut)
+		r.ends("replication", hooks.Changed)
+		r.ends("open", hooks.Changed)
+		r.acquires(nil)
+		r.ends("unit", hooks.Changed)
+		if r.o.state != Active || r.o.last.Ending == hooks.Completed || !strings.Contains(r.o.why.Detail, "power off") {
+			t.Errorf("%s: %q, %s", r.o.state, r.o.why.Detail, r.o.last.Ending)
+		}
+	})
+	t.Run("a step that fails later undoes no fence", func(t *testing.T) {
+		r := fenced(t, true)
+		r.asksSilence()
+		r.journaled(nil)
+		r.ends("power off", hooks.Changed)
+		r.ends("unplug", hooks.Changed)
+		r.ends("replication", hooks.Changed)
+		r.ends("open", hooks.Failed)
+		r.ends("undo open", hooks.Changed)
+		r.ends("undo replication", hooks.Changed)
+		r.wantState(Refused, StepFailed)
+		none[StartStep](r)
+	})
+	t.Run("the repair of an incomplete promotion begins after the address", func(t *testing.T) {
+		r := fenced(t, true)
+		r.asksSilence()
+		r.journaled(nil)
+		for _, name := range []string{"power off", "unplug", "replication", "open"} {
+			r.ends(name, hooks.Changed)
+		}
+		r.acquires(nil)
+		r.ends("unit", hooks.Failed)
+		for end := r.now.Add(15 * time.Second); r.now.Before(end); {
+			if s, ok := find[StartStep](r); ok {
+				if s.Order.Step.Name != "unit" {
+					t.Errorf("repairs %s", s.Order.Step.Name)
+				}
+				return
+			}
+			if ask, ok := find[AskKernel](r); ok {
+				r.after(ask.Within, Asked{ID: ask.ID})
+				continue
+			}
+			r.now, _ = r.o.Deadline()
+			r.step(Tick{})
+		}
+		t.Error("not repaired")
+	})
+	t.Run("not against a peer that says it is not Active", func(t *testing.T) {
+		r := fenced(t, true)
+		r.run(time.Second)
+		r.says(PeerState{State: Refused})
+		r.journaled(nil)
+		if s := need[StartStep](r); s.Order.Step.Name != "replication" {
+			t.Errorf("begins with %s", s.Order.Step.Name)
+		}
+	})
+}
+
+// TestPreemptRival takes the role from a weaker router that is no Tanist.
+func TestPreemptRival(t *testing.T) {
+	standby := func(t *testing.T, preempt bool) *rig {
+		r := newRig(t, func(c *Config) {
+			c.Promote, c.Preempt, c.PreemptDelay = c.Promote[2:], preempt, time.Second
+		})
+		r.boots()
+		return r
+	}
+	// rivals lets the other advertise for d or until a durable record is wanted.
+	rivals := func(r *rig, priority uint8, d time.Duration) bool {
+		for end := r.now.Add(d); r.now.Before(end); {
+			for next := r.now.Add(200 * time.Millisecond); ; r.step(Tick{}) {
+				if a, ok := find[Append](r); ok && a.Record.Kind == hooks.Began {
+					return true
+				}
+				at, _ := r.o.Deadline()
+				if at.After(next) {
+					r.now = next
+					break
+				}
+				r.now = max(r.now, at)
+			}
+			r.hears(priority)
+		}
+		return false
+	}
+	t.Run("claims, waits until it let go, and acquires", func(t *testing.T) {
+		r := standby(t, true)
+		began := r.now
+		if !rivals(r, 100, 5*time.Second) {
+			t.Fatal("no bid")
+		}
+		if waited := r.now.Sub(began); waited < time.Second {
+			t.Errorf("after %s", waited)
+		}
+		r.journaled(nil)
+		if s := need[Send](r); s.Advertisement.Priority != 254 {
+			t.Errorf("%+v", s)
+		}
+		ask := need[AskKernel](r)
+		r.after(ask.Within, Asked{ID: ask.ID, Host: true, Address: true, OnLink: true})
+		none[Hold](r)
+		ask, again := r.asked(200 * time.Millisecond)
+		if !again {
+			t.Fatal("not asked again")
+		}
+		r.after(ask.Within, Asked{ID: ask.ID, Host: true, OnLink: true})
+		r.acquires(nil)
+		r.wantState(Active, Preempting) // its unit waits for nobody who could answer
+	})
+	for _, tt := range []struct {
+		name     string
+		preempt  bool
+		priority uint8
+		before   func(*rig)
+	}{
+		{"not without preempt", false, 100, nil},
+		{"not against a stronger one", true, 255, nil},
+		{"not against a Tanist, which is asked", true, 253, func(r *rig) { r.says(PeerState{State: Backup, Epoch: 1}) }},
+		{"not when a health check forbids it", true, 100, func(r *rig) { r.step(Probed{Check: "gateway"}) }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := standby(t, tt.preempt)
+			if tt.before != nil {
+				tt.before(r)
+			}
+			if rivals(r, tt.priority, 5*time.Second) {
+				t.Error("bids")
+			}
+		})
+	}
+	t.Run("a proved advertisement is a Tanist's", func(t *testing.T) {
+		r := standby(t, true)
+		for range 20 {
+			r.run(200 * time.Millisecond)
+			r.proves(100, 3)
+		}
+		if r.o.bid != nil {
+			t.Error("bids")
+		}
+	})
+}
