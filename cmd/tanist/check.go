@@ -114,6 +114,7 @@ func (h *hostCheck) run(ctx context.Context) {
 		}
 		h.plan(ctx, at+".promote", in.Name, in.Promote)
 		h.plan(ctx, at+".demote", in.Name, in.Demote)
+		h.plan(ctx, at+".fence", in.Name, in.Fence)
 	}
 	me := h.file.Nodes[h.self]
 	for i, a := range me.Addresses {

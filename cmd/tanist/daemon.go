@@ -150,6 +150,7 @@ func (d *daemon) core(in config.Instance) failover.Config {
 			MaxLag: in.Gate.MaxLag, MaxMissing: in.Gate.MaxMissing, AfterLoss: in.Gate.AfterLoss,
 		},
 		DrainTimeout: in.Gate.DrainTimeout, Promote: in.Promote, Demote: in.Demote,
+		Fence: in.Fence, FenceRequired: in.FenceRequired,
 	}
 	for _, db := range in.Databases {
 		c.Databases = append(c.Databases, db.Name)

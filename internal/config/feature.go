@@ -15,7 +15,6 @@ const (
 	FeatureDiscover         Feature = "the discovery of databases"
 	FeatureContainer        Feature = "databases in containers"
 	FeatureDatabaseTLS      Feature = "TLS to databases"
-	FeatureFence            Feature = "fencing"
 	FeatureFollow           Feature = "the step replication: follow"
 	FeatureJSONStep         Feature = "the step json"
 	FeatureLinkStep         Feature = "the step link"
@@ -44,7 +43,6 @@ func notYet() []Feature {
 		FeatureDiscover,
 		FeatureContainer,
 		FeatureDatabaseTLS,
-		FeatureFence,
 		FeatureFollow,
 		FeatureJSONStep,
 		FeatureLinkStep,

@@ -64,7 +64,7 @@ func (v value) instance() Instance {
 		allow("promote", func(v value) { in.Promote = v.plan(promotion) }),
 		allow("demote", func(v value) { in.Demote = v.plan(demotion) }),
 		allow("fence", func(v value) { in.Fence = v.plan(fencing) }),
-		allow("fence_required", func(v value) { in.FenceRequired = v.fenceRequired() }),
+		allow("fence_required", func(v value) { in.FenceRequired = v.boolean() }),
 		allow("health", func(v value) { in.Health = v.health() }),
 	)
 	return in
@@ -239,12 +239,4 @@ func (v value) discover() []Discovery {
 		v.d.unsupported(v.pos, FeatureDiscover, "leave discover out and name every database under databases")
 	}
 	return make([]Discovery, len(list))
-}
-
-func (v value) fenceRequired() bool {
-	required := v.boolean()
-	if required {
-		v.d.unsupported(v.pos, FeatureFence, "leave fence_required out")
-	}
-	return required
 }

@@ -78,9 +78,6 @@ func (v value) plan(p purpose) hooks.Plan {
 		}
 		v.problem(fmt.Sprintf("%s has no vip step", p), fmt.Sprintf("add - vip: %s where the address should move", word))
 	}
-	if p == fencing && len(list) > 0 {
-		v.d.unsupported(v.pos, FeatureFence, "leave fence out")
-	}
 	v.nameSteps(plan)
 	return plan
 }
