@@ -37,13 +37,13 @@ type announcer struct {
 // IPv4 address on the interface, and one on a link without carrier is lost
 // silently. An interface without ARP is ErrNoARP, one that is down ENETDOWN.
 func (h *Holder) Announce() error {
-	ifi, err := h.kernel.ethernet(h.cfg.Interface)
+	ifi, err := h.table.kernel.ethernet(h.cfg.Interface)
 	if err != nil {
 		return fmt.Errorf("announce on %s: %w", h.cfg.Interface, err)
 	}
 	var errs []error
 	for _, p := range h.cfg.Addresses {
-		if err := h.announce.gratuitous(ifi, p.Addr()); err != nil {
+		if err := h.table.announcer(h.cfg.Interface).gratuitous(ifi, p.Addr()); err != nil {
 			errs = append(errs, fmt.Errorf("announce %v on %s: %w", p.Addr(), h.cfg.Interface, err))
 		}
 	}

@@ -1,20 +1,18 @@
-// Package vip puts virtual IPv4 addresses on an interface with a lease: the
-// kernel removes them by itself unless they are renewed, so a supervisor that
-// hangs or dies loses them without doing anything. It also announces them, and
-// asks the network who has them.
+// Package vip puts virtual addresses on an interface with a lease: the kernel
+// removes them by itself unless they are renewed, so a supervisor that hangs or
+// dies loses them without doing anything. It also announces them, asks the
+// network who has them, and watches what others do to them.
 package vip
 
 import (
 	"errors"
 	"fmt"
 	"math"
-	"net"
 	"net/netip"
 	"slices"
 	"sync/atomic"
 	"time"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -42,10 +40,12 @@ var ErrPermanent = errors.New("address has no lease")
 // Config names the addresses that are held together.
 type Config struct {
 	Interface string
-	// Addresses are IPv4, each with the prefix length it gets on the interface.
+	// Addresses are IPv4, IPv6 or both, each with the prefix length it gets on
+	// the interface. An IPv6 address brings no route to its subnet; the host's
+	// own address there does.
 	Addresses []netip.Prefix
-	// Label is the address label, such as "eth0:vip"; empty is the interface's
-	// name. At most 15 bytes.
+	// Label is the label of the IPv4 addresses, such as "eth0:vip"; empty is the
+	// interface's name. At most 15 bytes.
 	Label string
 }
 
@@ -60,11 +60,11 @@ func (c Config) validate() error {
 	}
 	for i, p := range c.Addresses {
 		a := p.Addr()
-		if !p.IsValid() || !a.Is4() || a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || p.Bits() == 0 {
-			return fmt.Errorf("%v is not an IPv4 host address", p)
+		if !p.IsValid() || a.Is4In6() || a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || p.Bits() == 0 {
+			return fmt.Errorf("%v is not a host address", p)
 		}
-		if slices.Contains(c.Addresses[:i], p) {
-			return fmt.Errorf("address %v is listed twice", p)
+		if slices.ContainsFunc(c.Addresses[:i], func(q netip.Prefix) bool { return q.Addr() == a }) {
+			return fmt.Errorf("address %v is listed twice", a)
 		}
 	}
 	return nil
@@ -75,23 +75,25 @@ func (c Config) validate() error {
 // beside a Release may win, so their order is the caller's.
 type Holder struct {
 	cfg      Config
-	kernel   *kernel
+	table    *Table
+	owned    bool         // the table is nobody else's
 	promoted atomic.Int64 // index of the interface that got promote_secondaries
-	announce announcer
+	checked  atomic.Int64 // index of the interface that was searched for permanent ones
 }
 
 // Open prepares to hold the addresses of cfg in the network namespace of the
 // calling thread. The interface need not exist yet. It touches no address.
 func Open(cfg Config) (*Holder, error) {
-	if err := cfg.validate(); err != nil {
-		return nil, fmt.Errorf("hold virtual addresses: %w", err)
-	}
-	cfg.Addresses = slices.Clone(cfg.Addresses)
-	k, err := openKernel(answerTimeout)
+	table, err := OpenTable()
 	if err != nil {
-		return nil, fmt.Errorf("hold virtual addresses on %s: %w", cfg.Interface, err)
+		return nil, err
 	}
-	return &Holder{cfg: cfg, kernel: k}, nil
+	h, err := table.Open(cfg)
+	if err != nil {
+		return nil, errors.Join(err, table.Close())
+	}
+	h.owned = true
+	return h, nil
 }
 
 // Hold adds the addresses, or renews them, for lease: whole seconds, from one
@@ -101,38 +103,18 @@ func Open(cfg Config) (*Holder, error) {
 // 100 ms, which ends the call. A missing interface is ENODEV.
 //
 // The kernel's removal, like Release, must not take other addresses along.
-// Deleting the primary address of a subnet deletes its secondaries unless the
-// interface has promote_secondaries, so Hold sets that first. (An address with
-// prefix length 32 shares its subnet with nobody and needs none.)
+// Deleting the primary IPv4 address of a subnet deletes its secondaries unless
+// the interface has promote_secondaries, so Hold sets that first. (An address
+// with prefix length 32 shares its subnet with nobody and needs none.)
 func (h *Holder) Hold(lease time.Duration) error {
-	if lease < time.Second || lease > maxLease || lease%time.Second != 0 {
-		return fmt.Errorf("hold virtual addresses on %s: lease %v is not whole seconds from 1s to %v", h.cfg.Interface, lease, maxLease)
-	}
-	index, err := h.kernel.index(h.cfg.Interface)
-	if err != nil {
-		return err
-	}
-	if err := h.promoteSecondaries(index); err != nil {
-		return err
-	}
-	seconds := int(lease / time.Second)
-	return h.each(func(p netip.Prefix) error {
-		addr := address(p, index)
-		addr.Label = h.cfg.Label
-		addr.Protocol = AddressProtocol
-		// A preferred lifetime of 0 would make the address deprecated.
-		addr.ValidLft, addr.PreferedLft = seconds, seconds
-		if err := h.kernel.AddrReplace(nil, addr); err != nil {
-			return fmt.Errorf("add %v to %s: %w", p, h.cfg.Interface, err)
-		}
-		return nil
-	})
+	return h.table.Hold([]Renewal{{Holder: h, Lease: lease}})[0]
 }
 
-// Release removes the addresses and nothing else. One that is not there, or
-// whose interface is not there, is released already.
+// Release removes the addresses and nothing else, whatever prefix length they
+// have and whoever put them there. One that is not there, or whose interface is
+// not there, is released already.
 func (h *Holder) Release() error {
-	index, err := h.kernel.index(h.cfg.Interface)
+	index, err := h.table.kernel.index(h.cfg.Interface)
 	if errors.Is(err, unix.ENODEV) {
 		return nil
 	}
@@ -142,38 +124,76 @@ func (h *Holder) Release() error {
 	// Somebody may have reset it since Hold. Whether or not it can be set, the
 	// address has to go.
 	h.promoted.Store(0)
-	promoteErr := h.promoteSecondaries(index)
-	return errors.Join(promoteErr, h.each(func(p netip.Prefix) error {
-		// Without a label: the kernel would not find an address that has another.
-		err := h.kernel.AddrDel(nil, address(p, index))
+	h.checked.Store(0)
+	ours := make([]assigned, len(h.cfg.Addresses))
+	for i, p := range h.cfg.Addresses {
+		ours[i] = plain(p)
+	}
+	err = h.drop(index, ours)
+	list, listErr := h.list()
+	if listErr != nil {
+		return errors.Join(err, listErr)
+	}
+	left := slices.DeleteFunc(list, func(a found) bool { return !h.owns(a.Prefix) })
+	if len(left) == 0 {
+		return err
+	}
+	// The list says what the first attempt left, so its error is out of date.
+	others := make([]assigned, len(left))
+	for i, a := range left {
+		others[i] = a.assigned
+	}
+	return h.drop(index, others)
+}
+
+// drop removes exactly these.
+func (h *Holder) drop(index int, as []assigned) error {
+	promote := h.needsPromotion(index, as)
+	var requests []request
+	if promote {
+		requests = append(requests, promoteRequest(index))
+	}
+	for _, a := range as {
+		requests = append(requests, dropRequest(a, index))
+	}
+	answers := h.table.kernel.changes.exchange(requests)
+	var promoteErr error
+	if promote {
+		promoteErr, answers = h.promotionDone(index, answers[0]), answers[1:]
+	}
+	errs := []error{promoteErr}
+	for i, err := range answers {
 		if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) && !errors.Is(err, unix.ENODEV) {
-			return fmt.Errorf("delete %v from %s: %w", p, h.cfg.Interface, err)
+			errs = append(errs, fmt.Errorf("delete %v from %s: %w", as[i].Prefix, h.cfg.Interface, err))
 		}
-		return nil
-	}))
+	}
+	return errors.Join(errs...)
 }
 
 // Held asks the kernel. held is true when every address is there with a
 // lifetime; remaining is then the shortest one, in whole seconds rounded up.
-// An address that is there for ever is ErrPermanent.
+// An address that is there for ever, with whatever prefix length, is ErrPermanent.
 func (h *Holder) Held() (remaining time.Duration, held bool, err error) {
 	list, err := h.list()
 	if err != nil {
 		return 0, false, err
 	}
-	shortest, found := forever, 0
+	shortest, there := forever, 0
 	for _, a := range list {
-		p := prefix(a)
-		if !slices.Contains(h.cfg.Addresses, p) {
+		if !h.owns(a.Prefix) {
 			continue
 		}
-		if a.ValidLft == forever {
-			return 0, false, fmt.Errorf("look for %v on %s: %w", p, h.cfg.Interface, ErrPermanent)
+		if a.permanent() {
+			h.checked.Store(0)
+			return 0, false, fmt.Errorf("look for %v on %s: %w", a.Prefix, h.cfg.Interface, ErrPermanent)
 		}
-		shortest = min(shortest, a.ValidLft)
-		found++
+		// The kernel has an IPv6 address once, with its first prefix length.
+		if a.Addr().Is6() || slices.Contains(h.cfg.Addresses, a.Prefix) {
+			shortest = min(shortest, a.valid)
+			there++
+		}
 	}
-	if found < len(h.cfg.Addresses) {
+	if there < len(h.cfg.Addresses) {
 		return 0, false, nil
 	}
 	return time.Duration(shortest) * time.Second, true, nil
@@ -189,81 +209,79 @@ func (h *Holder) Marked() ([]netip.Prefix, error) {
 	}
 	var marked []netip.Prefix
 	for _, a := range list {
-		if a.Protocol == AddressProtocol {
-			marked = append(marked, prefix(a))
+		if a.protocol == AddressProtocol {
+			marked = append(marked, a.Prefix)
 		}
 	}
 	return marked, nil
 }
 
-// Close closes the sockets. It leaves the addresses to their lease.
+// Close closes the sockets, unless they are a Table's. It leaves the addresses
+// to their lease.
 func (h *Holder) Close() error {
-	if err := errors.Join(h.announce.close(), h.kernel.close()); err != nil {
-		return fmt.Errorf("close holder of %s: %w", h.cfg.Interface, err)
+	if !h.owned {
+		return nil
 	}
-	return nil
+	return h.table.Close()
 }
 
-// each does fn for every address, and stops early only when the kernel did
-// not answer: the next wait would be as long.
-func (h *Holder) each(fn func(netip.Prefix) error) error {
-	var errs []error
-	for _, p := range h.cfg.Addresses {
-		err := fn(p)
-		errs = append(errs, err)
-		if errors.Is(err, unix.EAGAIN) {
-			break
-		}
-	}
-	return errors.Join(errs...)
+// owns reports whether the address is one of ours.
+func (h *Holder) owns(p netip.Prefix) bool {
+	return slices.ContainsFunc(h.cfg.Addresses, func(q netip.Prefix) bool { return q.Addr() == p.Addr() })
 }
 
-// list returns the IPv4 addresses of the interface, none if there is no such
-// interface.
-func (h *Holder) list() ([]netlink.Addr, error) {
-	index, err := h.kernel.index(h.cfg.Interface)
+// list returns the addresses of the interface, none if there is no such interface.
+func (h *Holder) list() ([]found, error) {
+	index, err := h.table.kernel.index(h.cfg.Interface)
 	if errors.Is(err, unix.ENODEV) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	link := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: index}}
-	var list []netlink.Addr
-	for range listAttempts {
-		list, err = h.kernel.AddrList(link, netlink.FAMILY_V4)
-		if !errors.Is(err, netlink.ErrDumpInterrupted) {
-			break
-		}
-	}
+	list, err := h.table.kernel.addresses(index)
 	if err != nil {
 		return nil, fmt.Errorf("list addresses of %s: %w", h.cfg.Interface, err)
 	}
 	return list, nil
 }
 
-func (h *Holder) promoteSecondaries(index int) error {
-	sharing := func(p netip.Prefix) bool { return !p.IsSingleIP() }
-	if h.promoted.Load() == int64(index) || !slices.ContainsFunc(h.cfg.Addresses, sharing) {
-		return nil
-	}
-	if err := h.kernel.promoteSecondaries(index); err != nil {
+// needsPromotion reports whether promote_secondaries has yet to be set before
+// one of these can be removed.
+func (h *Holder) needsPromotion(index int, as []assigned) bool {
+	sharing := func(a assigned) bool { return a.Addr().Is4() && !a.IsSingleIP() }
+	return h.promoted.Load() != int64(index) && slices.ContainsFunc(as, sharing)
+}
+
+func (h *Holder) promotionDone(index int, err error) error {
+	if err != nil {
 		return fmt.Errorf("set promote_secondaries on %s: %w", h.cfg.Interface, err)
 	}
 	h.promoted.Store(int64(index))
 	return nil
 }
 
-// address is made anew for every request: the netlink package writes into it.
-func address(p netip.Prefix, index int) *netlink.Addr {
-	return &netlink.Addr{
-		IPNet:     &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 32)},
-		LinkIndex: index,
+// targets are the addresses to hold: those of the Config and, the first time,
+// what somebody else put there of the same addresses for ever, under another
+// prefix length or with a far end. It gets a lease as well, once.
+func (h *Holder) targets(index int) []assigned {
+	as := make([]assigned, 0, len(h.cfg.Addresses))
+	for _, p := range h.cfg.Addresses {
+		as = append(as, plain(p))
 	}
-}
-
-func prefix(a netlink.Addr) netip.Prefix {
-	ip, _ := netip.AddrFromSlice(a.IP.To4())
-	bits, _ := a.Mask.Size()
-	return netip.PrefixFrom(ip, bits)
+	if h.checked.Load() == int64(index) {
+		return as
+	}
+	list, err := h.table.kernel.addresses(index)
+	if err != nil {
+		return as // to be looked at again in the next round; the lease does not wait
+	}
+	h.checked.Store(int64(index))
+	for _, a := range list {
+		// An IPv6 address is there once, and its renewal gives it the lease.
+		if a.permanent() && a.Addr().Is4() && h.owns(a.Prefix) && !slices.Contains(as, a.assigned) {
+			as = append(as, a.assigned)
+		}
+	}
+	return as
 }

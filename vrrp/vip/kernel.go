@@ -1,29 +1,24 @@
 package vip
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
-// From linux/if_link.h and linux/ip.h.
-const (
-	iflaInetConf                  = 1
-	ipv4DevconfPromoteSecondaries = 20
-)
-
 // kernel is the open sockets to the kernel's network configuration. They stay
-// in the network namespace in which they were opened.
+// in the network namespace in which they were opened. Changes go over a socket
+// of their own, so that no dump is in their way.
 type kernel struct {
 	*netlink.Handle
-	settings *nl.SocketHandle // for what netlink.Handle has no call for
-	ioctls   int              // any socket answers interface ioctls
+	changes *rounds
+	ioctls  int // any socket answers interface ioctls
 }
 
 func openKernel(timeout time.Duration) (*kernel, error) {
@@ -39,16 +34,14 @@ func openKernel(timeout time.Duration) (*kernel, error) {
 }
 
 func (k *kernel) open(timeout time.Duration) error {
-	if err := k.SetSocketTimeout(timeout); err != nil {
-		return err
-	}
-	socket, err := nl.Subscribe(unix.NETLINK_ROUTE)
+	err := k.SetSocketTimeout(timeout)
 	if err != nil {
 		return err
 	}
-	k.settings = &nl.SocketHandle{Socket: socket}
-	tv := unix.NsecToTimeval(timeout.Nanoseconds())
-	if err := errors.Join(socket.SetSendTimeout(&tv), socket.SetReceiveTimeout(&tv)); err != nil {
+	// So that a dump of one interface is of that interface alone. Kernels before
+	// 4.20 dump everything, and netlink.Handle chooses.
+	_ = k.SetStrictCheck(true)
+	if k.changes, err = openRounds(timeout); err != nil {
 		return err
 	}
 	k.ioctls, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
@@ -57,8 +50,8 @@ func (k *kernel) open(timeout time.Duration) error {
 
 func (k *kernel) close() error {
 	err := k.Handle.Close()
-	if k.settings != nil {
-		err = errors.Join(err, k.settings.Close())
+	if k.changes != nil {
+		err = errors.Join(err, k.changes.close())
 	}
 	if k.ioctls >= 0 {
 		err = errors.Join(err, os.NewSyscallError("close", unix.Close(k.ioctls)))
@@ -79,22 +72,64 @@ func (k *kernel) index(name string) (int, error) {
 	return int(ifr.Uint32()), nil
 }
 
-// promoteSecondaries sets net.ipv4.conf.IFACE.promote_secondaries over netlink,
-// which works where /proc/sys is read-only.
-func (k *kernel) promoteSecondaries(index int) error {
-	req := nl.NewNetlinkRequest(unix.RTM_SETLINK, unix.NLM_F_ACK)
-	req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: k.settings}
-	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
-	msg.Index = int32(index)
-	req.AddData(msg)
+// found is an address that the kernel has.
+type found struct {
+	assigned
+	valid    int // seconds that are left, or forever
+	protocol int // IFA_PROTO
+	flags    int // IFA_F_
+}
 
-	on := binary.NativeEndian.AppendUint32(nil, 1)
-	spec := nl.NewRtAttr(unix.IFLA_AF_SPEC|unix.NLA_F_NESTED, nil)
-	inet := spec.AddRtAttr(unix.AF_INET|unix.NLA_F_NESTED, nil)
-	conf := inet.AddRtAttr(iflaInetConf|unix.NLA_F_NESTED, nil)
-	conf.AddRtAttr(ipv4DevconfPromoteSecondaries, on)
-	req.AddData(spec)
+func (a found) permanent() bool { return a.valid == forever }
 
-	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
-	return err
+// addresses lists what is on the interface, in both families. An interface that
+// is gone has none.
+func (k *kernel) addresses(index int) ([]found, error) {
+	link := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: index}}
+	for attempt := 1; ; attempt++ {
+		list, err := k.AddrList(link, netlink.FAMILY_ALL)
+		switch {
+		case errors.Is(err, netlink.ErrDumpInterrupted) && attempt < listAttempts:
+			continue
+		case errors.Is(err, unix.ENODEV):
+			return nil, nil
+		case err != nil:
+			return nil, err
+		}
+		return internet(list), nil
+	}
+}
+
+// internet leaves out the addresses of other families.
+func internet(list []netlink.Addr) []found {
+	var out []found
+	for _, a := range list {
+		if a.IPNet == nil {
+			continue
+		}
+		ip, ok := netip.AddrFromSlice(a.IP)
+		if !ok {
+			continue
+		}
+		f := found{valid: a.ValidLft, protocol: a.Protocol, flags: a.Flags}
+		f.assigned = plain(netip.PrefixFrom(ip, ones(a.IPNet)))
+		// With a far end, the prefix length is that one's.
+		if far, ok := farEnd(a); ok {
+			f.assigned = assigned{Prefix: netip.PrefixFrom(ip, ones(a.Peer)), far: far}
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+func farEnd(a netlink.Addr) (netip.Addr, bool) {
+	if a.Peer == nil {
+		return netip.Addr{}, false
+	}
+	return netip.AddrFromSlice(a.Peer.IP)
+}
+
+func ones(n *net.IPNet) int {
+	bits, _ := n.Mask.Size()
+	return bits
 }
