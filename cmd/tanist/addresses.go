@@ -41,13 +41,13 @@ type kernel struct {
 	vips  []netip.Addr
 	peer  []netip.Addr
 	ports []netip.AddrPort
+	// hardware tells the peer's answers from a stranger's. It learns from every
+	// question; its Learn is for while the peer is heard.
+	hardware *vip.Peer
 }
 
-func newKernel(in config.Instance, peer []netip.Addr, port uint16) kernel {
-	k := kernel{iface: in.Interface, peer: peer}
-	for _, p := range in.VIPs {
-		k.vips = append(k.vips, p.Addr())
-	}
+func newKernel(table *vip.Table, in config.Instance, peer []netip.Addr, port uint16) kernel {
+	k := kernel{iface: in.Interface, vips: vips(in), peer: peer, hardware: table.NewPeer(in.Interface, peer)}
 	for _, a := range peer {
 		k.ports = append(k.ports, netip.AddrPortFrom(a, port))
 	}
@@ -62,9 +62,9 @@ func (k kernel) Ask(ctx context.Context, within time.Duration) failover.Asked {
 		return failover.Asked{Err: err}
 	}
 	a, err := vip.Ask(ctx, vip.Question{
-		Interface: k.iface, VIPs: k.vips, PeerOnLink: onLink(prefixes, k.peer), PeerTCP: k.ports, Within: within,
+		Interface: k.iface, VIPs: k.vips, PeerOnLink: onLink(prefixes, k.peer), PeerTCP: k.ports, Peer: k.hardware, Within: within,
 	})
-	return failover.Asked{Address: a.Claimed(), Host: a.Host, OnLink: len(a.HostHardware) > 0, Err: err}
+	return failover.Asked{Address: a.PeerClaims(), Host: a.Host, OnLink: a.OnLink(), Err: err}
 }
 
 // hasAddress reports whether an interface of this host has the address.

@@ -38,6 +38,7 @@ type daemon struct {
 	units     *systemd.Units
 	log       *logger
 	notifier  *systemd.Notifier
+	table     *vip.Table
 	services  []*service
 }
 
@@ -83,6 +84,9 @@ func build(c *common, file *config.File, self int, log *logger) (*daemon, error)
 	if d.link, err = peer.New(link); err != nil {
 		return nil, err
 	}
+	if d.table, err = vip.OpenTable(); err != nil {
+		return nil, err
+	}
 	boot, memories := bootID(), journal.Memories(entries)
 	cfg := node.Config{
 		Clock: bootClock, Journal: d.journal, Link: d.link, Log: log,
@@ -106,7 +110,7 @@ func bootID() uint64 {
 }
 
 func (d *daemon) instance(in config.Instance, boot uint64, memory hooks.Memory) (node.Instance, error) {
-	holder, err := vip.Open(vip.Config{Interface: in.Interface, Addresses: in.VIPs})
+	holder, err := d.table.Open(vip.Config{Interface: in.Interface, Addresses: in.VIPs})
 	if err != nil {
 		return node.Instance{}, err
 	}
@@ -126,7 +130,7 @@ func (d *daemon) instance(in config.Instance, boot uint64, memory hooks.Memory) 
 		Name: in.Name, Core: core,
 		Start:     failover.Started{Boot: boot, Memory: memory},
 		Heartbeat: d.heartbeat, Addresses: s.addresses, Databases: s.databases, Steps: s.steps,
-		Kernel: newKernel(in, d.file.Nodes[1-d.self].Addresses, d.file.PeerPort),
+		Kernel: newKernel(d.table, in, d.file.Nodes[1-d.self].Addresses, d.file.PeerPort),
 	}, nil
 }
 
@@ -192,8 +196,8 @@ func interfacePrefixes(name string) ([]netip.Prefix, error) {
 func (d *daemon) close() {
 	for _, s := range d.services {
 		s.databases.close()
-		_ = s.addresses.Close()
 	}
+	_ = d.table.Close()
 	_ = d.units.Close()
 	_ = d.journal.Close()
 	_ = d.notifier.Close()

@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
-	"github.com/mdlayher/arp"
-	"github.com/mdlayher/ethernet"
 	"github.com/mdlayher/packet"
 	"golang.org/x/sys/unix"
 )
@@ -18,11 +19,8 @@ import (
 // address: loopback, a tunnel, or one without an Ethernet address.
 var ErrNoARP = errors.New("interface does not speak ARP")
 
-const (
-	ethernetAddressLength = 6
-	// announceTimeout bounds the wait for room in the send queue.
-	announceTimeout = 100 * time.Millisecond
-)
+// announceTimeout bounds the wait for room in the send queue.
+const announceTimeout = 100 * time.Millisecond
 
 // announcer is a packet socket that is opened at its first use and again when
 // the interface was created anew.
@@ -32,22 +30,36 @@ type announcer struct {
 	index int
 }
 
-// Announce sends, for each address, one gratuitous ARP request and one reply
-// (RFC 5944 §4.6): some neighbours learn from only one of them. It needs no
-// IPv4 address on the interface, and one on a link without carrier is lost
-// silently. An interface without ARP is ErrNoARP, one that is down ENETDOWN.
+// Announce tells the neighbours, for each address, where it is now: by one
+// gratuitous ARP request and one reply, or by an unsolicited neighbour
+// advertisement. It needs no address on the interface, and one on a link without
+// carrier is lost silently. It does not wait for a link: on one that is down it
+// is ENETDOWN, without the interface ENODEV, and the caller, who knows for how
+// long an announcement is worth something, repeats it. An interface without ARP
+// is ErrNoARP.
 func (h *Holder) Announce() error {
 	ifi, err := h.table.kernel.ethernet(h.cfg.Interface)
 	if err != nil {
 		return fmt.Errorf("announce on %s: %w", h.cfg.Interface, err)
 	}
+	announcer, router := h.table.announcer(h.cfg.Interface), false
+	if slices.ContainsFunc(h.cfg.Addresses, func(p netip.Prefix) bool { return p.Addr().Is6() }) {
+		router = routes(h.cfg.Interface)
+	}
 	var errs []error
 	for _, p := range h.cfg.Addresses {
-		if err := h.table.announcer(h.cfg.Interface).gratuitous(ifi, p.Addr()); err != nil {
+		if err := announcer.announce(ifi, p.Addr(), router); err != nil {
 			errs = append(errs, fmt.Errorf("announce %v on %s: %w", p.Addr(), h.cfg.Interface, err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// routes reports whether the host forwards IPv6 from the interface. Where that
+// cannot be read it does not claim to.
+func routes(name string) bool {
+	b, err := os.ReadFile(filepath.Join("/proc/sys/net/ipv6/conf", name, "forwarding"))
+	return err == nil && len(b) > 0 && b[0] != '0'
 }
 
 // ethernet returns the interface as it is now; bonds and bridges change their
@@ -70,17 +82,19 @@ func (k *kernel) ethernet(name string) (*net.Interface, error) {
 	}, nil
 }
 
-func (a *announcer) gratuitous(ifi *net.Interface, addr netip.Addr) error {
-	unknown := make(net.HardwareAddr, ethernetAddressLength)
-	request, err := broadcastARP(arp.OperationRequest, ifi.HardwareAddr, addr, unknown, addr)
+func (a *announcer) announce(ifi *net.Interface, addr netip.Addr, router bool) error {
+	if addr.Is4() {
+		frames, err := gratuitousARP(ifi.HardwareAddr, addr)
+		if err != nil {
+			return err
+		}
+		return errors.Join(a.send(ifi, frames[0]), a.send(ifi, frames[1]))
+	}
+	frame, err := advertisement(ifi.HardwareAddr, addr, router)
 	if err != nil {
 		return err
 	}
-	reply, err := broadcastARP(arp.OperationReply, ifi.HardwareAddr, addr, ifi.HardwareAddr, addr)
-	if err != nil {
-		return err
-	}
-	return errors.Join(a.send(ifi, request), a.send(ifi, reply))
+	return a.send(ifi, frame)
 }
 
 func (a *announcer) send(ifi *net.Interface, frame []byte) error {
@@ -91,7 +105,7 @@ func (a *announcer) send(ifi *net.Interface, frame []byte) error {
 	if err := conn.SetWriteDeadline(time.Now().Add(announceTimeout)); err != nil {
 		return err
 	}
-	_, err = conn.WriteTo(frame, &packet.Addr{HardwareAddr: ethernet.Broadcast})
+	_, err = conn.WriteTo(frame, &packet.Addr{HardwareAddr: frame[:ethernetAddressLength]})
 	return err
 }
 
@@ -128,24 +142,4 @@ func (a *announcer) closeLocked() error {
 	err := a.conn.Close()
 	a.conn = nil
 	return err
-}
-
-// broadcastARP returns an Ethernet frame to everybody.
-func broadcastARP(op arp.Operation, srcHW net.HardwareAddr, src netip.Addr, dstHW net.HardwareAddr, dst netip.Addr) ([]byte, error) {
-	p, err := arp.NewPacket(op, srcHW, src, dstHW, dst)
-	if err != nil {
-		return nil, fmt.Errorf("encode ARP: %w", err)
-	}
-	payload, err := p.MarshalBinary()
-	if err != nil {
-		return nil, fmt.Errorf("encode ARP: %w", err)
-	}
-	frame := ethernet.Frame{
-		Destination: ethernet.Broadcast, Source: srcHW, EtherType: ethernet.EtherTypeARP, Payload: payload,
-	}
-	b, err := frame.MarshalBinary()
-	if err != nil {
-		return nil, fmt.Errorf("encode Ethernet: %w", err)
-	}
-	return b, nil
 }

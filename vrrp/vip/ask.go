@@ -15,7 +15,12 @@ import (
 )
 
 const (
-	defaultWithin = 100 * time.Millisecond
+	// AskWithin is for asking a silent peer's kernel.
+	AskWithin = 100 * time.Millisecond
+	// ProbeWithin is for asking before an address is acquired without need for
+	// haste. It is also the longest that Ask listens.
+	ProbeWithin = 200 * time.Millisecond
+
 	// askRounds is how often each question is put: one lost frame is not silence.
 	askRounds = 3
 	// pollSlice bounds how late the end of ctx is noticed.
@@ -26,27 +31,34 @@ const (
 // answer, so silence means nothing.
 var ErrNoCarrier = errors.New("interface has no carrier")
 
-// Question says what to ask the network about. All addresses are IPv4.
+// Question says what to ask the network about, in IPv4, IPv6 or both.
 type Question struct {
 	Interface string
-	// VIPs are the addresses whose holder is wanted. This host must not hold
-	// them itself: it would not hear its own answer.
+	// VIPs are the addresses whose holder is wanted, by ARP and by neighbour
+	// solicitation. This host must not hold them itself.
 	VIPs []netip.Addr
 	// PeerOnLink are the peer's own addresses in the interface's subnets, asked
-	// by ARP and by ICMP echo.
+	// in the same way and by ICMP echo. IPv6 ones can be asked only with an IPv6
+	// address of this host's on the interface.
 	PeerOnLink []netip.Addr
 	// PeerTCP are ports of the peer. A connection and a refusal both say that
 	// its kernel is alive.
 	PeerTCP []netip.AddrPort
-	// Within is how long to listen; 0 is 100 ms. All of it is used: a second
-	// holder may answer later than the first.
+	// Peer says which answers are the peer's and learns from this one. With nil,
+	// all of them are.
+	Peer *Peer
+	// Within is how long to listen, at most ProbeWithin; 0 is AskWithin. All of
+	// it is used: a second holder may answer later than the first.
 	Within time.Duration
 }
 
-// Claimant is hardware that claimed a virtual address.
+// Claimant is hardware that claimed a virtual address. It is never this host's.
 type Claimant struct {
 	Address  netip.Addr
 	Hardware net.HardwareAddr
+	// Peer is true for hardware that the peer was heard with, now or earlier, and
+	// for any while none is known. Else it is a stranger's.
+	Peer bool
 }
 
 // Answer is what was heard, in the order of addresses.
@@ -57,8 +69,19 @@ type Answer struct {
 	HostHardware []net.HardwareAddr
 }
 
-// Claimed reports whether anybody answered for a VIP.
-func (a Answer) Claimed() bool { return len(a.Claimants) > 0 }
+// PeerClaims reports whether the peer answered for a VIP.
+func (a Answer) PeerClaims() bool {
+	return slices.ContainsFunc(a.Claimants, func(c Claimant) bool { return c.Peer })
+}
+
+// Strangers returns the claimants that are not the peer.
+func (a Answer) Strangers() []Claimant {
+	return slices.DeleteFunc(slices.Clone(a.Claimants), func(c Claimant) bool { return c.Peer })
+}
+
+// OnLink reports whether the peer's host answered on the link itself: then it
+// would also have answered for a VIP.
+func (a Answer) OnLink() bool { return len(a.HostHardware) > 0 }
 
 // Ask asks the kernels on the network, not the daemons: who has the virtual
 // addresses, and is the peer's host alive. It puts all questions at once, three
@@ -67,19 +90,24 @@ func (a Answer) Claimed() bool { return len(a.Claimants) > 0 }
 // With an error the Answer holds what was heard, but silence in it means
 // nothing. ErrNoCarrier and ErrNoARP say so of the interface.
 func Ask(ctx context.Context, q Question) (Answer, error) {
+	if q.Within <= 0 {
+		q.Within = AskWithin
+	}
+	q.Within = min(q.Within, ProbeWithin)
+	return ask(ctx, q)
+}
+
+func ask(ctx context.Context, q Question) (Answer, error) {
 	if err := q.validate(); err != nil {
 		return Answer{}, fmt.Errorf("ask: %w", err)
 	}
-	if q.Within <= 0 {
-		q.Within = defaultWithin
-	}
-	a := asking{question: q}
+	a := asking{question: q.plain()}
 	err := errors.Join(a.open(), ctx.Err())
 	if err == nil {
 		err = a.converse(ctx)
 	}
 	err = errors.Join(err, a.close())
-	a.answer.sort()
+	a.answer.conclude(q.Peer)
 	if err != nil {
 		return a.answer, fmt.Errorf("ask on %s: %w", q.Interface, err)
 	}
@@ -87,17 +115,26 @@ func Ask(ctx context.Context, q Question) (Answer, error) {
 }
 
 func (q Question) validate() error {
-	for _, addr := range slices.Concat(q.VIPs, q.PeerOnLink) {
-		if !addr.Is4() {
-			return fmt.Errorf("address %v is not IPv4", addr)
-		}
-	}
+	addrs := slices.Concat(q.VIPs, q.PeerOnLink)
 	for _, port := range q.PeerTCP {
-		if !port.Addr().Is4() {
-			return fmt.Errorf("address %v is not IPv4", port)
+		addrs = append(addrs, port.Addr())
+	}
+	for _, addr := range addrs {
+		if !addr.IsValid() || addr.IsUnspecified() || addr.IsMulticast() {
+			return fmt.Errorf("%v is not a host address", addr)
 		}
 	}
 	return nil
+}
+
+// plain is the question with addresses as they come in frames.
+func (q Question) plain() Question {
+	q.VIPs, q.PeerOnLink = plainAddrs(q.VIPs), plainAddrs(q.PeerOnLink)
+	q.PeerTCP = slices.Clone(q.PeerTCP)
+	for i, p := range q.PeerTCP {
+		q.PeerTCP[i] = netip.AddrPortFrom(p.Addr().Unmap().WithZone(""), p.Port())
+	}
+	return q
 }
 
 // asking is one Ask. It runs on the caller's thread alone, with non-blocking
@@ -120,21 +157,98 @@ type voice interface {
 	close() error
 }
 
+// open opens a way to ask for each family that is asked about.
 func (a *asking) open() error {
-	neighbours, err := openARP(a.question)
+	q := a.question
+	ifi, source, err := scene(q)
 	if err != nil {
 		return err
 	}
-	a.voices = append(a.voices, neighbours)
-	if len(a.question.PeerOnLink) > 0 {
-		echo, err := openEcho(a.question)
-		if err != nil {
-			return err
-		}
-		a.voices = append(a.voices, echo)
+	own, err := ownHardware()
+	if err != nil {
+		return err
 	}
-	a.voices = append(a.voices, &ports{targets: a.question.PeerTCP})
-	return nil
+	onLink := slices.Concat(q.VIPs, q.PeerOnLink)
+	peer4, peer6 := byFamily(q.PeerOnLink)
+	return errors.Join(
+		a.add(slices.ContainsFunc(onLink, netip.Addr.Is4), func() (voice, error) { return openARP(q, ifi, own) }),
+		a.add(slices.ContainsFunc(onLink, netip.Addr.Is6), func() (voice, error) { return openSolicitations(q, ifi, own, source) }),
+		a.add(len(peer4) > 0, func() (voice, error) { return openEcho(ifi, unix.AF_INET, peer4) }),
+		a.add(len(peer6) > 0, func() (voice, error) { return openEcho(ifi, unix.AF_INET6, peer6) }),
+		a.add(true, func() (voice, error) { return &ports{targets: q.PeerTCP, index: ifi.Index}, nil }),
+	)
+}
+
+func (a *asking) add(wanted bool, open func() (voice, error)) error {
+	if !wanted {
+		return nil
+	}
+	v, err := open()
+	if err == nil {
+		a.voices = append(a.voices, v)
+	}
+	return err
+}
+
+// scene returns the interface, if somebody could hear us on it, and an IPv6
+// address of our own there to ask from, if there is one.
+func scene(q Question) (ifi *net.Interface, source netip.Addr, err error) {
+	k, err := openKernel(answerTimeout)
+	if err != nil {
+		return nil, netip.Addr{}, err
+	}
+	defer func() { err = errors.Join(err, k.close()) }()
+	if ifi, err = k.ethernet(q.Interface); err != nil {
+		return nil, netip.Addr{}, err
+	}
+	if ifi.Flags&net.FlagRunning == 0 {
+		return nil, netip.Addr{}, ErrNoCarrier
+	}
+	if !slices.ContainsFunc(q.PeerOnLink, netip.Addr.Is6) {
+		return ifi, netip.Addr{}, nil
+	}
+	list, err := k.addresses(ifi.Index)
+	return ifi, sourceAmong(list, q.VIPs), err
+}
+
+// sourceAmong prefers a link-local address, which every neighbour can answer.
+func sourceAmong(list []found, vips []netip.Addr) (source netip.Addr) {
+	for _, a := range list {
+		unusable := a.flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0
+		if a.Addr().Is4() || unusable || slices.Contains(vips, a.Addr()) {
+			continue
+		}
+		if !source.IsValid() || a.Addr().IsLinkLocalUnicast() {
+			source = a.Addr()
+		}
+	}
+	return source
+}
+
+// ownHardware is of all interfaces: any of them may answer for what is ours.
+func ownHardware() ([]net.HardwareAddr, error) {
+	list, err := net.Interfaces()
+	if err != nil {
+		return nil, fmt.Errorf("list interfaces: %w", err)
+	}
+	var own []net.HardwareAddr
+	for _, i := range list {
+		if len(i.HardwareAddr) == ethernetAddressLength {
+			own = append(own, i.HardwareAddr)
+		}
+	}
+	return own, nil
+}
+
+func byFamily(as []netip.Addr) (v4, v6 []netip.Addr) {
+	for _, a := range as {
+		if a.Is4() {
+			v4 = append(v4, a)
+		} else {
+			v6 = append(v6, a)
+		}
+	}
+	return v4, v6
 }
 
 // converse asks in rounds spread over the time, and listens throughout.
@@ -213,9 +327,17 @@ func (a *Answer) hostHardware(hw net.HardwareAddr) {
 	}
 }
 
-func (a *Answer) sort() {
+// conclude says whose each claim is. What answered for the peer's own address
+// is the peer's from now on.
+func (a *Answer) conclude(peer *Peer) {
+	slices.SortFunc(a.HostHardware, func(x, y net.HardwareAddr) int { return bytes.Compare(x, y) })
+	for _, hw := range a.HostHardware {
+		peer.heard(hw)
+	}
+	for i, c := range a.Claimants {
+		a.Claimants[i].Peer = peer.has(c.Hardware)
+	}
 	slices.SortFunc(a.Claimants, func(x, y Claimant) int {
 		return cmp.Or(x.Address.Compare(y.Address), bytes.Compare(x.Hardware, y.Hardware))
 	})
-	slices.SortFunc(a.HostHardware, func(x, y net.HardwareAddr) int { return bytes.Compare(x, y) })
 }

@@ -62,7 +62,7 @@ func (l lan) ask(t *testing.T, q Question) (Answer, error) {
 	q.Within = 300 * time.Millisecond // a noisy machine answers late
 	var answer Answer
 	err := l.self.Do(func() (err error) {
-		answer, err = Ask(t.Context(), q)
+		answer, err = ask(t.Context(), q)
 		return err
 	})
 	return answer, err
@@ -184,7 +184,7 @@ func TestAsk(t *testing.T) {
 			if tt.want.hostHardware {
 				expected.hostHardware(peerMAC)
 			}
-			expected.sort()
+			expected.conclude(nil)
 			if diff := cmp.Diff(expected, got, cmpNetip); diff != "" {
 				t.Errorf("answer (-want +got):\n%s", diff)
 			}
@@ -256,7 +256,7 @@ func TestAskEndsWithContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	err := l.self.Do(func() error {
-		_, err := Ask(ctx, Question{Interface: "self0", VIPs: []netip.Addr{vipAddr}, Within: time.Hour})
+		_, err := ask(ctx, Question{Interface: "self0", VIPs: []netip.Addr{vipAddr}, Within: time.Hour})
 		return err
 	})
 	if !errors.Is(err, context.Canceled) {
@@ -264,15 +264,15 @@ func TestAskEndsWithContext(t *testing.T) {
 	}
 }
 
-func TestAskRefusesIPv6(t *testing.T) {
-	v6 := netip.MustParseAddr("2001:db8::1")
-	for _, q := range []Question{
-		{Interface: "lo", VIPs: []netip.Addr{v6}},
-		{Interface: "lo", PeerOnLink: []netip.Addr{v6}},
-		{Interface: "lo", PeerTCP: []netip.AddrPort{netip.AddrPortFrom(v6, 1)}},
+func TestAskRefuses(t *testing.T) {
+	for name, q := range map[string]Question{
+		"invalid":     {VIPs: []netip.Addr{{}}},
+		"unspecified": {PeerOnLink: []netip.Addr{netip.IPv6Unspecified()}},
+		"multicast":   {PeerTCP: []netip.AddrPort{netip.MustParseAddrPort("224.0.0.18:1")}},
 	} {
+		q.Interface = "lo"
 		if _, err := Ask(t.Context(), q); err == nil || errors.Is(err, ErrNoARP) {
-			t.Errorf("%+v: error %v, want one about IPv6", q, err)
+			t.Errorf("%s: error %v, want one about the address", name, err)
 		}
 	}
 }
@@ -285,9 +285,11 @@ func TestAnswerIsSorted(t *testing.T) {
 		a.claim(peerAddr, hw)
 		a.hostHardware(hw)
 	}
-	a.sort()
+	a.conclude(nil)
 	want := Answer{
-		Claimants:    []Claimant{{peerAddr, low}, {peerAddr, high}, {vipAddr, low}, {vipAddr, high}},
+		Claimants: []Claimant{
+			{peerAddr, low, true}, {peerAddr, high, true}, {vipAddr, low, true}, {vipAddr, high, true},
+		},
 		Host:         true,
 		HostHardware: []net.HardwareAddr{low, high},
 	}

@@ -6,6 +6,9 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // Table is the sockets to the kernel that the Holders of one network namespace
@@ -13,6 +16,9 @@ import (
 // concurrent use.
 type Table struct {
 	kernel *kernel
+	// neighbours is for their table, which netlink.Handle asks for in a way that
+	// the kernel refuses where it checks strictly.
+	neighbours *netlink.Handle
 
 	mu         sync.Mutex // guards announcers
 	announcers map[string]*announcer
@@ -24,7 +30,14 @@ func OpenTable() (*Table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the address table: %w", err)
 	}
-	return &Table{kernel: k, announcers: map[string]*announcer{}}, nil
+	neighbours, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open the neighbour table: %w", err), k.close())
+	}
+	if err := neighbours.SetSocketTimeout(answerTimeout); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the neighbour table: %w", err), k.close(), neighbours.Close())
+	}
+	return &Table{kernel: k, neighbours: neighbours, announcers: map[string]*announcer{}}, nil
 }
 
 // Open prepares to hold the addresses of cfg. The interface need not exist yet.
@@ -123,7 +136,7 @@ func (t *Table) announcer(name string) *announcer {
 
 // Close closes the sockets. It leaves the addresses to their lease.
 func (t *Table) Close() error {
-	err := t.kernel.close()
+	err := errors.Join(t.kernel.close(), t.neighbours.Close())
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, a := range t.announcers {

@@ -2,7 +2,6 @@ package vip
 
 import (
 	"bytes"
-	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -13,8 +12,8 @@ import (
 
 	"github.com/mdlayher/arp"
 	"github.com/mdlayher/ethernet"
-	"golang.org/x/net/icmp"
-	"golang.org/x/net/ipv4"
+	"golang.org/x/net/bpf"
+	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,22 +23,23 @@ const (
 	maxPacket = 2048
 )
 
-// neighbours asks by ARP.
+// neighbours asks who is on the link: by ARP, or by neighbour solicitation.
 type neighbours struct {
 	question Question
-	hardware net.HardwareAddr // our own
+	own      []net.HardwareAddr // of this host
+	parse    func(frame []byte) (claim, bool)
 	probes   [][]byte
 	fd       int
 }
 
-func openARP(q Question) (*neighbours, error) {
-	ifi, err := carrier(q.Interface)
-	if err != nil {
-		return nil, err
-	}
-	n := &neighbours{question: q, hardware: ifi.HardwareAddr}
+// openARP asks for the IPv4 addresses.
+func openARP(q Question, ifi *net.Interface, own []net.HardwareAddr) (*neighbours, error) {
+	n := &neighbours{question: q, own: own, parse: parseARP}
 	unknown := make(net.HardwareAddr, ethernetAddressLength)
 	for _, target := range slices.Concat(q.VIPs, q.PeerOnLink) {
+		if !target.Is4() {
+			continue
+		}
 		// A probe (RFC 5227 §2.1.1) has no sender address: it changes nobody's
 		// cache, and a router with proxy ARP does not answer it.
 		probe, err := broadcastARP(arp.OperationRequest, ifi.HardwareAddr, netip.IPv4Unspecified(), unknown, target)
@@ -48,46 +48,89 @@ func openARP(q Question) (*neighbours, error) {
 		}
 		n.probes = append(n.probes, probe)
 	}
-	n.fd, err = openPacketSocket(ifi.Index)
-	if err != nil {
-		return nil, err
-	}
-	return n, nil
+	var err error
+	n.fd, err = openPacketSocket(ifi.Index, ethernet.EtherTypeARP, nil)
+	return n, err
 }
 
-// carrier returns the interface if somebody could hear us on it.
-func carrier(name string) (*net.Interface, error) {
-	k, err := openKernel(answerTimeout)
-	if err != nil {
-		return nil, err
+// openSolicitations asks for the IPv6 addresses. The peer's own are asked from
+// source only, and not at all without one: see solicitation.
+func openSolicitations(q Question, ifi *net.Interface, own []net.HardwareAddr, source netip.Addr) (*neighbours, error) {
+	n := &neighbours{question: q, own: own, parse: parseNeighbour}
+	ask := func(from, target netip.Addr) error {
+		if !target.Is6() || !from.IsValid() {
+			return nil
+		}
+		probe, err := solicitation(ifi.HardwareAddr, from, target)
+		n.probes = append(n.probes, probe)
+		return err
 	}
-	ifi, err := k.ethernet(name)
-	if err == nil && ifi.Flags&net.FlagRunning == 0 {
-		err = ErrNoCarrier
+	for _, target := range q.VIPs {
+		if err := ask(netip.IPv6Unspecified(), target); err != nil {
+			return nil, err
+		}
 	}
-	if err := errors.Join(err, k.close()); err != nil {
-		return nil, err
+	for _, target := range q.PeerOnLink {
+		if err := ask(source, target); err != nil {
+			return nil, err
+		}
 	}
-	return ifi, nil
+	var err error
+	n.fd, err = openPacketSocket(ifi.Index, ethernet.EtherTypeIPv6, neighbourFilter())
+	return n, err
 }
 
-func openPacketSocket(index int) (int, error) {
+// neighbourFilter lets no other IPv6 in than the two messages about neighbours.
+func neighbourFilter() []bpf.Instruction {
+	const ethernetHeader, nextHeader = 14, 6
+	return []bpf.Instruction{
+		bpf.LoadAbsolute{Off: ethernetHeader + nextHeader, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.IPPROTO_ICMPV6, SkipTrue: 3},
+		bpf.LoadAbsolute{Off: ethernetHeader + ipv6.HeaderLen, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(ipv6.ICMPTypeNeighborSolicitation), SkipTrue: 2},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(ipv6.ICMPTypeNeighborAdvertisement), SkipTrue: 1},
+		bpf.RetConstant{Val: 0},
+		bpf.RetConstant{Val: maxPacket},
+	}
+}
+
+// openPacketSocket receives nothing before it has its filter.
+func openPacketSocket(index int, kind ethernet.EtherType, filter []bpf.Instruction) (int, error) {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return -1, os.NewSyscallError("socket", err)
 	}
-	protocol := binary.BigEndian.AppendUint16(nil, uint16(ethernet.EtherTypeARP))
-	err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: binary.NativeEndian.Uint16(protocol), Ifindex: index})
+	if filter != nil {
+		err = attachFilter(fd, filter)
+	}
+	if err == nil {
+		protocol := binary.BigEndian.AppendUint16(nil, uint16(kind))
+		err = os.NewSyscallError("bind", unix.Bind(fd,
+			&unix.SockaddrLinklayer{Protocol: binary.NativeEndian.Uint16(protocol), Ifindex: index}))
+	}
 	if err != nil {
-		return -1, errors.Join(os.NewSyscallError("bind", err), unix.Close(fd))
+		return -1, errors.Join(err, unix.Close(fd))
 	}
 	return fd, nil
 }
 
+func attachFilter(fd int, filter []bpf.Instruction) error {
+	raw, err := bpf.Assemble(filter)
+	if err != nil {
+		return fmt.Errorf("assemble packet filter: %w", err)
+	}
+	program := make([]unix.SockFilter, len(raw))
+	for i, in := range raw {
+		program[i] = unix.SockFilter{Code: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
+	}
+	return os.NewSyscallError("setsockopt SO_ATTACH_FILTER", unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET,
+		unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}))
+}
+
 func (n *neighbours) ask() error {
 	for _, probe := range n.probes {
-		if err := unix.Send(n.fd, probe, unix.MSG_DONTWAIT); err != nil {
-			return fmt.Errorf("send ARP probe: %w", err)
+		if err := unix.Send(n.fd, probe, unix.MSG_DONTWAIT); err != nil && !errors.Is(err, unix.ENOBUFS) {
+			return fmt.Errorf("ask the neighbours: %w", err)
 		}
 	}
 	return nil
@@ -97,23 +140,19 @@ func (n *neighbours) listening() []unix.PollFd {
 	return []unix.PollFd{{Fd: int32(n.fd), Events: unix.POLLIN}}
 }
 
-// hear takes every ARP packet for a claim, not only replies: whoever sends a
-// request with an address as its own has that address.
+// hear does not take this host's own voice for an answer: another of its
+// interfaces may be on the same link.
 func (n *neighbours) hear(fd int, answer *Answer) {
 	receive(fd, func(b []byte, _ netip.Addr) {
-		var frame ethernet.Frame
-		var p arp.Packet
-		if frame.UnmarshalBinary(b) != nil || p.UnmarshalBinary(frame.Payload) != nil {
+		c, ok := n.parse(b)
+		if !ok || slices.ContainsFunc(n.own, func(hw net.HardwareAddr) bool { return bytes.Equal(hw, c.hardware) }) {
 			return
 		}
-		if bytes.Equal(p.SenderHardwareAddr, n.hardware) {
-			return
+		if slices.Contains(n.question.VIPs, c.addr) {
+			answer.claim(c.addr, c.hardware)
 		}
-		if slices.Contains(n.question.VIPs, p.SenderIP) {
-			answer.claim(p.SenderIP, p.SenderHardwareAddr)
-		}
-		if slices.Contains(n.question.PeerOnLink, p.SenderIP) {
-			answer.hostHardware(p.SenderHardwareAddr)
+		if slices.Contains(n.question.PeerOnLink, c.addr) {
+			answer.hostHardware(c.hardware)
 		}
 	})
 }
@@ -136,112 +175,28 @@ func receive(fd int, take func(b []byte, from netip.Addr)) {
 		if err != nil {
 			continue // an error pending on the socket, cleared by reading it
 		}
-		var source netip.Addr
-		if in, ok := from.(*unix.SockaddrInet4); ok {
-			source = netip.AddrFrom4(in.Addr)
-		}
-		take(b[:n], source)
+		take(b[:n], sourceOf(from))
 	}
 }
 
-// echo asks by ICMP, which passes where switches inspect ARP.
-type echo struct {
-	targets []netip.Addr
-	message []byte
-	fd      int
-}
-
-func openEcho(q Question) (*echo, error) {
-	// Text is a random one, so that nobody's other answer is taken for ours.
-	message, err := (&icmp.Message{
-		Type: ipv4.ICMPTypeEcho,
-		Body: &icmp.Echo{ID: os.Getpid() & 0xffff, Seq: 1, Data: []byte(rand.Text())},
-	}).Marshal(nil)
-	if err != nil {
-		return nil, fmt.Errorf("encode ICMP: %w", err)
+func sourceOf(from unix.Sockaddr) netip.Addr {
+	switch from := from.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrFrom4(from.Addr)
+	case *unix.SockaddrInet6:
+		return netip.AddrFrom16(from.Addr)
 	}
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMP)
-	if err != nil {
-		return nil, os.NewSyscallError("socket", err)
+	return netip.Addr{}
+}
+
+// sockaddr is where to send to. A link-local address needs the interface.
+func sockaddr(to netip.AddrPort, index int) unix.Sockaddr {
+	if to.Addr().Is4() {
+		return &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())}
 	}
-	if err := unix.BindToDevice(fd, q.Interface); err != nil {
-		return nil, errors.Join(os.NewSyscallError("bind to "+q.Interface, err), unix.Close(fd))
+	sa := &unix.SockaddrInet6{Addr: to.Addr().As16(), Port: int(to.Port())}
+	if to.Addr().IsLinkLocalUnicast() {
+		sa.ZoneId = uint32(index)
 	}
-	return &echo{targets: q.PeerOnLink, message: message, fd: fd}, nil
-}
-
-// ask tolerates errors: without an IPv4 address on the interface there is no
-// way to send, and ARP has asked the same.
-func (e *echo) ask() error {
-	for _, target := range e.targets {
-		_ = unix.Sendto(e.fd, e.message, unix.MSG_DONTWAIT, &unix.SockaddrInet4{Addr: target.As4()})
-	}
-	return nil
-}
-
-func (e *echo) listening() []unix.PollFd {
-	return []unix.PollFd{{Fd: int32(e.fd), Events: unix.POLLIN}}
-}
-
-// hear takes any ICMP from the peer for life, errors included: its kernel sent it.
-func (e *echo) hear(fd int, answer *Answer) {
-	receive(fd, func(_ []byte, from netip.Addr) {
-		if slices.Contains(e.targets, from) {
-			answer.Host = true
-		}
-	})
-}
-
-func (e *echo) close() error { return os.NewSyscallError("close", unix.Close(e.fd)) }
-
-// ports asks by TCP connections, a new one to each port in every round.
-type ports struct {
-	targets []netip.AddrPort
-	pending []int
-}
-
-// ask tolerates errors, which say that there is no way to the peer.
-func (p *ports) ask() error {
-	for _, target := range p.targets {
-		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			return os.NewSyscallError("socket", err)
-		}
-		err = unix.Connect(fd, &unix.SockaddrInet4{Addr: target.Addr().As4(), Port: int(target.Port())})
-		if err == nil || errors.Is(err, unix.EINPROGRESS) {
-			p.pending = append(p.pending, fd)
-			continue
-		}
-		_ = unix.Close(fd) // nothing was written
-	}
-	return nil
-}
-
-func (p *ports) listening() []unix.PollFd {
-	fds := make([]unix.PollFd, len(p.pending))
-	for i, fd := range p.pending {
-		fds[i] = unix.PollFd{Fd: int32(fd), Events: unix.POLLOUT}
-	}
-	return fds
-}
-
-// hear takes a connection and a refusal for life: a kernel sent either.
-func (p *ports) hear(fd int, answer *Answer) {
-	code, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
-	if err == nil {
-		switch unix.Errno(code) {
-		case 0, unix.ECONNREFUSED, unix.ECONNRESET:
-			answer.Host = true
-		}
-	}
-	p.pending = slices.DeleteFunc(p.pending, func(open int) bool { return open == fd })
-	_ = unix.Close(fd) // nothing was written
-}
-
-func (p *ports) close() error {
-	for _, fd := range p.pending {
-		_ = unix.Close(fd) // nothing was written
-	}
-	p.pending = nil
-	return nil
+	return sa
 }

@@ -1,0 +1,130 @@
+package vip
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+
+	"golang.org/x/net/icmp"
+	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
+	"golang.org/x/sys/unix"
+)
+
+// echo asks the host by ICMP of one family, which passes where switches inspect
+// ARP.
+type echo struct {
+	targets []netip.Addr
+	index   int
+	message []byte
+	fd      int
+}
+
+func openEcho(ifi *net.Interface, family int, targets []netip.Addr) (*echo, error) {
+	kind, protocol := icmp.Type(ipv4.ICMPTypeEcho), unix.IPPROTO_ICMP
+	if family == unix.AF_INET6 {
+		kind, protocol = ipv6.ICMPTypeEchoRequest, unix.IPPROTO_ICMPV6
+	}
+	// Text is a random one, so that nobody's other answer is taken for ours. The
+	// checksum of ICMPv6 is the kernel's to fill in.
+	message, err := (&icmp.Message{
+		Type: kind,
+		Body: &icmp.Echo{ID: os.Getpid() & 0xffff, Seq: 1, Data: []byte(rand.Text())},
+	}).Marshal(nil)
+	if err != nil {
+		return nil, fmt.Errorf("encode ICMP: %w", err)
+	}
+	fd, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, protocol)
+	if err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	if err := unix.BindToDevice(fd, ifi.Name); err != nil {
+		return nil, errors.Join(os.NewSyscallError("bind to "+ifi.Name, err), unix.Close(fd))
+	}
+	return &echo{targets: targets, index: ifi.Index, message: message, fd: fd}, nil
+}
+
+// ask tolerates errors: without an address on the interface there is no way to
+// send, and the neighbours were asked the same.
+func (e *echo) ask() error {
+	for _, target := range e.targets {
+		_ = unix.Sendto(e.fd, e.message, unix.MSG_DONTWAIT, sockaddr(netip.AddrPortFrom(target, 0), e.index))
+	}
+	return nil
+}
+
+func (e *echo) listening() []unix.PollFd {
+	return []unix.PollFd{{Fd: int32(e.fd), Events: unix.POLLIN}}
+}
+
+// hear takes any ICMP from the peer for life, errors included: its kernel sent it.
+func (e *echo) hear(fd int, answer *Answer) {
+	receive(fd, func(_ []byte, from netip.Addr) {
+		if slices.Contains(e.targets, from) {
+			answer.Host = true
+		}
+	})
+}
+
+func (e *echo) close() error { return os.NewSyscallError("close", unix.Close(e.fd)) }
+
+// ports asks by TCP connections, a new one to each port in every round.
+type ports struct {
+	targets []netip.AddrPort
+	index   int
+	pending []int
+}
+
+// ask tolerates errors, which say that there is no way to the peer.
+func (p *ports) ask() error {
+	for _, target := range p.targets {
+		family := unix.AF_INET
+		if target.Addr().Is6() {
+			family = unix.AF_INET6
+		}
+		fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return os.NewSyscallError("socket", err)
+		}
+		err = unix.Connect(fd, sockaddr(target, p.index))
+		if err == nil || errors.Is(err, unix.EINPROGRESS) {
+			p.pending = append(p.pending, fd)
+			continue
+		}
+		_ = unix.Close(fd) // nothing was written
+	}
+	return nil
+}
+
+func (p *ports) listening() []unix.PollFd {
+	fds := make([]unix.PollFd, len(p.pending))
+	for i, fd := range p.pending {
+		fds[i] = unix.PollFd{Fd: int32(fd), Events: unix.POLLOUT}
+	}
+	return fds
+}
+
+// hear takes a connection and a refusal for life: a kernel sent either.
+func (p *ports) hear(fd int, answer *Answer) {
+	code, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err == nil {
+		switch unix.Errno(code) {
+		case 0, unix.ECONNREFUSED, unix.ECONNRESET:
+			answer.Host = true
+		}
+	}
+	p.pending = slices.DeleteFunc(p.pending, func(open int) bool { return open == fd })
+	_ = unix.Close(fd) // nothing was written
+}
+
+func (p *ports) close() error {
+	for _, fd := range p.pending {
+		_ = unix.Close(fd) // nothing was written
+	}
+	p.pending = nil
+	return nil
+}
