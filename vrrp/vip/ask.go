@@ -214,8 +214,7 @@ func scene(q Question) (ifi *net.Interface, source netip.Addr, err error) {
 // sourceAmong prefers a link-local address, which every neighbour can answer.
 func sourceAmong(list []found, vips []netip.Addr) (source netip.Addr) {
 	for _, a := range list {
-		unusable := a.flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0
-		if a.Addr().Is4() || unusable || slices.Contains(vips, a.Addr()) {
+		if a.Addr().Is4() || a.undetected() || slices.Contains(vips, a.Addr()) {
 			continue
 		}
 		if !source.IsValid() || a.Addr().IsLinkLocalUnicast() {

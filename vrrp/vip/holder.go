@@ -173,6 +173,7 @@ func (h *Holder) drop(index int, as []assigned) error {
 // Held asks the kernel. held is true when every address is there with a
 // lifetime; remaining is then the shortest one, in whole seconds rounded up.
 // An address that is there for ever, with whatever prefix length, is ErrPermanent.
+// An IPv6 address that the kernel does not use, because of a duplicate, does not count.
 func (h *Holder) Held() (remaining time.Duration, held bool, err error) {
 	list, err := h.list()
 	if err != nil {
@@ -186,6 +187,10 @@ func (h *Holder) Held() (remaining time.Duration, held bool, err error) {
 		if a.permanent() {
 			h.checked.Store(0)
 			return 0, false, fmt.Errorf("look for %v on %s: %w", a.Prefix, h.cfg.Interface, ErrPermanent)
+		}
+		if a.undetected() {
+			h.checked.Store(0)
+			continue
 		}
 		// The kernel has an IPv6 address once, with its first prefix length.
 		if a.Addr().Is6() || slices.Contains(h.cfg.Addresses, a.Prefix) {
@@ -261,27 +266,32 @@ func (h *Holder) promotionDone(index int, err error) error {
 	return nil
 }
 
-// targets are the addresses to hold: those of the Config and, the first time,
-// what somebody else put there of the same addresses for ever, under another
-// prefix length or with a far end. It gets a lease as well, once.
-func (h *Holder) targets(index int) []assigned {
-	as := make([]assigned, 0, len(h.cfg.Addresses))
+// targets are the addresses to hold. The first time they are more: what somebody
+// else put there of the same addresses for ever, under another prefix length or
+// with a far end, gets a lease as well, once. An IPv6 address that did not pass
+// duplicate address detection would stay unused, so it is in the way.
+func (h *Holder) targets(index int) (as, inTheWay []assigned) {
+	as = make([]assigned, 0, len(h.cfg.Addresses))
 	for _, p := range h.cfg.Addresses {
 		as = append(as, plain(p))
 	}
 	if h.checked.Load() == int64(index) {
-		return as
+		return as, nil
 	}
 	list, err := h.table.kernel.addresses(index)
 	if err != nil {
-		return as // to be looked at again in the next round; the lease does not wait
+		return as, nil // to be looked at again in the next round; the lease does not wait
 	}
 	h.checked.Store(int64(index))
 	for _, a := range list {
+		switch {
+		case !h.owns(a.Prefix):
+		case a.undetected():
+			inTheWay = append(inTheWay, a.assigned)
 		// An IPv6 address is there once, and its renewal gives it the lease.
-		if a.permanent() && a.Addr().Is4() && h.owns(a.Prefix) && !slices.Contains(as, a.assigned) {
+		case a.permanent() && a.Addr().Is4() && !slices.Contains(as, a.assigned):
 			as = append(as, a.assigned)
 		}
 	}
-	return as
+	return as, inTheWay
 }

@@ -72,6 +72,22 @@ func (k *kernel) index(name string) (int, error) {
 	return int(ifr.Uint32()), nil
 }
 
+// link returns the interface's index and its flags, IFF_UP and IFF_RUNNING
+// among them.
+func (k *kernel) link(name string) (index int, flags uint32, err error) {
+	if index, err = k.index(name); err != nil {
+		return 0, 0, err
+	}
+	ifr, err := unix.NewIfreq(name)
+	if err == nil {
+		err = unix.IoctlIfreq(k.ioctls, unix.SIOCGIFFLAGS, ifr)
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("look up interface %s: %w", name, err)
+	}
+	return index, uint32(ifr.Uint16()), nil
+}
+
 // found is an address that the kernel has.
 type found struct {
 	assigned
@@ -81,6 +97,9 @@ type found struct {
 }
 
 func (a found) permanent() bool { return a.valid == forever }
+
+// undetected reports whether duplicate address detection still runs or failed.
+func (a found) undetected() bool { return a.flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0 }
 
 // addresses lists what is on the interface, in both families. An interface that
 // is gone has none.

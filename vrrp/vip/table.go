@@ -64,18 +64,22 @@ type Renewal struct {
 // later one up to a second late.
 func (t *Table) Hold(renewals []Renewal) []error {
 	errs := make([]error, len(renewals))
-	var settings, renew []change
+	var settings, cleared, renew []change
 	for i, r := range renewals {
 		index, err := t.prepare(r)
 		if err != nil {
 			errs[i] = err
 			continue
 		}
-		targets := r.Holder.targets(index)
+		targets, inTheWay := r.Holder.targets(index)
 		if r.Holder.needsPromotion(index, targets) {
 			settings = append(settings, change{of: i, request: promoteRequest(index), done: func(err error) error {
 				return r.Holder.promotionDone(index, err)
 			}})
+		}
+		for _, a := range inTheWay {
+			// Whether it goes or not, the renewal says what counts.
+			cleared = append(cleared, change{of: i, request: dropRequest(a, index), done: func(error) error { return nil }})
 		}
 		for _, a := range targets {
 			req := holdRequest(a, index, r.Holder.cfg.Label, uint32(r.Lease/time.Second))
@@ -89,6 +93,7 @@ func (t *Table) Hold(renewals []Renewal) []error {
 	}
 	// Without promotion no address: its removal could take others along.
 	t.carryOut(settings, errs)
+	t.carryOut(cleared, errs)
 	t.carryOut(slices.DeleteFunc(renew, func(c change) bool { return errs[c.of] != nil }), errs)
 	return errs
 }
