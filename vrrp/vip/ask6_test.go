@@ -14,6 +14,7 @@ import (
 )
 
 var (
+	selfAddr6 = netip.MustParseAddr("2001:db8::11")
 	vipAddr6  = netip.MustParseAddr("2001:db8::100")
 	peerAddr6 = netip.MustParseAddr("2001:db8::12")
 )
@@ -99,7 +100,15 @@ func TestAskIPv6(t *testing.T) {
 				}
 			},
 		},
-		{name: "a refused connection is life", q: tcpOnly, setUp: nothing, want: want{host: true}},
+		{
+			name: "a refused connection is life", q: tcpOnly,
+			setUp: func(t *testing.T, l lan) {
+				// The kernel repeats its own solicitation only after a second.
+				neighbour(t, l.self, "self0", peerAddr6, mac(t, l.peer, "peer0"))
+				neighbour(t, l.peer, "peer0", selfAddr6, mac(t, l.self, "self0"))
+			},
+			want: want{host: true},
+		},
 		{name: "no connection is no life", q: tcpOnly, setUp: gone},
 		{
 			name: "neighbours answer where echo is silent", q: Question{PeerOnLink: []netip.Addr{peerAddr6}},

@@ -46,6 +46,17 @@ func newLAN(t *testing.T) lan {
 	l.self.AddAddr(t, "self0", "192.0.2.11/24")
 	l.peer.AddAddr(t, "peer0", "192.0.2.12/24")
 	l.stranger.AddAddr(t, "stranger0", "192.0.2.13/24")
+	// A frame that is lost before the switch carries is repeated after a second.
+	carries := func(ns *netnstest.Namespace, name string) {
+		netnstest.Eventually(t, limit, "the carrier of "+name, func() bool {
+			return ns.Link(t, name).Attrs().OperState == netlink.OperUp
+		})
+	}
+	for name, ns := range map[string]*netnstest.Namespace{"self0": l.self, "peer0": l.peer, "stranger0": l.stranger} {
+		carries(ns, name)
+		carries(sw, name)
+	}
+	carries(sw, "br0")
 	return l
 }
 
@@ -195,8 +206,12 @@ func TestAsk(t *testing.T) {
 // neighbour tells ns a hardware address, so that it has nothing to resolve.
 func neighbour(t *testing.T, ns *netnstest.Namespace, name string, addr netip.Addr, hw net.HardwareAddr) {
 	t.Helper()
+	family := netlink.FAMILY_V4
+	if addr.Is6() {
+		family = netlink.FAMILY_V6
+	}
 	err := ns.NeighSet(&netlink.Neigh{
-		LinkIndex: ns.Link(t, name).Attrs().Index, Family: netlink.FAMILY_V4, State: netlink.NUD_PERMANENT,
+		LinkIndex: ns.Link(t, name).Attrs().Index, Family: family, State: netlink.NUD_PERMANENT,
 		IP: addr.AsSlice(), HardwareAddr: hw,
 	})
 	if err != nil {

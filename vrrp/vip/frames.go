@@ -2,7 +2,6 @@ package vip
 
 import (
 	"encoding/binary"
-
 	"fmt"
 	"net"
 	"net/netip"

@@ -123,7 +123,7 @@ func (r *rounds) readAnswer(first uint32, answers []error) error {
 		case err != nil:
 			return os.NewSyscallError("receive from netlink", err)
 		}
-		if i, answer, ok := parseAnswer(r.in[:n], first, len(answers)); ok {
+		if i, ok, answer := parseAnswer(r.in[:n], first, len(answers)); ok {
 			answers[i] = answer
 			return nil
 		}
@@ -132,18 +132,18 @@ func (r *rounds) readAnswer(first uint32, answers []error) error {
 
 // parseAnswer takes one acknowledgement, and says to which of n requests that
 // were numbered from first. Anything else is not ok.
-func parseAnswer(b []byte, first uint32, n int) (i int, answer error, ok bool) {
+func parseAnswer(b []byte, first uint32, n int) (i int, ok bool, answer error) {
 	if len(b) < netlinkHeader+4 || binary.NativeEndian.Uint16(b[4:]) != unix.NLMSG_ERROR {
-		return 0, nil, false
+		return 0, false, nil
 	}
 	at := binary.NativeEndian.Uint32(b[8:]) - first
 	if uint64(at) >= uint64(n) {
-		return 0, nil, false
+		return 0, false, nil
 	}
 	if code := int32(binary.NativeEndian.Uint32(b[netlinkHeader:])); code < 0 && code > math.MinInt32 {
 		answer = unix.Errno(-code)
 	}
-	return int(at), answer, true
+	return int(at), true, answer
 }
 
 func (q request) appendTo(b []byte, seq uint32) []byte {

@@ -362,7 +362,7 @@ func FuzzParseAnswer(f *testing.F) {
 	f.Add([]byte(nil), uint32(0), 0)
 	f.Fuzz(func(t *testing.T, b []byte, first uint32, n int) {
 		n = min(max(n, 0), roundSize)
-		i, answer, ok := parseAnswer(b, first, n)
+		i, ok, answer := parseAnswer(b, first, n)
 		if !ok {
 			return
 		}
@@ -375,7 +375,7 @@ func FuzzParseAnswer(f *testing.F) {
 			code = -uint32(errno)
 		}
 		again := request{kind: unix.NLMSG_ERROR, body: words(code)}.appendTo(nil, first+uint32(i))
-		j, same, ok := parseAnswer(again, first, n)
+		j, ok, same := parseAnswer(again, first, n)
 		if !ok || j != i || !errors.Is(same, answer) {
 			t.Fatalf("request %d: %v came back as %d: %v, %v", i, answer, j, same, ok)
 		}

@@ -228,13 +228,8 @@ func (w *Watcher) Run(ctx context.Context, report func(Change)) error {
 func (w *Watcher) run(ctx context.Context, report func(Change)) error {
 	v, failures, buf := view{}, 0, make([]byte, watchRead)
 	subscribed, listed := false, time.Time{}
-	for {
-		time.Sleep(relistPause - time.Since(listed))
+	for w.due(ctx, listed, buf) {
 		listed = time.Now()
-		_, _ = unix.Read(w.alarm, buf[:8]) // what it is about is looked at now
-		if ctx.Err() != nil {
-			return nil
-		}
 		var err error
 		if !subscribed {
 			err = w.subscribe(buf)
@@ -253,6 +248,14 @@ func (w *Watcher) run(ctx context.Context, report func(Change)) error {
 		v.tell(report)
 		subscribed = w.follow(&v, buf, report)
 	}
+	return nil
+}
+
+// due waits until the next list may be made, and returns false if ctx ended.
+func (w *Watcher) due(ctx context.Context, listed time.Time, buf []byte) bool {
+	time.Sleep(relistPause - time.Since(listed))
+	_, _ = unix.Read(w.alarm, buf[:8]) // what it is about is looked at now
+	return ctx.Err() == nil
 }
 
 // subscribe begins with an empty queue. While nobody is subscribed none fills it.

@@ -102,7 +102,8 @@ func (s *story) expect(t testing.TB, h *Holder, what string, want ...Change) {
 func (s *story) until(t testing.TB, h *Holder, want Change) {
 	t.Helper()
 	want.Holder = h
-	for s.next(t, h) != want {
+	for c := s.next(t, h); c != want; {
+		c = s.next(t, h)
 	}
 }
 
