@@ -45,8 +45,7 @@ func (d *decoder) checkInstances(f *File, labels []string) {
 func (d *decoder) checkVRIDs(ins []Instance) {
 	for j, b := range ins {
 		for i, a := range ins[:j] {
-			apart := a.Heartbeat.Mode == Multicast && b.Heartbeat.Mode == Multicast && a.Interface != b.Interface
-			if a.VRID == 0 || a.VRID != b.VRID || apart {
+			if a.VRID == 0 || a.VRID != b.VRID || apart(a, b) {
 				continue
 			}
 			d.problem(d.at(fmt.Sprintf("instances[%d].vrid", j)), fmt.Sprintf("two instances have the vrid %d", b.VRID),
@@ -54,6 +53,11 @@ func (d *decoder) checkVRIDs(ins []Instance) {
 			break
 		}
 	}
+}
+
+// apart reports whether nobody hears the advertisements of both instances.
+func apart(a, b Instance) bool {
+	return a.Heartbeat.Mode == Multicast && b.Heartbeat.Mode == Multicast && a.Interface != b.Interface
 }
 
 func (d *decoder) checkVIPs(in *Instance, at string, nodes, seen map[netip.Addr]string) {
