@@ -50,6 +50,7 @@ type instance struct {
 	lastCommand failover.ID
 	effects     []failover.Effect
 	stopped     bool
+	reloadable
 
 	leased    mono.Instant // until then the kernel has the address for certain
 	undropped bool         // the address was to go and may still be there
@@ -63,6 +64,7 @@ type instance struct {
 // is looked at now and not earlier: a lease can run out while a daemon starts.
 func (in *instance) start(work context.Context) {
 	ev := in.Start
+	ev.Memory = in.node.journal.recall(in.Name, ev.Memory)
 	if in.Addresses.Leftover() {
 		ev.Leftover = true
 		in.leased = in.node.now().Add(actTime)
@@ -73,6 +75,10 @@ func (in *instance) start(work context.Context) {
 // step lets the core handle an event and carries out its effects. Answers that
 // come at once are handled before anything else.
 func (in *instance) step(work context.Context, ev failover.Event) {
+	if in.gone {
+		in.forward(work, ev)
+		return
+	}
 	for pending := []failover.Event{ev}; len(pending) > 0; pending = pending[1:] {
 		if ended, ok := pending[0].(failover.StepEnded); ok {
 			delete(in.steps, ended.ID)
@@ -102,7 +108,7 @@ func (in *instance) do(work context.Context, decided mono.Instant, e failover.Ef
 	case failover.Append:
 		return in.node.journal.append(in, e)
 	case failover.Tell:
-		in.node.cfg.Link.Send(in.Name, e.State)
+		in.tell(e.State)
 	case failover.Note:
 		in.node.cfg.Log.Note(in.Name, e)
 	case failover.Answer:
@@ -114,6 +120,7 @@ func (in *instance) do(work context.Context, decided mono.Instant, e failover.Ef
 		if !in.stopped {
 			in.stopped = true
 			in.node.stopped++
+			close(in.left)
 		}
 	case failover.CancelStep:
 		if cancel := in.steps[e.ID]; cancel != nil {
@@ -215,7 +222,9 @@ func (in *instance) announceAgain(now mono.Instant) {
 // most one worker for each step, question and measurement that the core waits for.
 func (in *instance) worker(work context.Context, bound time.Duration, f func(context.Context) failover.Event) context.CancelFunc {
 	ctx, cancel := context.WithTimeout(work, bound)
+	in.busy.Add(1)
 	in.node.workers.Go(func() {
+		defer in.busy.Done()
 		defer cancel()
 		if ev := f(ctx); ev != nil {
 			in.node.result(in, ev)

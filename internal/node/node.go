@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/internal/failover"
 	"github.com/tanist-ha/tanist/internal/mono"
 )
@@ -64,14 +63,17 @@ type Config struct {
 // Node owns the orchestrators of one host.
 type Node struct {
 	cfg       Config
+	roster    sync.RWMutex // guards instances and byName, which only the loop changes
 	instances []*instance
 	byName    map[string]*instance
+	words     map[string]*word // what was last told of each name, also of one that is gone
 	heard     chan message
 	results   chan message
 	calls     chan func(work context.Context)
 	over      chan struct{} // closed when the loop takes nothing any more
 	journal   *writer
 	stopped   int
+	leaving   bool      // the daemon is told to leave: nothing is changed any more
 	turn      []message // what one turn of the loop hears
 
 	workers sync.WaitGroup
@@ -87,7 +89,7 @@ type message struct {
 // New returns a node that runs nothing yet.
 func New(cfg Config) (*Node, error) {
 	n := &Node{
-		cfg: cfg, byName: map[string]*instance{},
+		cfg: cfg, byName: map[string]*instance{}, words: map[string]*word{},
 		heard: make(chan message, heardSize), results: make(chan message, resultSize),
 		calls: make(chan func(context.Context), callSize), over: make(chan struct{}),
 		journal: newWriter(cfg.Journal, cfg.Log),
@@ -96,7 +98,7 @@ func New(cfg Config) (*Node, error) {
 		if n.byName[i.Name] != nil {
 			return nil, fmt.Errorf("two instances are called %s", i.Name)
 		}
-		in := &instance{Instance: i, node: n, steps: map[hooks.StepID]context.CancelFunc{}, commands: map[failover.ID]chan Answer{}}
+		in := n.instance(i)
 		n.byName[i.Name] = in
 		n.instances = append(n.instances, in)
 	}
@@ -106,7 +108,7 @@ func New(cfg Config) (*Node, error) {
 // Deliver hands over something that was heard from the peer. It never blocks:
 // when the loop is far behind, the event is dropped and counted.
 func (n *Node) Deliver(name string, ev failover.Event) {
-	in := n.byName[name]
+	in := n.find(name)
 	if in == nil {
 		return
 	}
@@ -169,7 +171,7 @@ func (n *Node) loop(ctx, kill, work context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	leave := ctx.Done()
-	for n.stopped < len(n.instances) {
+	for !n.leaving || n.stopped < len(n.instances) {
 		timer.Reset(n.sleep())
 		// Whatever woke the loop, the cores hear everything that had arrived
 		// before one of them acts: what waits in a queue is not silence.
@@ -177,7 +179,7 @@ func (n *Node) loop(ctx, kill, work context.Context) error {
 		case <-kill.Done():
 			return kill.Err()
 		case <-leave:
-			leave = nil
+			leave, n.leaving = nil, true
 			n.hear(work)
 			for _, in := range n.instances {
 				in.step(work, failover.StopWanted{})
@@ -303,6 +305,8 @@ func await[T any](ctx context.Context, n *Node, answer <-chan T) (T, error) {
 
 // Names lists the instances in the order of the configuration.
 func (n *Node) Names() []string {
+	n.roster.RLock()
+	defer n.roster.RUnlock()
 	names := make([]string, len(n.instances))
 	for i, in := range n.instances {
 		names[i] = in.Name
@@ -312,11 +316,11 @@ func (n *Node) Names() []string {
 
 // Status returns what an instance is and why, as of now.
 func (n *Node) Status(ctx context.Context, name string) (failover.Status, error) {
-	in := n.byName[name]
+	in := n.find(name)
 	if in == nil {
 		return failover.Status{}, fmt.Errorf("no instance is called %q", name)
 	}
-	return ask(ctx, n, func(context.Context) failover.Status { return in.Core.Status(n.now()) })
+	return ask(ctx, n, func(context.Context) failover.Status { return in.current().Core.Status(n.now()) })
 }
 
 // Answer ends a command.
@@ -328,12 +332,17 @@ type Answer struct {
 // Switchover asks an instance for a switchover and waits for its end. When ctx
 // ends first, a switchover that has begun goes on.
 func (n *Node) Switchover(ctx context.Context, name string, r failover.Request) (Answer, error) {
-	in := n.byName[name]
+	in := n.find(name)
 	if in == nil {
 		return Answer{}, fmt.Errorf("no instance is called %q", name)
 	}
 	answer, err := ask(ctx, n, func(work context.Context) chan Answer {
 		answer := make(chan Answer, 1)
+		in := in.current()
+		if in.gone {
+			answer <- Answer{Outcome: failover.RefusedTo, Why: failover.Why{Reason: failover.Stopping}}
+			return answer
+		}
 		in.lastCommand++
 		in.commands[in.lastCommand] = answer
 		in.step(work, failover.SwitchoverWanted{Command: in.lastCommand, Request: r})

@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"sync"
 
 	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/internal/failover"
@@ -19,6 +20,9 @@ type writer struct {
 	log     Log
 	queue   chan entry // the loop closes it
 	ended   chan struct{}
+
+	mu       sync.Mutex // guards memories
+	memories map[string]hooks.Memory
 }
 
 type entry struct {
@@ -27,18 +31,23 @@ type entry struct {
 }
 
 func newWriter(j Journal, log Log) *writer {
-	return &writer{journal: j, log: log, queue: make(chan entry, writerSize), ended: make(chan struct{})}
+	return &writer{
+		journal: j, log: log, queue: make(chan entry, writerSize), ended: make(chan struct{}),
+		memories: map[string]hooks.Memory{},
+	}
 }
 
 // append hands a record over without waiting. A record that somebody waits for
 // and that finds no room is answered with an error; another goes missing, for no
 // demotion waits for a disk.
 func (w *writer) append(in *instance, e failover.Append) failover.Event {
+	in.unwritten.Add(1)
 	select {
 	case w.queue <- entry{in, e}:
 		return nil
 	default:
 	}
+	in.unwritten.Add(-1)
 	w.log.Trouble(in.Name, "journal a record", errJournalBehind)
 	if e.ID == 0 {
 		return nil
@@ -73,7 +82,39 @@ func (w *writer) write(n *Node, e entry) {
 	if err != nil {
 		w.log.Trouble(e.in.Name, "journal a record", err)
 	}
+	w.remember(e.e.Record, err)
+	e.in.unwritten.Add(-1)
 	if e.e.ID != 0 {
 		n.result(e.in, failover.Durable{ID: e.e.ID, Err: err})
 	}
+}
+
+// remember folds a record as the journal does when it is read at a start. One that
+// could not be written happened all the same, but for the beginning of a promotion:
+// nothing begins that is not in the journal.
+func (w *writer) remember(r hooks.Record, err error) {
+	if err != nil && r.Kind == hooks.Began && r.Role == hooks.Active {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.memories[r.Instance] = w.memories[r.Instance].Fold(r)
+}
+
+// memory returns what the journal would say of an instance now.
+func (w *writer) memory(instance string) hooks.Memory {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.memories[instance]
+}
+
+// recall sets what the journal said of an instance when the daemon started, unless
+// more is known by now.
+func (w *writer) recall(instance string, m hooks.Memory) hooks.Memory {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, known := w.memories[instance]; !known {
+		w.memories[instance] = m
+	}
+	return w.memories[instance]
 }
