@@ -64,7 +64,11 @@ func (k kernel) Ask(ctx context.Context, within time.Duration) failover.Asked {
 	a, err := vip.Ask(ctx, vip.Question{
 		Interface: k.iface, VIPs: k.vips, PeerOnLink: onLink(prefixes, k.peer), PeerTCP: k.ports, Peer: k.hardware, Within: within,
 	})
-	return failover.Asked{Address: a.PeerClaims(), Host: a.Host, OnLink: a.OnLink(), Err: err}
+	answer := failover.Asked{Address: a.PeerClaims(), Host: a.Host, OnLink: a.OnLink(), Err: err}
+	if strangers := a.Strangers(); len(strangers) > 0 {
+		answer.Stranger = strangers[0].Hardware.String()
+	}
+	return answer
 }
 
 // hasAddress reports whether an interface of this host has the address.

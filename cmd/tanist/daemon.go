@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -17,6 +18,7 @@ import (
 	"github.com/tanist-ha/tanist/hooks/journal"
 	"github.com/tanist-ha/tanist/hooks/step"
 	"github.com/tanist-ha/tanist/internal/config"
+	"github.com/tanist-ha/tanist/internal/control"
 	"github.com/tanist-ha/tanist/internal/failover"
 	"github.com/tanist-ha/tanist/internal/mono"
 	"github.com/tanist-ha/tanist/internal/node"
@@ -29,26 +31,38 @@ import (
 
 // daemon is the parts of a running tanist, put together and not started.
 type daemon struct {
-	file      *config.File
+	common    *common
+	nodes     [2]config.Node
 	self      int
 	node      *node.Node
 	heartbeat *heartbeat
+	beats     heartbeats
+	keys      keys
 	link      *peer.Link
 	journal   *journal.Journal
 	units     *systemd.Units
 	log       *logger
 	notifier  *systemd.Notifier
 	table     *vip.Table
-	services  []*service
+	memories  map[string]hooks.Memory // of the journal, when the daemon started
+
+	mu       sync.Mutex // guards the fields below
+	file     *config.File
+	services []*service
+	reloaded *control.Reload
 }
 
 // service is what one instance has on this host.
 type service struct {
 	cfg       config.Instance
+	core      *failover.Orchestrator
+	router    vrrp.Config
 	addresses addresses
 	databases databases
 	steps     steps
+	kernel    kernel
 	survey    *survey
+	unwatch   func() // ends the survey, nil before it runs
 }
 
 // bootClock reads CLOCK_BOOTTIME, which counts the time that a virtual machine
@@ -62,7 +76,7 @@ func bootClock() mono.Instant {
 // build opens what the daemon works with. Nothing runs and no address is touched
 // until run.
 func build(c *common, file *config.File, self int, log *logger) (*daemon, error) {
-	d := &daemon{file: file, self: self, log: log}
+	d := &daemon{common: c, file: file, nodes: file.Nodes, self: self, log: log, keys: noKeys{}}
 	var err error
 	var entries []journal.Entry
 	if d.journal, entries, err = journal.Open(filepath.Join(c.stateDir, "journal")); err != nil {
@@ -77,6 +91,7 @@ func build(c *common, file *config.File, self int, log *logger) (*daemon, error)
 	d.units = systemd.NewUnits(systemd.UnitsConfig{})
 	me, other := file.Nodes[self], file.Nodes[1-self]
 	d.heartbeat = newHeartbeat(me.Addresses, other.Addresses, log)
+	d.beats = d.heartbeat
 	link := peer.Config{Node: me.Label, Peer: other.Label, Port: file.PeerPort}
 	for i := range me.Addresses {
 		link.Paths = append(link.Paths, peer.Path{Local: me.Addresses[i], Peer: other.Addresses[i]})
@@ -87,17 +102,22 @@ func build(c *common, file *config.File, self int, log *logger) (*daemon, error)
 	if d.table, err = vip.OpenTable(); err != nil {
 		return nil, err
 	}
-	boot, memories := bootID(), journal.Memories(entries)
+	d.memories = journal.Memories(entries)
 	cfg := node.Config{
 		Clock: bootClock, Journal: d.journal, Link: d.link, Log: log,
 		Watchdog: newWatchdog(d.notifier, log),
 	}
 	for _, in := range file.Instances {
-		instance, err := d.instance(in, boot, memories[in.Name])
+		s, err := d.open(file, in)
 		if err != nil {
-			return nil, fmt.Errorf("instance %s: %w", in.Name, err)
+			return nil, err
+		}
+		instance, err := d.instance(s)
+		if err != nil {
+			return nil, err
 		}
 		cfg.Instances = append(cfg.Instances, instance)
+		d.services = append(d.services, s)
 	}
 	d.node, err = node.New(cfg)
 	return d, err
@@ -109,34 +129,56 @@ func bootID() uint64 {
 	return binary.LittleEndian.Uint64(b[:])
 }
 
-func (d *daemon) instance(in config.Instance, boot uint64, memory hooks.Memory) (node.Instance, error) {
-	holder, err := d.table.Open(vip.Config{Interface: in.Interface, Addresses: in.VIPs})
-	if err != nil {
-		return node.Instance{}, err
+// open opens what an instance works with and touches nothing.
+func (d *daemon) open(file *config.File, in config.Instance) (*service, error) {
+	cfg := d.core(file, in)
+	s := &service{
+		cfg: in, router: cfg.Router, survey: newSurvey(in, file, d.self, d.units),
+		kernel: newKernel(d.table, in, d.nodes[1-d.self].Addresses, file.PeerPort),
 	}
-	s := &service{cfg: in, addresses: addresses{holder}}
+	var err error
+	if s.core, err = failover.New(cfg); err != nil {
+		return nil, err // it names the instance
+	}
 	if s.databases, err = openDatabases(in.Databases); err != nil {
-		return node.Instance{}, err
+		return nil, fmt.Errorf("instance %s: %w", in.Name, err)
+	}
+	if s.addresses, err = d.openAddresses(in.Interface, in.VIPs); err != nil {
+		s.databases.close()
+		return nil, fmt.Errorf("instance %s: %w", in.Name, err)
 	}
 	s.steps = steps{databases: s.databases, units: d.units, cgroup: step.DelegatedCgroup()}
-	s.survey = newSurvey(in, d.file, d.self, d.units)
-	core, err := failover.New(d.core(in))
+	return s, nil
+}
+
+// openAddresses prepares to hold addresses of an interface.
+func (d *daemon) openAddresses(name string, prefixes []netip.Prefix) (addresses, error) {
+	h, err := d.table.Open(vip.Config{Interface: name, Addresses: prefixes})
+	return addresses{h}, err
+}
+
+// instance makes the heartbeat of an opened instance, and what the node runs.
+func (d *daemon) instance(s *service) (node.Instance, error) {
+	beat, err := d.beats.add(s.cfg, s.router)
 	if err != nil {
-		return node.Instance{}, err
+		return node.Instance{}, fmt.Errorf("instance %s: %w", s.cfg.Name, err)
 	}
-	d.services = append(d.services, s)
-	d.heartbeat.forms[in.VRID] = newChecksum(in.Heartbeat.Checksum)
 	return node.Instance{
-		Name: in.Name, Core: core,
-		Start:     failover.Started{Boot: boot, Memory: memory},
-		Heartbeat: d.heartbeat, Addresses: s.addresses, Databases: s.databases, Steps: s.steps,
-		Kernel: newKernel(d.table, in, d.file.Nodes[1-d.self].Addresses, d.file.PeerPort),
+		Name: s.cfg.Name, Core: s.core,
+		Start:     failover.Started{Boot: bootID(), Memory: d.memories[s.cfg.Name]},
+		Heartbeat: beat, Addresses: s.addresses, Databases: s.databases, Steps: s.steps, Kernel: s.kernel,
 	}, nil
 }
 
+// close gives back what open opened.
+func (s *service) close() {
+	s.databases.close()
+	_ = s.addresses.Close()
+}
+
 // core is the part of the configuration that the orchestrator decides by.
-func (d *daemon) core(in config.Instance) failover.Config {
-	me, other := d.file.Nodes[d.self], d.file.Nodes[1-d.self]
+func (d *daemon) core(file *config.File, in config.Instance) failover.Config {
+	me, other := file.Nodes[d.self], file.Nodes[1-d.self]
 	c := failover.Config{
 		Node: me.Label, Peer: other.Label, Instance: in.Name, VIP: in.VIPs[0].Addr().String(),
 		Router: vrrp.Config{
@@ -195,7 +237,7 @@ func interfacePrefixes(name string) ([]netip.Prefix, error) {
 // close gives back what build opened.
 func (d *daemon) close() {
 	for _, s := range d.services {
-		s.databases.close()
+		s.close()
 	}
 	_ = d.table.Close()
 	_ = d.units.Close()

@@ -21,12 +21,12 @@ const pathRetry = time.Second
 
 // heartbeat carries the advertisements of every instance over every path.
 type heartbeat struct {
-	paths []*path
-	peer  netip.Addr          // primary address of the peer, whatever the path
-	forms map[uint8]*checksum // by VRID
-	log   node.Log
-	// deliver takes an advertisement of the virtual router with that VRID.
-	deliver func(vrid uint8, ev failover.Advertised)
+	paths  []*path
+	peer   netip.Addr // primary address of the peer, whatever the path
+	routes routes
+	log    node.Log
+	// deliver takes an advertisement for an instance.
+	deliver func(instance string, ev failover.Advertised)
 }
 
 // checksum is the form that an instance sends. Left to itself it is the RFC's
@@ -51,7 +51,7 @@ type path struct {
 }
 
 func newHeartbeat(local, peer []netip.Addr, log node.Log) *heartbeat {
-	h := &heartbeat{peer: peer[0], log: log, forms: map[uint8]*checksum{}}
+	h := &heartbeat{peer: peer[0], log: log, routes: routes{byVRID: map[uint8]route{}}}
 	for i := range local {
 		h.paths = append(h.paths, &path{cfg: wire.Config{Local: local[i], Peer: peer[i]}})
 	}
@@ -67,7 +67,7 @@ func (h *heartbeat) Send(s failover.Send) error {
 	sent := false
 	var buf [2048]byte
 	form := vrrp.ChecksumRFC
-	if c := h.forms[a.VRID]; c != nil {
+	if c := h.routes.of(a.VRID).checksum; c != nil {
 		form = vrrp.ChecksumForm(c.form.Load())
 	}
 	for _, p := range h.paths {
@@ -150,10 +150,14 @@ func (h *heartbeat) received(pkt wire.Packet) {
 		h.log.Trouble("", "read an advertisement of "+pkt.Source.String(), err)
 		return
 	}
-	if c := h.forms[a.VRID]; c != nil && c.auto {
-		c.form.Store(uint32(form))
+	to := h.routes.of(a.VRID)
+	if to.name == "" {
+		return
 	}
-	h.deliver(a.VRID, failover.Advertised{Advertisement: a, Source: h.peer})
+	if to.checksum.auto {
+		to.checksum.form.Store(uint32(form))
+	}
+	h.deliver(to.name, failover.Advertised{Advertisement: a, Source: h.peer})
 }
 
 // sleep waits and reports false when ctx ended first.

@@ -31,6 +31,7 @@ const (
 // blocks: lines go through a bounded queue and are counted when they do not fit.
 type logger struct {
 	zap     *zap.Logger
+	level   zap.AtomicLevel
 	queue   chan func(*zap.Logger)
 	dropped atomic.Uint64
 	journal *systemd.Journal
@@ -47,11 +48,8 @@ type trouble struct {
 }
 
 func newLogger(cfg config.Log) (*logger, error) {
-	level, err := zapcore.ParseLevel(cfg.Level.String())
-	if err != nil {
-		return nil, fmt.Errorf("set up the log: %w", err)
-	}
-	l := &logger{queue: make(chan func(*zap.Logger), logQueue), told: map[string]*trouble{}}
+	level := zap.NewAtomicLevelAt(zapLevel(cfg.Level))
+	l := &logger{level: level, queue: make(chan func(*zap.Logger), logQueue), told: map[string]*trouble{}}
 	enc := zap.NewProductionEncoderConfig()
 	enc.EncodeTime = zapcore.ISO8601TimeEncoder
 	toStderr := func(e zapcore.Encoder) zapcore.Core {
@@ -71,6 +69,23 @@ func newLogger(cfg config.Log) (*logger, error) {
 	l.zap = zap.New(core)
 	return l, nil
 }
+
+// zapLevel is the level as the log's library has it.
+func zapLevel(l config.LogLevel) zapcore.Level {
+	switch l {
+	case config.LevelDebug:
+		return zapcore.DebugLevel
+	case config.LevelWarn:
+		return zapcore.WarnLevel
+	case config.LevelError:
+		return zapcore.ErrorLevel
+	case config.LevelInfo:
+	}
+	return zapcore.InfoLevel
+}
+
+// setLevel changes what is written from now on.
+func (l *logger) setLevel(level config.LogLevel) { l.level.SetLevel(zapLevel(level)) }
 
 // run writes the queued lines until ctx ends, and what is queued then.
 func (l *logger) run(ctx context.Context) {

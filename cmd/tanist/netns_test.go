@@ -17,6 +17,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/tanist-ha/tanist/internal/config"
 	"github.com/tanist-ha/tanist/internal/control"
 	"github.com/tanist-ha/tanist/internal/failover"
 	"github.com/tanist-ha/tanist/vrrp"
@@ -111,7 +112,10 @@ func TestHeartbeatOverPartlyMissingPaths(t *testing.T) {
 	}
 	var mu sync.Mutex
 	heard := map[uint8]int{} // by priority
-	there.deliver = func(_ uint8, ev failover.Advertised) {
+	if _, err := there.add(config.Instance{Name: "compass", VRID: 51}, vrrp.Config{}); err != nil {
+		t.Fatal(err)
+	}
+	there.deliver = func(_ string, ev failover.Advertised) {
 		mu.Lock()
 		defer mu.Unlock()
 		heard[ev.Advertisement.Priority]++
@@ -119,7 +123,7 @@ func TestHeartbeatOverPartlyMissingPaths(t *testing.T) {
 			t.Errorf("from %v, and the peer's primary address is %v", ev.Source, a[0])
 		}
 	}
-	here.deliver = func(uint8, failover.Advertised) {}
+	here.deliver = func(string, failover.Advertised) {}
 	count := func(priority uint8) int {
 		there.Drain()
 		mu.Lock()

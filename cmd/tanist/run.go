@@ -24,6 +24,8 @@ func newRun(c *common) *cobra.Command {
 		Use:   "run",
 		Short: "Run the daemon in the foreground",
 		Long: "Runs the daemon. It tells systemd when it can serve and that it makes progress.\n" +
+			"SIGHUP reads the configuration again: an instance that is not changed does not\n" +
+			"notice, one that is keeps its address, and a file with a mistake changes nothing.\n" +
 			"SIGTERM is a planned leave: the role is handed over if the peer can take it, else\n" +
 			"dropped. A second SIGTERM ends the daemon at once; the address then goes with its lease.",
 		Args: cobra.NoArgs,
@@ -44,9 +46,9 @@ func runDaemon(c *common) error {
 	if err != nil {
 		return err
 	}
-	leave, kill, stop := signals(log)
+	leave, kill, reload, stop := signals(log)
 	defer stop()
-	if d.run(leave, kill, c.socket) != nil {
+	if d.run(leave, kill, reload, c.socket) != nil {
 		return exitError{exitDied}
 	}
 	return nil
@@ -79,10 +81,12 @@ func load(c *common) (*config.File, int, error) {
 }
 
 // signals turns a first SIGTERM or SIGINT into a planned leave and a second one
-// into an end at once.
-func signals(log *logger) (leave, kill context.Context, stop func()) {
+// into an end at once, and SIGHUP into a reload. That has one place: however often
+// SIGHUP comes during a reload, one more follows.
+func signals(log *logger) (leave, kill context.Context, reload <-chan struct{}, stop func()) {
 	leaving, left := context.WithCancel(context.Background())
 	killing, killed := context.WithCancel(context.Background())
+	again := make(chan struct{}, 1)
 	got := make(chan os.Signal, 4)
 	// A log that nobody reads any more must not end the daemon: SIGPIPE is heard
 	// and means nothing. Ignored, it would be so in every program of a step.
@@ -92,7 +96,10 @@ func signals(log *logger) (leave, kill context.Context, stop func()) {
 			switch {
 			case s == syscall.SIGPIPE:
 			case s == syscall.SIGHUP:
-				log.warn("SIGHUP: this release reads its configuration only when it starts")
+				select {
+				case again <- struct{}{}:
+				default:
+				}
 			case leaving.Err() == nil:
 				log.info("told to leave", zap.Stringer("signal", s))
 				left()
@@ -101,7 +108,7 @@ func signals(log *logger) (leave, kill context.Context, stop func()) {
 			}
 		}
 	}()
-	return leaving, killing, func() {
+	return leaving, killing, again, func() {
 		signal.Stop(got)
 		close(got)
 		left()
@@ -121,11 +128,11 @@ const (
 )
 
 // run runs the daemon until it has left or a part of it fails, and logs which.
-func (d *daemon) run(leave, kill context.Context, socket string) error {
+func (d *daemon) run(leave, kill context.Context, reload <-chan struct{}, socket string) error {
 	logs, endLog := context.WithCancel(context.Background())
 	logged := make(chan struct{})
 	go func() { defer close(logged); d.log.run(logs) }()
-	err := d.supervise(leave, kill, socket)
+	err := d.supervise(leave, kill, reload, socket)
 	if err != nil {
 		d.log.fail("ended", err)
 	} else {
@@ -141,14 +148,14 @@ func (d *daemon) run(leave, kill context.Context, socket string) error {
 
 // supervise runs the parts. They live as long as the node, which needs them to
 // leave in order: one that fails makes the node leave, as a signal would.
-func (d *daemon) supervise(leave, kill context.Context, socket string) error {
+func (d *daemon) supervise(leave, kill context.Context, reload <-chan struct{}, socket string) error {
 	server, err := control.Listen(socket, d)
 	if err != nil {
 		return err
 	}
-	d.log.info("starting", zap.String("version", version), zap.String("node", d.file.Nodes[d.self].Label))
+	d.log.info("starting", zap.String("version", version), zap.String("node", d.nodes[d.self].Label))
 	d.log.warn("the peer link is not authenticated in this release: it accepts only the configured addresses")
-	d.heartbeat.deliver = d.advertised()
+	d.heartbeat.deliver = func(instance string, ev failover.Advertised) { d.node.Deliver(instance, ev) }
 
 	world, end := context.WithCancel(context.Background())
 	defer end()
@@ -166,9 +173,7 @@ func (d *daemon) supervise(leave, kill context.Context, socket string) error {
 		return d.link.Run(ctx, func(instance string, s failover.PeerState) { d.node.Deliver(instance, failover.PeerSaid{State: s}) })
 	})
 	part(server.Run)
-	for _, s := range d.services {
-		part(s.survey.run)
-	}
+	part(func(ctx context.Context) error { return d.tend(ctx, leave, reload) })
 	part(func(ctx context.Context) error { return d.tellManager(ctx, leave) })
 
 	nodeErr := d.node.Run(leave, kill)
@@ -189,38 +194,27 @@ func (d *daemon) supervise(leave, kill context.Context, socket string) error {
 	return err
 }
 
-// advertised returns what takes the advertisements of all instances.
-func (d *daemon) advertised() func(uint8, failover.Advertised) {
-	byVRID := map[uint8]string{}
-	for _, s := range d.services {
-		byVRID[s.cfg.VRID] = s.cfg.Name
-	}
-	return func(vrid uint8, ev failover.Advertised) {
-		if name, ok := byVRID[vrid]; ok {
-			d.node.Deliver(name, ev)
-		}
-	}
-}
-
 // tellManager tells the service manager that the daemon serves, and later that it
 // leaves and needs its time for that.
 func (d *daemon) tellManager(ctx, leave context.Context) error {
-	said := func(what string, err error) {
-		if err != nil {
-			d.log.Trouble("", "tell the service manager that the daemon "+what, err)
-		}
-	}
-	said("serves", d.notifier.Ready())
+	d.said("serves", d.notifier.Ready())
 	select {
 	case <-leave.Done():
 	case <-ctx.Done():
 		return nil
 	}
-	said("stops", d.notifier.Stopping())
+	d.said("stops", d.notifier.Stopping())
 	for {
-		said("needs its time", d.notifier.ExtendTimeout(extension))
+		d.said("needs its time", d.notifier.ExtendTimeout(extension))
 		if !sleep(ctx, extension/3) {
 			return nil
 		}
+	}
+}
+
+// said notes when the service manager could not be told what the daemon does.
+func (d *daemon) said(what string, err error) {
+	if err != nil {
+		d.log.Trouble("", "tell the service manager that the daemon "+what, err)
 	}
 }

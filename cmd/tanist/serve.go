@@ -15,11 +15,16 @@ import (
 // Status makes the document of both nodes.
 func (d *daemon) Status(ctx context.Context) (control.Document, error) {
 	doc := control.Document{
-		Node: d.file.Nodes[d.self].Label, Version: version, Instances: []control.Instance{},
-		Peer: control.Peer{Label: d.file.Nodes[1-d.self].Label, Paths: d.paths(), Instances: []control.PeerInstance{}},
+		Node: d.nodes[d.self].Label, Version: version, Instances: []control.Instance{},
+		Peer: control.Peer{Label: d.nodes[1-d.self].Label, Paths: d.paths(), Instances: []control.PeerInstance{}},
 	}
-	for _, s := range d.services {
+	services, reloaded := d.now()
+	doc.Reload = reloaded
+	for _, s := range services {
 		st, err := d.node.Status(ctx, s.cfg.Name)
+		if err != nil && !slices.Contains(d.node.Names(), s.cfg.Name) {
+			continue // a reload has just taken it out
+		}
 		if err != nil {
 			return doc, err
 		}
@@ -84,8 +89,8 @@ func (d *daemon) Switchover(ctx context.Context, r control.SwitchoverRequest, ne
 	if err != nil {
 		return err
 	}
-	if r.To != "" && r.To != d.file.Nodes[0].Label && r.To != d.file.Nodes[1].Label {
-		return fmt.Errorf("no node is called %q: the nodes are %s and %s", r.To, d.file.Nodes[0].Label, d.file.Nodes[1].Label)
+	if r.To != "" && r.To != d.nodes[0].Label && r.To != d.nodes[1].Label {
+		return fmt.Errorf("no node is called %q: the nodes are %s and %s", r.To, d.nodes[0].Label, d.nodes[1].Label)
 	}
 	type result struct {
 		answer node.Answer

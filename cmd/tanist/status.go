@@ -54,6 +54,9 @@ func printStatus(w io.Writer, doc control.Document, now time.Time) error {
 	for _, p := range doc.Peer.Paths {
 		fmt.Fprintf(t, "  path\t%s\t%s\n", p.Address, pathWords(p))
 	}
+	if r := doc.Reload; r != nil {
+		fmt.Fprintf(t, "\nlast reload\t%s\t%s ago\t%s%s\n", r.Result, age(now.Sub(r.At)), r.Detail, r.Error)
+	}
 	if err := t.Flush(); err != nil {
 		return err
 	}

@@ -18,6 +18,15 @@ type Document struct {
 	Version   string     `json:"version"`
 	Instances []Instance `json:"instances"`
 	Peer      Peer       `json:"peer"`
+	Reload    *Reload    `json:"reload,omitempty"` // the last one, absent before the first
+}
+
+// Reload is one reading of the configuration by a running daemon.
+type Reload struct {
+	At     time.Time `json:"at"`
+	Result string    `json:"result"` // running, applied, unchanged, refused, busy or failed; after the last three nothing is changed
+	Detail string    `json:"detail,omitempty"`
+	Error  string    `json:"error,omitempty"` // the first
 }
 
 // Instance is one instance on this node.

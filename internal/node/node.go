@@ -66,7 +66,8 @@ type Node struct {
 	roster    sync.RWMutex // guards instances and byName, which only the loop changes
 	instances []*instance
 	byName    map[string]*instance
-	words     map[string]*word // what was last told of each name, also of one that is gone
+	boot      uint64             // of the daemon
+	words     map[string]*uint64 // how often the peer was told under each name, also one that is gone
 	heard     chan message
 	results   chan message
 	calls     chan func(work context.Context)
@@ -89,7 +90,7 @@ type message struct {
 // New returns a node that runs nothing yet.
 func New(cfg Config) (*Node, error) {
 	n := &Node{
-		cfg: cfg, byName: map[string]*instance{}, words: map[string]*word{},
+		cfg: cfg, byName: map[string]*instance{}, words: map[string]*uint64{},
 		heard: make(chan message, heardSize), results: make(chan message, resultSize),
 		calls: make(chan func(context.Context), callSize), over: make(chan struct{}),
 		journal: newWriter(cfg.Journal, cfg.Log),

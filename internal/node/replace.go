@@ -58,26 +58,25 @@ type Dropper interface{ Drop() error }
 
 // reloadable is what an instance needs to be replaced or taken out.
 type reloadable struct {
-	gone      bool           // out of the loop
-	next      *instance      // who took its place, nil: nobody
-	left      chan struct{}  // closed when it has left
-	busy      sync.WaitGroup // its workers
-	unwritten atomic.Int64   // its records that are on their way to the journal
-	word      *word
+	gone      bool               // out of the loop
+	next      *instance          // who took its place, nil: nobody
+	left      chan struct{}      // closed when it has left
+	busy      sync.WaitGroup     // its workers
+	unwritten atomic.Int64       // its records that are on their way to the journal
+	told      *uint64            // how often the peer was told under this name
 	said      failover.PeerState // the last one
 }
-
-// word numbers what the peer is told under one name. A daemon has one boot for all
-// of its life, whatever cores speak with it.
-type word struct{ boot, seq uint64 }
 
 func (n *Node) instance(i Instance) *instance {
 	in := &instance{Instance: i, node: n, steps: map[hooks.StepID]context.CancelFunc{}, commands: map[failover.ID]chan Answer{}}
 	in.left = make(chan struct{})
-	if n.words[i.Name] == nil {
-		n.words[i.Name] = &word{boot: i.Start.Boot}
+	if n.boot == 0 {
+		n.boot = i.Start.Boot
 	}
-	in.word = n.words[i.Name]
+	if n.words[i.Name] == nil {
+		n.words[i.Name] = new(uint64)
+	}
+	in.told = n.words[i.Name]
 	return in
 }
 
@@ -133,12 +132,13 @@ func (in *instance) forward(work context.Context, ev failover.Event) {
 	}
 }
 
-// tell sends the state under the daemon's boot, numbered on from what an earlier
-// core said: the peer takes nothing that is not newer.
+// tell sends the state under the daemon's boot, which is one for all of its life,
+// numbered on from what an earlier core said: the peer takes nothing that is not
+// newer.
 func (in *instance) tell(s failover.PeerState) {
 	in.said = s
-	in.word.seq++
-	s.Boot, s.Seq = in.word.boot, in.word.seq
+	*in.told++
+	s.Boot, s.Seq = in.node.boot, *in.told
 	in.node.cfg.Link.Send(in.Name, s)
 }
 
