@@ -95,11 +95,18 @@ type reloadRig struct {
 
 func newReloadRig(t *testing.T, instances string) *reloadRig {
 	t.Helper()
+	r, args := prepareReloadRig(t, "primary", instances)
+	r.daemon = startTanist(t, args...)
+	return r
+}
+
+// prepareReloadRig starts nothing; it returns with what to start it.
+func prepareReloadRig(t *testing.T, node, instances string) (*reloadRig, []string) {
+	t.Helper()
 	dir := t.TempDir()
 	r := &reloadRig{t: t, file: filepath.Join(dir, "tanist.yaml"), client: control.Dial(filepath.Join(dir, "s"))}
 	r.write(reloadHead + instances)
-	r.daemon = startTanist(t, "run", "--config", r.file, "--node", "primary", "--socket", filepath.Join(dir, "s"), "--state-dir", dir)
-	return r
+	return r, []string{"run", "--config", r.file, "--node", node, "--socket", filepath.Join(dir, "s"), "--state-dir", dir}
 }
 
 func (r *reloadRig) write(text string) {

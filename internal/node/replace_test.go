@@ -524,3 +524,35 @@ func TestMemoryOfWhatCouldNotBeWritten(t *testing.T) {
 		t.Errorf("what is known was replaced by what was: %+v", m)
 	}
 }
+
+// A loop that was away for longer than the peer's patience first does what it owes,
+// and an address whose lease is over is not brought back for a new core.
+func TestReplaceAfterTheLoopWasAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, a := active(t, "a")
+		a.set(func() {
+			a.leftover = true
+			a.onDrain = func() { time.Sleep(10 * time.Second) }
+		})
+		from := len(a.did())
+		if err := w.node.Replace(t.Context(), 0, []Replacement{w.another("a", 2)}); err == nil {
+			t.Error("it was replaced as if nothing had been")
+		}
+		if got := since(a, from); !strings.HasPrefix(got, "drop,bye") {
+			t.Errorf("it did %s", got)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "a")
+		a, in := w.hosts["a"], w.node.byName["a"]
+		a.leftover = true
+		in.leased = w.clock().Add(lease)
+		if err := in.pass(w.another("a", 2)); err != nil || len(a.holds) != 1 {
+			t.Errorf("in time: %v, %d times held", err, len(a.holds))
+		}
+		time.Sleep(lease + 1)
+		if err := in.pass(w.another("a", 2)); !errors.Is(err, errLeaseOver) || len(a.holds) != 1 {
+			t.Errorf("too late: %v, %d times held", err, len(a.holds))
+		}
+	})
+}
