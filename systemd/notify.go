@@ -17,10 +17,11 @@ import (
 // Notifier speaks sd_notify(3). Without a manager that listens (NOTIFY_SOCKET
 // unset) every method does nothing. No method blocks: a message that the
 // manager's queue has no room for is dropped, which is an error the caller may
-// ignore, as the next one repeats it. A nil Notifier is valid and silent.
+// ignore, as the next one repeats it. Its methods but Close may be called
+// concurrently. A nil Notifier is valid and silent.
 type Notifier struct {
 	fd       int
-	to       *unix.SockaddrUnix
+	to       string // the manager's socket
 	interval time.Duration
 }
 
@@ -43,7 +44,7 @@ func NewNotifier() (*Notifier, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open a socket to the service manager: %w", err)
 	}
-	n.fd, n.to = fd, &unix.SockaddrUnix{Name: address} // "@" stands for the abstract namespace
+	n.fd, n.to = fd, address // "@" stands for the abstract namespace
 	return n, nil
 }
 
@@ -104,9 +105,10 @@ func (n *Notifier) send(state string) error {
 	if n == nil || n.fd < 0 {
 		return nil
 	}
-	err := unix.Sendto(n.fd, []byte(state), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, n.to)
+	to := unix.SockaddrUnix{Name: n.to} // Sendto writes into it
+	err := unix.Sendto(n.fd, []byte(state), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, &to)
 	if errors.Is(err, unix.EINTR) {
-		err = unix.Sendto(n.fd, []byte(state), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, n.to)
+		err = unix.Sendto(n.fd, []byte(state), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, &to)
 	}
 	if err != nil {
 		word, _, _ := strings.Cut(state, "\n")

@@ -129,6 +129,8 @@ func (in *instance) forward(work context.Context, ev failover.Event) {
 	switch ev.(type) {
 	case failover.Advertised, failover.PeerSaid, failover.Probed:
 		now.step(work, ev)
+	case failover.Started, failover.Tick, failover.StopWanted, failover.SwitchoverWanted, failover.Measured, failover.StepEnded,
+		failover.Held, failover.Durable, failover.Asked, failover.CaughtUp, failover.Checked:
 	}
 }
 
