@@ -346,7 +346,7 @@ func (d *daemon) swap(ctx context.Context, c *change) error {
 // connect makes the heartbeats of what is changed or added.
 func (d *daemon) connect(c *change) (rs []node.Replacement, err error) {
 	for _, x := range c.changed {
-		r := node.Replacement{Lease: x.new.cfg.Lease}
+		r := node.Replacement{Lease: x.new.cfg.Lease, Moved: x.old.cfg.Interface != x.new.cfg.Interface}
 		if x.extra != nil {
 			r.Extra = x.extra
 		}

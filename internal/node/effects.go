@@ -83,6 +83,7 @@ func (in *instance) step(work context.Context, ev failover.Event) {
 		if ended, ok := pending[0].(failover.StepEnded); ok {
 			delete(in.steps, ended.ID)
 		}
+		in.noteLink(pending[0])
 		now := in.node.now()
 		in.effects = in.Core.Step(now, pending[0], in.effects[:0])
 		for _, e := range in.effects {

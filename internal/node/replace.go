@@ -48,6 +48,9 @@ type Replacement struct {
 	// What Start says of the journal does not count.
 	Instance Instance
 	Lease    time.Duration // of the addresses
+	// Moved says that the addresses go to another interface: what is known of the
+	// old one's link means nothing for the new.
+	Moved bool
 	// Extra and Gone are the addresses that only the new or the old list has, nil
 	// when there are none. Only their Drop is called.
 	Extra, Gone Dropper
@@ -58,13 +61,15 @@ type Dropper interface{ Drop() error }
 
 // reloadable is what an instance needs to be replaced or taken out.
 type reloadable struct {
-	gone      bool               // out of the loop
-	next      *instance          // who took its place, nil: nobody
-	left      chan struct{}      // closed when it has left
-	busy      sync.WaitGroup     // its workers
-	unwritten atomic.Int64       // its records that are on their way to the journal
-	told      *uint64            // how often the peer was told under this name
-	said      failover.PeerState // the last one
+	gone      bool                  // out of the loop
+	next      *instance             // who took its place, nil: nobody
+	left      chan struct{}         // closed when it has left
+	busy      sync.WaitGroup        // its workers
+	unwritten atomic.Int64          // its records that are on their way to the journal
+	told      *uint64               // how often the peer was told under this name
+	said      failover.PeerState    // the last one
+	link      *failover.LinkChanged // the last one, nil when nothing was said
+	moved     bool                  // its interface is not that of the one before
 }
 
 func (n *Node) instance(i Instance) *instance {
@@ -127,8 +132,12 @@ func (in *instance) forward(work context.Context, ev failover.Event) {
 		return
 	}
 	switch ev.(type) {
-	case failover.Advertised, failover.PeerSaid, failover.Probed:
+	case failover.Advertised, failover.PeerSaid, failover.Probed, failover.AddressLost:
 		now.step(work, ev)
+	case failover.LinkChanged:
+		if !now.moved {
+			now.step(work, ev)
+		}
 	case failover.Started, failover.Tick, failover.StopWanted, failover.SwitchoverWanted, failover.Measured, failover.StepEnded,
 		failover.Held, failover.Durable, failover.Asked, failover.CaughtUp, failover.Checked:
 	}
@@ -142,6 +151,14 @@ func (in *instance) tell(s failover.PeerState) {
 	*in.told++
 	s.Boot, s.Seq = in.node.boot, *in.told
 	in.node.cfg.Link.Send(in.Name, s)
+}
+
+// noteLink keeps what a core in the place of this one has to be told: the kernel
+// says it once.
+func (in *instance) noteLink(ev failover.Event) {
+	if link, ok := ev.(failover.LinkChanged); ok {
+		in.link = &link
+	}
 }
 
 // AtRest waits until none of the instances has anything under way, no longer than
@@ -299,11 +316,15 @@ func (n *Node) replace(work context.Context, rs []Replacement) ([]*instance, err
 	}
 	for i, r := range rs {
 		in := n.instance(r.Instance)
+		in.moved = r.Moved
 		n.enrol(in, old[i])
 		if old[i].catching != nil {
 			old[i].catching()
 		}
 		in.start(work)
+		if old[i].link != nil && !r.Moved {
+			in.step(work, *old[i].link)
+		}
 		if old[i].leased != 0 && r.Gone != nil {
 			in.trouble("drop what is no longer an address of it", r.Gone.Drop())
 		}

@@ -143,6 +143,42 @@ func TestReplaceAStandby(t *testing.T) {
 	})
 }
 
+// What the kernel said of the interface, it does not say again.
+func TestReplaceRemembersTheLink(t *testing.T) {
+	for _, moved := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, "a")
+			w.run()
+			w.node.Deliver("a", failover.LinkChanged{Detail: "no carrier"})
+			w.until("a", failover.Fault)
+			time.Sleep(10 * time.Second)
+			r := w.another("a", 2)
+			r.Moved = moved
+			old := w.node.byName["a"]
+			if err := w.node.Replace(t.Context(), restPatience, []Replacement{r}); err != nil {
+				t.Fatal(err)
+			}
+			want := failover.Fault
+			if moved {
+				want = failover.Active
+			}
+			time.Sleep(10 * time.Second)
+			if st := w.status("a"); st.State != want {
+				t.Errorf("moved %v: it is %s, %s", moved, st.State, st.Why.Reason)
+			}
+			w.node.heard <- message{old, failover.LinkChanged{Up: true}} // said while it was replaced
+			if moved {
+				w.node.heard <- message{old, failover.LinkChanged{Detail: "no carrier"}}
+			}
+			w.until("a", failover.Active)
+			time.Sleep(10 * time.Second)
+			if st := w.status("a"); st.State != failover.Active {
+				t.Errorf("moved %v: it is %s, %s", moved, st.State, st.Why.Reason)
+			}
+		})
+	}
+}
+
 // All instances are replaced or none, and what was added for none goes again.
 func TestReplaceAllOrNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
