@@ -233,6 +233,33 @@ func TestReload(t *testing.T) {
 			eventually(t, p.Message, func() bool { return strings.Contains(r.daemon.stderr.String(), p.Message) })
 		}
 	})
+	t.Run("no-file", func(t *testing.T) {
+		if err := os.Rename(r.file, r.file+".away"); err != nil {
+			t.Fatal(err)
+		}
+		r.hup()
+		eventually(t, "a reload that failed", func() bool {
+			last := r.status().Reload
+			return last != nil && last.Result == reloadFailed && strings.Contains(last.Error, r.file)
+		})
+		r.last = r.status().Reload.At
+		unmoved(t, r.status(), "a", "b")
+		if got := tanist(t, "status", "--socket", filepath.Join(filepath.Dir(r.file), "s")); !strings.Contains(got.stdout, "last reload  failed") {
+			t.Errorf("status shows %s", got.stdout)
+		}
+	})
+	t.Run("password-of-a-new-database", func(t *testing.T) {
+		password := filepath.Join(t.TempDir(), "password")
+		if err := os.WriteFile(password, []byte("x"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		with := strings.Replace(instanceA, "vrid: 51", `vrid: 51, databases: [{name: p, address: "unix:/x.sock", user: x, password_file: `+password+`}]`, 1)
+		doc := r.reload(reloadHead+with+instanceB, reloadRefused)
+		if !strings.Contains(doc.Reload.Error, "can be read by others") {
+			t.Errorf("%+v", *doc.Reload)
+		}
+		unmoved(t, doc, "a", "b")
+	})
 	t.Run("not-while-it-runs", func(t *testing.T) {
 		for _, text := range []string{
 			"peer_port: 7600\n" + reloadHead + strings.Replace(instanceA, ", 192.0.2.101/24", "", 1) + instanceB,
