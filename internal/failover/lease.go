@@ -50,7 +50,7 @@ func (l *lease) deadline() mono.Instant {
 // over. A loop that was away for longer is no longer the holder, whatever it
 // believes.
 func (o *Orchestrator) patience() time.Duration {
-	return vrrp.ActiveDownInterval(o.cfg.PeerPriority, o.cfg.Router.Interval.Duration())
+	return o.cfg.Router.Version.ActiveDownInterval(o.cfg.PeerPriority, o.cfg.Router.Interval.Duration())
 }
 
 // checkLate applies the late rule before anything else is looked at.
