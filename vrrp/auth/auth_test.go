@@ -310,6 +310,84 @@ func TestReplay(t *testing.T) {
 	}
 }
 
+// TestKept hands what one Verifier knew to the next, as a restart does: of the
+// run that was heard before, only what is new is believed.
+func TestKept(t *testing.T) {
+	first := newVerifier(t, Enforce, testKey(t, 0))
+	s := newSealer(t, 5, testKey(t, 0))
+	if _, err := first.Open(seal(t, s, srcA, dstA, 100, 0), srcA, dstA); err != nil {
+		t.Fatal(err)
+	}
+	v, err := NewVerifier(VerifierConfig{Mode: Enforce, Keys: testKey(t, 0), Instance: instance, Seen: first.Seen()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		boot, sequence uint64
+		src            netip.Addr
+		want           error
+	}{
+		{5, 100, srcA, ReasonReplay},
+		{5, 100, srcB, ReasonReplay}, // the path it came over before is not known any more
+		{5, 99, srcB, ReasonReplay},
+		{4, 200, srcA, ReasonOldBoot},
+		{5, 101, srcA, nil},
+		{6, 1, srcA, nil}, // another run counts from its own beginning
+	} {
+		got, err := v.Open(seal(t, newSealer(t, tt.boot, testKey(t, 0)), tt.src, dstA, tt.sequence, 0), tt.src, dstA)
+		if !errors.Is(err, tt.want) || err == nil && got.NewBoot != (tt.boot == 6) {
+			t.Errorf("%+v: %+v, %v", tt, got, err)
+		}
+	}
+}
+
+// TestChange changes mode and keys of a Verifier that has heard something.
+func TestChange(t *testing.T) {
+	older, newer := testKey(t, 0), testKey(t, 100)
+	v := newVerifier(t, Permissive, older)
+	opened := func(keys []Key, sequence uint64) error {
+		t.Helper()
+		got, err := v.Open(seal(t, newSealer(t, 5, keys), srcA, dstA, sequence, 0), srcA, dstA)
+		if err != nil {
+			return err
+		}
+		if got.Doubt != 0 {
+			return got.Doubt
+		}
+		return nil
+	}
+	for i, step := range []struct {
+		mode     Mode
+		keys     []Key
+		seal     []Key
+		sequence uint64
+		want     error
+	}{
+		{Permissive, older, older, 10, nil},
+		{Enforce, older, older, 10, ReasonReplay},
+		{Enforce, []Key{older[0], newer[0]}, newer, 10, ReasonReplay},
+		{Enforce, []Key{older[0], newer[0]}, newer, 11, nil},
+		{Enforce, newer, older, 12, ReasonKey},
+		{Enforce, newer, newer, 12, nil},
+	} {
+		if err := v.Change(step.mode, step.keys); err != nil {
+			t.Fatal(err)
+		}
+		if err := opened(step.seal, step.sequence); !errors.Is(err, step.want) {
+			t.Errorf("step %d: %v, want %v", i, err, step.want)
+		}
+	}
+	if err := v.Change(Enforce, nil); err == nil {
+		t.Error("a change to no key")
+	}
+	if err := opened(newer, 13); err != nil {
+		t.Errorf("after a change that failed: %v", err)
+	}
+	if err := v.Change(None, nil); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestPathsAreBounded(t *testing.T) {
 	s, v := newSealer(t, 5, testKey(t, 0)), newVerifier(t, Enforce, testKey(t, 0))
 	src := srcA

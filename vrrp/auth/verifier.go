@@ -25,8 +25,7 @@ type VerifierConfig struct {
 }
 
 // Seen is what is known of one peer's runs. Kept over a restart of this host it
-// makes replays of the peer's earlier runs worthless from the first packet on;
-// it changes when the peer restarts, so there is little to keep.
+// makes replays of everything up to it worthless from the first packet on.
 type Seen struct {
 	Boot     uint64 // the run that is believed
 	Highest  uint64 // the highest run ever believed; at least Boot
@@ -36,30 +35,46 @@ type Seen struct {
 // Verifier opens the advertisements that one peer sends for one instance. It is
 // not safe for concurrent use.
 type Verifier struct {
+	instance Instance
+
 	mode Mode
 	keys []*signer
 	seen Seen
+	// kept is the sequence number up to which an earlier Verifier heard
+	// seen.Boot: this one knows nothing of the paths that it came over.
+	kept uint64
 	last map[path]uint64 // sequence number last believed per path, of seen.Boot
 }
 
 // NewVerifier derives the keys. In mode None it needs nothing else.
 func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
-	v := &Verifier{mode: cfg.Mode, seen: cfg.Seen, last: map[path]uint64{}}
+	v := &Verifier{instance: cfg.Instance, seen: cfg.Seen, kept: cfg.Seen.Sequence, last: map[path]uint64{}}
 	v.seen.Highest = max(v.seen.Highest, v.seen.Boot)
-	if cfg.Mode == None {
-		return v, nil
-	}
-	if cfg.Mode > lastMode {
-		return nil, fmt.Errorf("verify advertisements: unknown mode %v", cfg.Mode)
-	}
-	keys, err := derive(cfg.Keys, cfg.Instance)
-	if err != nil {
-		return nil, fmt.Errorf("verify advertisements: %w", err)
-	}
-	for _, k := range keys {
-		v.keys = append(v.keys, newSigner(k))
+	if err := v.Change(cfg.Mode, cfg.Keys); err != nil {
+		return nil, err
 	}
 	return v, nil
+}
+
+// Change replaces mode and keys, and keeps what is known of the peer: what was
+// believed under the old keys is not believed again under the new ones. After an
+// error nothing has changed.
+func (v *Verifier) Change(mode Mode, keys []Key) error {
+	var signers []*signer
+	switch {
+	case mode > lastMode:
+		return fmt.Errorf("verify advertisements: unknown mode %v", mode)
+	case mode != None:
+		all, err := derive(keys, v.instance)
+		if err != nil {
+			return fmt.Errorf("verify advertisements: %w", err)
+		}
+		for _, k := range all {
+			signers = append(signers, newSigner(k))
+		}
+	}
+	v.mode, v.keys = mode, signers
+	return nil
 }
 
 // Opened is an advertisement that may be used.
@@ -150,11 +165,11 @@ func (v *Verifier) believe(p path, t trailer) (fresh bool, reason Reason) {
 	}
 	if fresh {
 		clear(v.last)
-		v.seen = Seen{Boot: t.boot, Highest: t.boot}
+		v.seen, v.kept = Seen{Boot: t.boot, Highest: t.boot}, 0
 	}
 	last, known := v.last[p]
 	switch {
-	case t.sequence <= last:
+	case t.sequence <= max(last, v.kept):
 		return false, ReasonReplay
 	case v.seen.Sequence > MaxLag && t.sequence < v.seen.Sequence-MaxLag:
 		return false, ReasonStale
@@ -176,7 +191,7 @@ func (v *Verifier) Confirm(boot, sequence uint64) bool {
 	changed := boot != v.seen.Boot
 	if changed {
 		clear(v.last)
-		v.seen = Seen{Boot: boot, Highest: max(v.seen.Highest, boot)}
+		v.seen, v.kept = Seen{Boot: boot, Highest: max(v.seen.Highest, boot)}, 0
 	}
 	v.seen.Sequence = max(v.seen.Sequence, sequence)
 	return changed
