@@ -54,6 +54,13 @@ func split(b []byte) (payload, tail []byte, ok bool) {
 	return b[:n:n], b[n:], true
 }
 
+// Strip takes a trailer off a packet's payload, unread: for what is addressed to
+// nobody who could open it.
+func Strip(b []byte) []byte {
+	payload, _, _ := split(b)
+	return payload
+}
+
 func readTrailer(tail []byte) trailer {
 	return trailer{
 		keyID:    binary.BigEndian.Uint16(tail[offKeyID:]),

@@ -66,7 +66,7 @@ func (c Config) validate() error {
 type Packet struct {
 	Source, Destination netip.Addr // without zones
 	TTL                 int
-	Payload             []byte // owned by the receiver
+	Payload             []byte // valid until deliver returns
 }
 
 // Conn is one open path. Its methods are safe for concurrent use.

@@ -46,9 +46,11 @@ func (c *Conn) receiveQueued(fd int) (more bool, err error) {
 		case err != nil:
 			continue // a pending error, which recvmsg has cleared
 		}
-		control, err := unix.ParseSocketControlMessage(c.oob[:oobn])
-		if err != nil {
-			control = nil // and the packet is dropped for want of a hop limit
+		var control []unix.SocketControlMessage
+		if oobn > 0 {
+			if control, err = unix.ParseSocketControlMessage(c.oob[:oobn]); err != nil {
+				control = nil // and the packet is dropped for want of a hop limit
+			}
 		}
 		c.noteOverflow(control)
 		packet, reason := c.accept(c.buf[:n], flags, from, control)
@@ -96,7 +98,6 @@ func (c *Conn) accept(b []byte, flags int, from unix.Sockaddr, control []unix.So
 	case p.TTL != vrrp.TTL:
 		return Packet{}, vrrp.DropTTL
 	}
-	p.Payload = append([]byte(nil), p.Payload...)
 	return p, 0
 }
 
