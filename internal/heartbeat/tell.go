@@ -73,20 +73,20 @@ func (t *teller) say(what tale, one *telling) {
 	if one.untold > 1 {
 		times = fmt.Sprintf("%d times, last ", one.untold)
 	}
-	doing := fmt.Sprintf("%s (%v)", what.doing, what.reason.(fmt.Stringer))
-	t.log.Trouble(what.instance, doing, fmt.Errorf("%sfrom %s: %w: %s", times, one.from, what.reason, explain(what.reason)))
+	name, explanation := explain(what.reason)
+	t.log.Trouble(what.instance, what.doing+" ("+name+")", fmt.Errorf("%sfrom %s: %s", times, one.from, explanation))
 	one.at, one.untold = now, 0
 }
 
-// explain says what an operator can make of a reason.
-func explain(reason error) string {
+// explain names a reason and says what an operator can make of it.
+func explain(reason error) (name, explanation string) {
 	switch r := reason.(type) {
 	case auth.Reason:
-		return explainProof(r)
+		return r.String(), explainProof(r)
 	case vrrp.DropReason:
-		return explainDrop(r)
+		return r.String(), explainDrop(r)
 	}
-	return ""
+	return "", reason.Error()
 }
 
 func explainProof(r auth.Reason) string {
