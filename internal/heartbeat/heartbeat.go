@@ -302,6 +302,8 @@ func (h *Heartbeat) Said(name string) (boot, sequence uint64) {
 // deliver must not block, nor call the heartbeat. Run is called once.
 func (h *Heartbeat) Run(ctx context.Context, deliver func(instance string, ev failover.Advertised)) error {
 	h.deliver.Store(&deliver)
+	h.store.confess()
+	defer func() { h.store.save(h.boot, h.seen()) }() // when nothing comes in any more
 	var parts sync.WaitGroup
 	defer parts.Wait()
 	parts.Go(func() { h.keep(ctx) })
@@ -380,15 +382,15 @@ func (h *Heartbeat) watch(ctx context.Context) {
 // much of it could be replayed to the next one.
 const keepInterval = time.Minute
 
-// keep keeps what is known of the peer, at once when its run changes, when ctx
-// ends, and now and then.
+// keep keeps what is known of the peer, at once when its run changes and else
+// now and then.
 func (h *Heartbeat) keep(ctx context.Context) {
 	tick := time.NewTicker(keepInterval)
 	defer tick.Stop()
-	h.store.confess()
-	for ctx.Err() == nil {
+	for {
 		select {
 		case <-ctx.Done():
+			return
 		case <-tick.C:
 		case <-h.store.wanted:
 		}

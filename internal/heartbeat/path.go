@@ -202,7 +202,7 @@ func (p *path) filter() {
 // noteSend keeps the last error of sending for the status.
 func (p *path) noteSend(err error) {
 	if err != nil {
-		p.sendErr.Store(&err)
+		p.sendErr.Store(ptr(err))
 	} else if p.sendErr.Load() != nil {
 		p.sendErr.Store(nil)
 	}

@@ -85,6 +85,15 @@ type Conn struct {
 	buf     [longest]byte
 	oob     [256]byte
 
+	// What RawConn calls is made once: a function made for each call costs an
+	// allocation for each packet.
+	drainNow func(fd uintptr)
+	sendNow  func(fd uintptr) // with sending held
+
+	sending sync.Mutex // guards payload and sendErr
+	payload []byte     // what sendNow sends
+	sendErr error      // what came of it
+
 	drops [dropReasons]atomic.Uint64
 }
 
@@ -124,6 +133,8 @@ func (c *Conn) open() (err error) {
 	if c.raw, err = c.file.SyscallConn(); err != nil {
 		return errors.Join(err, c.file.Close())
 	}
+	c.sendNow = func(fd uintptr) { c.sendErr = c.send(int(fd), c.payload) }
+	c.drainNow = func(fd uintptr) { _, _ = c.receiveQueued(int(fd)) } // the same error ends Run
 	return nil
 }
 
@@ -175,11 +186,12 @@ func (c *Conn) Count(reason vrrp.DropReason) {
 // EAGAIN or ENOBUFS. What the peer answers by ICMP while its daemon is down
 // fails no Send; the kernel leaves it to the receiving side, which ignores it.
 func (c *Conn) Send(payload []byte) error {
-	var sendErr error
-	err := c.raw.Control(func(fd uintptr) {
-		sendErr = os.NewSyscallError("send", c.send(int(fd), payload))
-	})
-	if err := errors.Join(closed(err), sendErr); err != nil {
+	c.sending.Lock()
+	defer c.sending.Unlock()
+	c.payload, c.sendErr = payload, nil
+	err := c.raw.Control(c.sendNow)
+	c.payload = nil
+	if err := errors.Join(closed(err), os.NewSyscallError("send", c.sendErr)); err != nil {
 		return fmt.Errorf("send advertisement to %v: %w", c.cfg.Peer, err)
 	}
 	return nil
@@ -301,9 +313,7 @@ func (c *Conn) receiveReadable() error {
 // Drain delivers, before it returns, every packet that had arrived when it was
 // called. Without a Run there is nobody to deliver to, and it does nothing.
 func (c *Conn) Drain() {
-	_ = c.raw.Control(func(fd uintptr) { // fails only when closed
-		_, _ = c.receiveQueued(int(fd)) // the same error ends Run
-	})
+	_ = c.raw.Control(c.drainNow) // fails only when closed
 }
 
 // Close closes the path and ends Run with an error that wraps os.ErrClosed.
