@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/tanist-ha/tanist/internal/config"
@@ -69,6 +70,17 @@ func (k kernel) Ask(ctx context.Context, within time.Duration) failover.Asked {
 		answer.Stranger = strangers[0].Hardware.String()
 	}
 	return answer
+}
+
+// onLink returns those of the peer's addresses that an interface's subnets reach.
+func onLink(prefixes []netip.Prefix, peer []netip.Addr) []netip.Addr {
+	var reached []netip.Addr
+	for _, a := range peer {
+		if slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Masked().Contains(a) }) {
+			reached = append(reached, a)
+		}
+	}
+	return reached
 }
 
 // hasAddress reports whether an interface of this host has the address.

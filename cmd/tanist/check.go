@@ -103,8 +103,12 @@ func (h *hostCheck) problem(path, hint, format string, args ...any) {
 }
 
 func (h *hostCheck) run(ctx context.Context) {
-	if h.file.Given("key_file") {
-		h.secret("key_file", h.file.KeyFile, "make one with `tanist keygen` and copy it to the other node")
+	if at := keyPlace(h.file); at != "" {
+		if _, err := readKeys(h.file, at); err != nil {
+			var problems config.Problems
+			errors.As(err, &problems)
+			h.problems = append(h.problems, problems...)
+		}
 	}
 	for i, in := range h.file.Instances {
 		at := fmt.Sprintf("instances[%d]", i)

@@ -20,12 +20,14 @@ import (
 	"github.com/tanist-ha/tanist/internal/config"
 	"github.com/tanist-ha/tanist/internal/control"
 	"github.com/tanist-ha/tanist/internal/failover"
+	"github.com/tanist-ha/tanist/internal/heartbeat"
 	"github.com/tanist-ha/tanist/internal/mono"
 	"github.com/tanist-ha/tanist/internal/node"
 	"github.com/tanist-ha/tanist/internal/peer"
 	"github.com/tanist-ha/tanist/replication"
 	"github.com/tanist-ha/tanist/systemd"
 	"github.com/tanist-ha/tanist/vrrp"
+	"github.com/tanist-ha/tanist/vrrp/auth"
 	"github.com/tanist-ha/tanist/vrrp/vip"
 )
 
@@ -35,9 +37,8 @@ type daemon struct {
 	nodes     [2]config.Node
 	self      int
 	node      *node.Node
-	heartbeat *heartbeat
-	beats     heartbeats
-	keys      keys
+	heartbeat *heartbeat.Heartbeat
+	keys      []auth.Key
 	link      *peer.Link
 	journal   *journal.Journal
 	units     *systemd.Units
@@ -76,7 +77,7 @@ func bootClock() mono.Instant {
 // build opens what the daemon works with. Nothing runs and no address is touched
 // until run.
 func build(c *common, file *config.File, self int, log *logger) (*daemon, error) {
-	d := &daemon{common: c, file: file, nodes: file.Nodes, self: self, log: log, keys: noKeys{}}
+	d := &daemon{common: c, file: file, nodes: file.Nodes, self: self, log: log}
 	var err error
 	var entries []journal.Entry
 	if d.journal, entries, err = journal.Open(filepath.Join(c.stateDir, "journal")); err != nil {
@@ -89,9 +90,13 @@ func build(c *common, file *config.File, self int, log *logger) (*daemon, error)
 		return nil, err
 	}
 	d.units = systemd.NewUnits(systemd.UnitsConfig{})
+	if d.keys, err = clusterKeys(file); err != nil {
+		return nil, err
+	}
+	if d.heartbeat, err = openHeartbeat(file, self, d.keys, c.stateDir, log); err != nil {
+		return nil, err
+	}
 	me, other := file.Nodes[self], file.Nodes[1-self]
-	d.heartbeat = newHeartbeat(me.Addresses, other.Addresses, log)
-	d.beats = d.heartbeat
 	link := peer.Config{Node: me.Label, Peer: other.Label, Port: file.PeerPort}
 	for i := range me.Addresses {
 		link.Paths = append(link.Paths, peer.Path{Local: me.Addresses[i], Peer: other.Addresses[i]})
@@ -159,7 +164,7 @@ func (d *daemon) openAddresses(name string, prefixes []netip.Prefix) (addresses,
 
 // instance makes the heartbeat of an opened instance, and what the node runs.
 func (d *daemon) instance(s *service) (node.Instance, error) {
-	beat, err := d.beats.add(s.cfg, s.router)
+	beat, err := d.beat(s.cfg, s.router)
 	if err != nil {
 		return node.Instance{}, fmt.Errorf("instance %s: %w", s.cfg.Name, err)
 	}
@@ -182,7 +187,8 @@ func (d *daemon) core(file *config.File, in config.Instance) failover.Config {
 	c := failover.Config{
 		Node: me.Label, Peer: other.Label, Instance: in.Name, VIP: in.VIPs[0].Addr().String(),
 		Router: vrrp.Config{
-			VRID: in.VRID, Priority: in.Priority[d.self], Local: me.Addresses[0],
+			Version: vrrp.Version(in.Heartbeat.Version),
+			VRID:    in.VRID, Priority: in.Priority[d.self], Local: d.heartbeat.Local(group(in), in.VIPs[0].Addr()),
 			Interval:  vrrp.Centiseconds(in.Heartbeat.AdvertInterval / (10 * time.Millisecond)),
 			Addresses: vips(in),
 		},

@@ -1,184 +1,181 @@
 package main
 
 import (
-	"context"
 	"errors"
-	"net/netip"
-	"slices"
-	"sync/atomic"
-	"syscall"
+	"fmt"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/tanist-ha/tanist/internal/config"
-	"github.com/tanist-ha/tanist/internal/failover"
-	"github.com/tanist-ha/tanist/internal/node"
+	"github.com/tanist-ha/tanist/internal/control"
+	"github.com/tanist-ha/tanist/internal/heartbeat"
 	"github.com/tanist-ha/tanist/vrrp"
-	"github.com/tanist-ha/tanist/vrrp/wire"
+	"github.com/tanist-ha/tanist/vrrp/auth"
 )
 
-// pathRetry is how often a path whose local address is missing is tried again.
-const pathRetry = time.Second
-
-// heartbeat carries the advertisements of every instance over every path.
-type heartbeat struct {
-	paths  []*path
-	peer   netip.Addr // primary address of the peer, whatever the path
-	routes routes
-	log    node.Log
-	// deliver takes an advertisement for an instance.
-	deliver func(instance string, ev failover.Advertised)
+// openHeartbeat makes the heartbeat of this host, without instances.
+func openHeartbeat(
+	file *config.File, self int, keys []auth.Key, stateDir string, log heartbeat.Log,
+) (*heartbeat.Heartbeat, error) {
+	return heartbeat.New(heartbeat.Config{
+		Local: file.Nodes[self].Addresses, Peer: file.Nodes[1-self].Addresses, Keys: keys,
+		StateFile: filepath.Join(stateDir, "heartbeat"), Clock: bootClock, Log: log,
+	})
 }
 
-// checksum is the form that an instance sends. Left to itself it is the RFC's
-// until the peer is heard with the other one, which some peers insist on.
-type checksum struct {
-	auto bool
-	form atomic.Uint32 // a vrrp.ChecksumForm
-}
-
-func newChecksum(c config.Checksum) *checksum {
-	s := &checksum{auto: c == config.ChecksumAuto}
-	if c == config.ChecksumKeepalived {
-		s.form.Store(uint32(vrrp.ChecksumPseudoHeader))
+// beat makes the heartbeat of an instance, in the place of an earlier one of its
+// name.
+func (d *daemon) beat(in config.Instance, router vrrp.Config) (*heartbeat.Route, error) {
+	cfg := advertised(in, router)
+	if d.heartbeat.Has(in.Name) {
+		return d.heartbeat.Replace(cfg)
 	}
-	return s
+	return d.heartbeat.Add(cfg)
 }
 
-// path is one pair of addresses. Its socket can be missing for a while.
-type path struct {
-	cfg  wire.Config
-	conn atomic.Pointer[wire.Conn]
-}
-
-func newHeartbeat(local, peer []netip.Addr, log node.Log) *heartbeat {
-	h := &heartbeat{peer: peer[0], log: log, routes: routes{byVRID: map[uint8]route{}}}
-	for i := range local {
-		h.paths = append(h.paths, &path{cfg: wire.Config{Local: local[i], Peer: peer[i]}})
+// clusterKeys reads the key file if an instance authenticates.
+func clusterKeys(file *config.File) ([]auth.Key, error) {
+	for _, in := range file.Instances {
+		if in.Heartbeat.Auth != config.AuthNone {
+			return readKeys(file, keyPlace(file))
+		}
 	}
-	return h
+	return nil, nil
 }
 
-var errNoPath = errors.New("no heartbeat path is open")
-
-// Send sends over every path that is up. It fails only if none took it.
-func (h *heartbeat) Send(s failover.Send) error {
-	a := s.Advertisement
-	var errs []error
-	sent := false
-	var buf [2048]byte
-	form := vrrp.ChecksumRFC
-	if c := h.routes.of(a.VRID).checksum; c != nil {
-		form = vrrp.ChecksumForm(c.form.Load())
+// keyPlace is the place of the file that wants the key file: its own line, or
+// the first instance that authenticates. It is empty when nothing does.
+func keyPlace(file *config.File) string {
+	if file.Given("key_file") {
+		return "key_file"
 	}
-	for _, p := range h.paths {
-		c := p.conn.Load()
-		if c == nil {
+	for i, in := range file.Instances {
+		if in.Heartbeat.Auth != config.AuthNone {
+			return fmt.Sprintf("instances[%d].heartbeat.auth", i)
+		}
+	}
+	return ""
+}
+
+// readKeys reads the key file. The error is config.Problems.
+func readKeys(file *config.File, at string) ([]auth.Key, error) {
+	keys, err := heartbeat.ReadKeys(file.KeyFile)
+	if err == nil {
+		return keys, nil
+	}
+	message, hint := err.Error(), ""
+	var wrong *heartbeat.KeyFileError
+	if errors.As(err, &wrong) {
+		hint = wrong.Hint
+	}
+	if at != "key_file" {
+		message = "authentication needs the key file: " + message
+	}
+	return nil, config.Problems{file.Problem(at, message, hint)}
+}
+
+// group is the interface on which an instance advertises to the VRRP group,
+// empty when it advertises to the other node alone.
+func group(in config.Instance) string {
+	if in.Heartbeat.Mode == config.Multicast {
+		return in.Interface
+	}
+	return ""
+}
+
+// advertised is an instance as the heartbeat needs it.
+func advertised(in config.Instance, router vrrp.Config) heartbeat.Instance {
+	i := heartbeat.Instance{
+		Name: in.Name, Router: router, Group: group(in),
+		FollowChecksum: in.Heartbeat.Checksum == config.ChecksumAuto,
+	}
+	if in.Heartbeat.Checksum == config.ChecksumKeepalived {
+		i.Checksum = vrrp.ChecksumPseudoHeader
+	}
+	switch in.Heartbeat.Auth {
+	case config.AuthNone:
+		i.Auth = auth.None
+	case config.AuthPermissive:
+		i.Auth = auth.Permissive
+	case config.AuthHMAC:
+		i.Auth = auth.Enforce
+	}
+	return i
+}
+
+// authWord names a mode as the configuration does.
+func authWord(m auth.Mode) string {
+	switch m {
+	case auth.None:
+		return config.AuthNone.String()
+	case auth.Permissive:
+		return config.AuthPermissive.String()
+	case auth.Enforce:
+		return config.AuthHMAC.String()
+	}
+	return m.String()
+}
+
+func heartbeatPaths(s heartbeat.Status) []control.HeartbeatPath {
+	paths := []control.HeartbeatPath{}
+	for _, p := range s.Paths {
+		path := control.HeartbeatPath{
+			Interface: p.Interface, Peer: p.Peer.String(), Up: p.Up,
+			LastHeardMS: agoMS(p.Heard, p.Silent), Dropped: counted(p.Dropped),
+		}
+		if p.Local.IsValid() {
+			path.Local = p.Local.String()
+		}
+		if p.Err != nil {
+			path.Error = p.Err.Error()
+		}
+		paths = append(paths, path)
+	}
+	return paths
+}
+
+func instanceHeartbeat(s heartbeat.Status, name string) *control.Heartbeat {
+	for _, in := range s.Instances {
+		if in.Name != name {
 			continue
 		}
-		b, err := a.AppendTo(buf[:0], p.cfg.Local, p.cfg.Peer, form)
-		if err == nil {
-			err = c.Send(b)
+		h := &control.Heartbeat{
+			Auth: authWord(in.Auth), LastHeardMS: agoMS(in.Heard, in.Silent), SecondKey: in.SecondKey,
+			Checksum: in.Checksum.String(), Mismatch: []string{}, Dropped: counted(in.Dropped), Unproved: counted(in.AcceptedDoubt),
 		}
-		if err != nil {
-			errs = append(errs, err)
-			continue
+		if in.Heard {
+			h.PeerChecksum = in.PeerChecksum.String()
 		}
-		sent = true
-	}
-	switch {
-	case sent:
-		return nil
-	case len(errs) == 0:
-		return errNoPath
-	}
-	return errors.Join(errs...)
-}
-
-// Drain delivers everything that has arrived on any path.
-func (h *heartbeat) Drain() {
-	for _, p := range h.paths {
-		if c := p.conn.Load(); c != nil {
-			c.Drain()
+		if in.Heard && in.Auth != auth.None {
+			h.Proved = &in.Proved
 		}
-	}
-}
-
-// run keeps the paths open until ctx ends.
-func (h *heartbeat) run(ctx context.Context) error {
-	done := make(chan struct{}, len(h.paths))
-	for _, p := range h.paths {
-		go func() {
-			h.runPath(ctx, p)
-			done <- struct{}{}
-		}()
-	}
-	for range h.paths {
-		<-done
+		if in.Doubt != 0 {
+			h.Doubt = in.Doubt.String()
+		}
+		if in.Mismatch != 0 {
+			h.Mismatch = strings.Split(in.Mismatch.String(), ",")
+		}
+		return h
 	}
 	return nil
 }
 
-func (h *heartbeat) runPath(ctx context.Context, p *path) {
-	said := false
-	for ctx.Err() == nil {
-		c, err := wire.Listen(p.cfg)
-		if err != nil {
-			missing := errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.ENETUNREACH)
-			if !said || !missing {
-				h.log.Trouble("", "open a heartbeat path, trying on", err)
-				said = true
-			}
-			if !sleep(ctx, pathRetry) {
-				return
-			}
-			continue
-		}
-		said = false
-		p.conn.Store(c)
-		if err := c.Run(ctx, h.received); err != nil && ctx.Err() == nil {
-			h.log.Trouble("", "read a heartbeat path, opening it again", err)
-		}
-		p.conn.Store(nil)
-		_ = c.Close()
-		sleep(ctx, pathRetry)
+func agoMS(ever bool, silent time.Duration) *int64 {
+	if !ever {
+		return nil
 	}
+	ms := silent.Milliseconds()
+	return &ms
 }
 
-func (h *heartbeat) received(pkt wire.Packet) {
-	a, form, err := vrrp.Parse(pkt.Payload, pkt.Source, pkt.Destination)
-	if err != nil {
-		h.log.Trouble("", "read an advertisement of "+pkt.Source.String(), err)
-		return
-	}
-	to := h.routes.of(a.VRID)
-	if to.name == "" {
-		return
-	}
-	if to.checksum.auto {
-		to.checksum.form.Store(uint32(form))
-	}
-	h.deliver(to.name, failover.Advertised{Advertisement: a, Source: h.peer})
-}
-
-// sleep waits and reports false when ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
-}
-
-// onLink returns those of the peer's addresses that an interface's subnets reach.
-func onLink(prefixes []netip.Prefix, peer []netip.Addr) []netip.Addr {
-	var reached []netip.Addr
-	for _, a := range peer {
-		if slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Masked().Contains(a) }) {
-			reached = append(reached, a)
+// counted leaves out what there was nothing of.
+func counted(counts map[string]uint64) map[string]uint64 {
+	some := map[string]uint64{}
+	for reason, n := range counts {
+		if n > 0 {
+			some[reason] = n
 		}
 	}
-	return reached
+	return some
 }

@@ -249,7 +249,15 @@ func document(state string, held bool) control.Document {
 				Epoch: 7, Kind: "demote", Planned: true, Reason: "requested", Result: "completed", DurationMS: 123.4,
 				Steps: []control.Step{{Name: "writes close", Result: "changed", DurationMS: 3.2}},
 			},
+			Heartbeat: &control.Heartbeat{
+				Auth: "hmac", LastHeardMS: &heard, Proved: &yes, SecondKey: true, Checksum: "rfc", PeerChecksum: "rfc",
+				Mismatch: []string{"interval", "addresses"}, Dropped: map[string]uint64{"auth_tag": 3}, Unproved: map[string]uint64{},
+			},
 		}},
+		Heartbeat: []control.HeartbeatPath{
+			{Local: "10.77.0.12", Peer: "10.77.0.11", Up: true, LastHeardMS: &heard, Dropped: map[string]uint64{"ttl": 2, "auth_tag": 3}},
+			{Interface: "eth1", Peer: "224.0.0.18", Error: "look up interface eth1: no such device", Dropped: map[string]uint64{}},
+		},
 		Peer: control.Peer{
 			Label: "primary", Reachable: true,
 			Paths: []control.Path{

@@ -2,9 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
-	"errors"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,10 +14,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"go.uber.org/zap/zapcore"
 
-	"github.com/tanist-ha/tanist/internal/config"
 	"github.com/tanist-ha/tanist/internal/control"
-	"github.com/tanist-ha/tanist/internal/failover"
-	"github.com/tanist-ha/tanist/vrrp"
 )
 
 // Tests with real sockets and addresses run in a network namespace of their own:
@@ -92,69 +86,6 @@ func eventually(t *testing.T, what string, f func() bool) {
 		}
 	}
 	t.Fatalf("waited in vain for %s", what)
-}
-
-// An advertisement goes over every path that there is, and a path whose address
-// comes later is opened then.
-func TestHeartbeatOverPartlyMissingPaths(t *testing.T) {
-	if !inside(t) {
-		return
-	}
-	a := []netip.Addr{netip.MustParseAddr("192.0.2.11"), netip.MustParseAddr("198.51.100.11")}
-	b := []netip.Addr{netip.MustParseAddr("192.0.2.12"), netip.MustParseAddr("198.51.100.12")}
-	log := testLogger(t)
-	here, there := newHeartbeat(a, b, log), newHeartbeat(b, a, log)
-	adv := vrrp.Advertisement{
-		VRID: 51, Priority: 254, MaxAdvertInterval: 25, Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.100")},
-	}
-	if err := here.Send(failover.Send{Advertisement: adv}); !errors.Is(err, errNoPath) {
-		t.Errorf("without a path: %v", err)
-	}
-	var mu sync.Mutex
-	heard := map[uint8]int{} // by priority
-	if _, err := there.add(config.Instance{Name: "compass", VRID: 51}, vrrp.Config{}); err != nil {
-		t.Fatal(err)
-	}
-	there.deliver = func(_ string, ev failover.Advertised) {
-		mu.Lock()
-		defer mu.Unlock()
-		heard[ev.Advertisement.Priority]++
-		if ev.Source != a[0] {
-			t.Errorf("from %v, and the peer's primary address is %v", ev.Source, a[0])
-		}
-	}
-	here.deliver = func(string, failover.Advertised) {}
-	count := func(priority uint8) int {
-		there.Drain()
-		mu.Lock()
-		defer mu.Unlock()
-		return heard[priority]
-	}
-	addAddress(t, "lo", "192.0.2.11/32")
-	addAddress(t, "lo", "192.0.2.12/32")
-	ctx, cancel := context.WithCancel(t.Context())
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer cancel()
-	for _, h := range []*heartbeat{here, there} {
-		wg.Go(func() {
-			if err := h.run(ctx); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	eventually(t, "the first path", func() bool { return here.Send(failover.Send{Advertisement: adv}) == nil && count(254) > 0 })
-
-	addAddress(t, "lo", "198.51.100.11/32")
-	addAddress(t, "lo", "198.51.100.12/32")
-	adv.Priority = 100
-	eventually(t, "both paths", func() bool {
-		before := count(100)
-		if err := here.Send(failover.Send{Advertisement: adv}); err != nil {
-			t.Errorf("send: %v", err)
-		}
-		return count(100) == before+2
-	})
 }
 
 const aloneConfig = `

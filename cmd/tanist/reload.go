@@ -19,6 +19,7 @@ import (
 	"github.com/tanist-ha/tanist/internal/config"
 	"github.com/tanist-ha/tanist/internal/control"
 	"github.com/tanist-ha/tanist/internal/node"
+	"github.com/tanist-ha/tanist/vrrp/auth"
 )
 
 const (
@@ -145,7 +146,7 @@ func (d *daemon) tryReload(ctx context.Context, watch func(*service)) (string, e
 		return "", problems
 	}
 	// Read each time: a key is renewed in its file.
-	useKeys, err := d.keys.read(next.KeyFile)
+	keys, err := clusterKeys(next)
 	if err != nil {
 		return "", err
 	}
@@ -153,11 +154,10 @@ func (d *daemon) tryReload(ctx context.Context, watch func(*service)) (string, e
 	if err != nil {
 		return "", err
 	}
-	if err := d.swap(ctx, c); err != nil {
+	if err := d.swapWith(ctx, keys, c); err != nil {
 		c.close()
 		return "", err
 	}
-	useKeys()
 	d.log.setLevel(next.Log.Level)
 	d.mu.Lock()
 	d.file = next
@@ -322,6 +322,22 @@ func (c *change) words() string {
 	return strings.Join(words, ", ")
 }
 
+// swapWith swaps under new keys, and keeps the old ones if that fails. Keys that
+// nothing needs any more stay.
+func (d *daemon) swapWith(ctx context.Context, keys []auth.Key, c *change) error {
+	if len(keys) == 0 {
+		return d.swap(ctx, c)
+	}
+	if err := d.heartbeat.SetKeys(keys); err != nil {
+		return err
+	}
+	if err := d.swap(ctx, c); err != nil {
+		return errors.Join(err, d.heartbeat.SetKeys(d.keys))
+	}
+	d.keys = keys
+	return nil
+}
+
 // swap replaces the changed instances, all or none, and makes the added ones ready
 // to start: after it nothing fails but for the end of the daemon.
 func (d *daemon) swap(ctx context.Context, c *change) error {
@@ -372,11 +388,11 @@ func (d *daemon) connect(c *change) (rs []node.Replacement, err error) {
 func (d *daemon) disconnect(c *change) error {
 	var errs []error
 	for _, x := range c.changed {
-		_, err := d.beats.add(x.old.cfg, x.old.router)
+		_, err := d.beat(x.old.cfg, x.old.router)
 		errs = append(errs, err)
 	}
 	for _, s := range c.added {
-		d.beats.remove(s.cfg.Name)
+		d.heartbeat.Remove(s.cfg.Name)
 	}
 	return errors.Join(errs...)
 }
@@ -388,7 +404,7 @@ func (d *daemon) finish(ctx context.Context, c *change, watch func(*service)) er
 		if err := d.node.Remove(ctx, name); err != nil {
 			return fmt.Errorf("take out instance %s: %w", name, err)
 		}
-		d.beats.remove(name)
+		d.heartbeat.Remove(name)
 		d.exchange(s, nil)
 		s.end()
 	}

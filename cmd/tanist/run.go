@@ -155,7 +155,6 @@ func (d *daemon) supervise(leave, kill context.Context, reload <-chan struct{}, 
 	}
 	d.log.info("starting", zap.String("version", version), zap.String("node", d.nodes[d.self].Label))
 	d.log.warn("the peer link is not authenticated in this release: it accepts only the configured addresses")
-	d.heartbeat.deliver = func(instance string, ev failover.Advertised) { d.node.Deliver(instance, ev) }
 
 	world, end := context.WithCancel(context.Background())
 	defer end()
@@ -168,7 +167,9 @@ func (d *daemon) supervise(leave, kill context.Context, reload <-chan struct{}, 
 			return run(world)
 		})
 	}
-	part(d.heartbeat.run)
+	part(func(ctx context.Context) error {
+		return d.heartbeat.Run(ctx, func(instance string, ev failover.Advertised) { d.node.Deliver(instance, ev) })
+	})
 	part(func(ctx context.Context) error {
 		return d.link.Run(ctx, func(instance string, s failover.PeerState) { d.node.Deliver(instance, failover.PeerSaid{State: s}) })
 	})
@@ -216,5 +217,17 @@ func (d *daemon) tellManager(ctx, leave context.Context) error {
 func (d *daemon) said(what string, err error) {
 	if err != nil {
 		d.log.Trouble("", "tell the service manager that the daemon "+what, err)
+	}
+}
+
+// sleep waits and reports false when ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
 	}
 }

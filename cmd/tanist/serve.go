@@ -18,6 +18,8 @@ func (d *daemon) Status(ctx context.Context) (control.Document, error) {
 		Node: d.nodes[d.self].Label, Version: version, Instances: []control.Instance{},
 		Peer: control.Peer{Label: d.nodes[1-d.self].Label, Paths: d.paths(), Instances: []control.PeerInstance{}},
 	}
+	advertisements := d.heartbeat.Status()
+	doc.Heartbeat = heartbeatPaths(advertisements)
 	services, reloaded := d.now()
 	doc.Reload = reloaded
 	for _, s := range services {
@@ -32,7 +34,8 @@ func (d *daemon) Status(ctx context.Context) (control.Document, error) {
 		units, labels := s.survey.latest(ctx)
 		doc.Instances = append(doc.Instances, control.NewInstance(time.Now(), st, control.Extra{
 			VIPs: s.cfg.VIPs, Interface: s.cfg.Interface, Units: units, Labels: labels,
-			Held: func(a netip.Addr) bool { return slices.Contains(held, a) },
+			Held:      func(a netip.Addr) bool { return slices.Contains(held, a) },
+			Heartbeat: instanceHeartbeat(advertisements, s.cfg.Name),
 		}))
 		doc.Epoch = max(doc.Epoch, uint64(st.Epoch))
 		doc.Peer.Reachable = doc.Peer.Reachable || st.PeerFresh

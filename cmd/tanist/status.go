@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -54,6 +56,12 @@ func printStatus(w io.Writer, doc control.Document, now time.Time) error {
 	for _, p := range doc.Peer.Paths {
 		fmt.Fprintf(t, "  path\t%s\t%s\n", p.Address, pathWords(p))
 	}
+	for i, p := range doc.Heartbeat {
+		if i == 0 {
+			fmt.Fprintln(t, "heartbeat")
+		}
+		fmt.Fprintf(t, "  path\t%s\t%s\n", heartbeatEnds(p), heartbeatWords(p))
+	}
 	if r := doc.Reload; r != nil {
 		fmt.Fprintf(t, "\nlast reload\t%s\t%s ago\t%s%s\n", r.Result, age(now.Sub(r.At)), r.Detail, r.Error)
 	}
@@ -96,6 +104,9 @@ func printInstance(t io.Writer, doc control.Document, in control.Instance, now t
 			where = "held here"
 		}
 		fmt.Fprintf(t, "  address\t%s\t%s\t%s\n", v.Address, v.Interface, where)
+	}
+	if in.Heartbeat != nil {
+		fmt.Fprintf(t, "  heartbeat\t%s\t\t%s\n", in.Heartbeat.Auth, advertWords(*in.Heartbeat))
 	}
 	printGate(t, doc.Node, in.Gate)
 	for _, p := range doc.Peer.Instances {
@@ -158,6 +169,53 @@ func pathWords(p control.Path) string {
 		words = append(words, p.Error)
 	}
 	return strings.Join(words, ", ")
+}
+
+// heartbeatEnds says where a path of the heartbeat goes.
+func heartbeatEnds(p control.HeartbeatPath) string {
+	if p.Interface != "" {
+		return p.Peer + " on " + p.Interface
+	}
+	return p.Peer
+}
+
+func heartbeatWords(p control.HeartbeatPath) string {
+	words := []string{word(p.Up, "up", "down"), heardAgo(p.LastHeardMS)}
+	if p.Error != "" {
+		words = append(words, p.Error)
+	}
+	return strings.Join(append(words, countWords("dropped", p.Dropped)...), ", ")
+}
+
+// advertWords says what the peer's advertisements are like, short when all is well.
+func advertWords(h control.Heartbeat) string {
+	words := []string{heardAgo(h.LastHeardMS)}
+	if h.Proved != nil {
+		words = append(words, word(*h.Proved, "proved", "NOT PROVED: "+h.Doubt))
+	}
+	if h.SecondKey {
+		words = append(words, "the peer signs with the second key")
+	}
+	if len(h.Mismatch) > 0 {
+		words = append(words, "the peer's configuration differs: "+strings.Join(h.Mismatch, " "))
+	}
+	return strings.Join(append(words, countWords("dropped", h.Dropped)...), ", ")
+}
+
+func heardAgo(ms *int64) string {
+	if ms == nil {
+		return "never heard"
+	}
+	return "heard " + age(time.Duration(*ms)*time.Millisecond) + " ago"
+}
+
+// countWords lists what was counted by reason.
+func countWords(what string, counts map[string]uint64) []string {
+	var words []string
+	for _, reason := range slices.Sorted(maps.Keys(counts)) {
+		words = append(words, fmt.Sprintf("%s %d %s", what, counts[reason], reason))
+	}
+	return words
 }
 
 func databaseWords(d control.Database) string {

@@ -28,6 +28,7 @@ func (d *decoder) checkInstances(f *File, labels []string) {
 			names[in.Name] = d.at(at + ".name").line
 		}
 		d.checkVIPs(in, at, nodes, vips)
+		d.checkHeartbeat(f, in, at)
 		d.checkPriority(in, at, labels)
 		d.checkTiming(in, at)
 		d.checkDatabases(in, at, sockets)
@@ -75,6 +76,42 @@ func (d *decoder) checkVIPs(in *Instance, at string, nodes, seen map[netip.Addr]
 		}
 		seen[a] = in.Name
 	}
+}
+
+// checkHeartbeat holds the heartbeat against the family of the first virtual
+// address: that one's addresses are what is advertised, the others ride along.
+func (d *decoder) checkHeartbeat(f *File, in *Instance, at string) {
+	if _, given := d.positions[at+".heartbeat.auth"]; !given {
+		if _, key := d.positions["key_file"]; key {
+			in.Heartbeat.Auth = AuthHMAC // who has a key wants it used
+		}
+	}
+	if len(in.VIPs) == 0 || !in.VIPs[0].IsValid() {
+		return
+	}
+	first, here := in.VIPs[0].Addr(), d.at(at+".vips[0]")
+	if in.Heartbeat.Version == 2 && first.Is6() {
+		d.problem(here, "VRRPv2 cannot advertise IPv6 addresses, and the first virtual address is one", "write version: 3, or put an IPv4 address first")
+	}
+	if in.Heartbeat.Mode != Unicast {
+		return
+	}
+	for _, n := range f.Nodes {
+		alike := func(a netip.Addr) bool { return !a.IsValid() || a.Is4() == first.Is4() }
+		if len(n.Addresses) > 0 && !slices.ContainsFunc(n.Addresses, alike) {
+			d.problem(here, fmt.Sprintf("node %s has no %s address to advertise %s from", n.Label, family(first), first),
+				fmt.Sprintf("add an %s address to both nodes, put an %s address first in vips, or write mode: multicast", family(first), family(n.Addresses[0])))
+			return
+		}
+	}
+}
+
+// family names an address's.
+func family(a netip.Addr) string {
+	if a.Is4() {
+		return "IPv4"
+	}
+	return "IPv6"
 }
 
 // checkPriority reads the priorities, which are keyed by the labels.

@@ -56,20 +56,23 @@ func modes() []string { return []string{"unicast", "multicast"} }
 // Auth is how advertisements prove where they come from.
 type Auth uint8
 
-// Heartbeat authentication.
+// Heartbeat authentication. AuthHMAC accepts what is proved, AuthPermissive
+// everything; both seal what they send.
 const (
 	AuthNone Auth = iota
 	AuthHMAC
+	AuthPermissive
 )
 
 func (a Auth) String() string { return word(auths(), a) }
 
-func auths() []string { return []string{"none", "hmac"} }
+func auths() []string { return []string{"none", "hmac", "permissive"} }
 
-// Checksum is which reading of the VRRPv3 IPv4 checksum is sent and accepted.
+// Checksum is which reading of the VRRPv3 IPv4 checksum is sent. Both are accepted.
 type Checksum uint8
 
-// Checksum readings. ChecksumAuto sends RFC 9568's and accepts both.
+// Checksum readings. ChecksumAuto sends RFC 9568's until the peer is heard with
+// the other.
 const (
 	ChecksumAuto Checksum = iota
 	ChecksumRFC

@@ -7,9 +7,6 @@ type Feature string
 
 // Features that came, or come, after the first release.
 const (
-	FeatureVRRPv2           Feature = "VRRP version 2"
-	FeatureMulticast        Feature = "multicast advertisements"
-	FeatureHMAC             Feature = "authenticated advertisements"
 	FeatureIPv6             Feature = "IPv6 addresses"
 	FeatureHTTP             Feature = "the HTTP endpoints"
 	FeatureDiscover         Feature = "the discovery of databases"
@@ -35,9 +32,6 @@ const (
 // list in the change that implements it.
 func notYet() []Feature {
 	return []Feature{
-		FeatureVRRPv2,
-		FeatureMulticast,
-		FeatureHMAC,
 		FeatureIPv6,
 		FeatureHTTP,
 		FeatureDiscover,

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -149,9 +150,42 @@ func TestFull(t *testing.T) {
 	second := minimal().Instances[0]
 	second.Name, second.Interface, second.VRID = "web", "eth1", 52
 	second.VIPs = []netip.Prefix{netip.MustParsePrefix("10.77.1.100/24")}
+	second.Heartbeat.Auth = AuthHMAC // there is a key
 	want.Instances = append(want.Instances, second)
 	if diff := same(want, mustParse(t, "full.yaml")); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// What a heartbeat can be asked for, and what it is when it is not.
+func TestHeartbeat(t *testing.T) {
+	const file = `
+%s
+nodes: {primary: {addresses: [10.77.0.11]}, reserve: {addresses: [10.77.0.12]}}
+instances: [{name: compass, interface: eth0, vrid: 255, vips: [10.77.0.100/24]%s}]
+`
+	plain := minimal().Instances[0].Heartbeat
+	with := func(f func(*Heartbeat)) Heartbeat { h := plain; f(&h); return h }
+	for _, tt := range []struct {
+		key, heartbeat string
+		want           Heartbeat
+	}{
+		{"", "", plain},
+		{"key_file: /k", "", with(func(h *Heartbeat) { h.Auth = AuthHMAC })},
+		{"key_file: /k", ", heartbeat: {mode: multicast}", with(func(h *Heartbeat) { h.Auth, h.Mode = AuthHMAC, Multicast })},
+		{"key_file: /k", ", heartbeat: {auth: none}", plain},
+		{"", ", heartbeat: {auth: hmac}", with(func(h *Heartbeat) { h.Auth = AuthHMAC })},
+		{"key_file: /k", ", heartbeat: {auth: permissive}", with(func(h *Heartbeat) { h.Auth = AuthPermissive })},
+		{"", ", heartbeat: {version: 2}", with(func(h *Heartbeat) { h.Version, h.AdvertInterval = 2, time.Second })},
+	} {
+		f, err := Parse("x.yaml", fmt.Appendf(nil, file, tt.key, tt.heartbeat))
+		if err != nil {
+			t.Errorf("%s%s: %v", tt.key, tt.heartbeat, err)
+			continue
+		}
+		if diff := cmp.Diff(tt.want, f.Instances[0].Heartbeat); diff != "" {
+			t.Errorf("%s%s (-want +got):\n%s", tt.key, tt.heartbeat, diff)
+		}
 	}
 }
 

@@ -157,21 +157,10 @@ func (v value) heartbeat(h Heartbeat) Heartbeat {
 		allow("version", func(v value) {
 			u, _ := v.integer(2, 3)
 			h.Version = uint8(u)
-			if u == 2 {
-				v.d.unsupported(v.pos, FeatureVRRPv2, "write version: 3, the default")
-			}
 		}),
-		allow("mode", func(v value) {
-			if oneOf(v, modes(), &h.Mode) && h.Mode == Multicast {
-				v.d.unsupported(v.pos, FeatureMulticast, "write mode: unicast, the default")
-			}
-		}),
+		allow("mode", func(v value) { oneOf(v, modes(), &h.Mode) }),
 		allow("advert_interval", func(v value) { interval, h.AdvertInterval = v, v.duration(0) }),
-		allow("auth", func(v value) {
-			if oneOf(v, auths(), &h.Auth) && h.Auth == AuthHMAC {
-				v.d.unsupported(v.pos, FeatureHMAC, "leave auth out, or write auth: none, on a network nobody else sends into")
-			}
-		}),
+		allow("auth", func(v value) { oneOf(v, auths(), &h.Auth) }),
 		allow("checksum", func(v value) { oneOf(v, checksums(), &h.Checksum) }),
 	)
 	if interval.node != nil {

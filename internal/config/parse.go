@@ -260,6 +260,13 @@ func (d *decoder) checkNodes(f *File) {
 		d.problem(d.at(paths[1]+".addresses"), fmt.Sprintf("node %s has %d, node %s has %d addresses", f.Nodes[0].Label, a, f.Nodes[1].Label, b),
 			"the addresses pair up by position, one pair a path: give both nodes as many")
 	}
+	for i := range min(a, b) {
+		one, two := f.Nodes[0].Addresses[i], f.Nodes[1].Addresses[i]
+		if one.IsValid() && two.IsValid() && one.Is4() != two.Is4() {
+			d.problem(d.at(fmt.Sprintf("%s.addresses[%d]", paths[1], i)), fmt.Sprintf("%s cannot reach %s, its pair under node %s", two, one, f.Nodes[0].Label),
+				"the addresses pair up by position, one pair a path: put them in the same order of families")
+		}
+	}
 	one, two := f.Nodes[0], f.Nodes[1]
 	switch {
 	case two.Hostname != "" && two.Hostname == one.Hostname:

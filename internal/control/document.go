@@ -19,6 +19,8 @@ type Document struct {
 	Instances []Instance `json:"instances"`
 	Peer      Peer       `json:"peer"`
 	Reload    *Reload    `json:"reload,omitempty"` // the last one, absent before the first
+	// Heartbeat are the paths of the advertisements.
+	Heartbeat []HeartbeatPath `json:"heartbeat"`
 }
 
 // Reload is one reading of the configuration by a running daemon.
@@ -47,6 +49,7 @@ type Instance struct {
 	Block          *Hold       `json:"block"`
 	Maintenance    *Hold       `json:"maintenance"`
 	LastTransition *Transition `json:"last_transition"`
+	Heartbeat      *Heartbeat  `json:"heartbeat"`
 }
 
 // VIP is one virtual address. Held is the kernel's word, not the daemon's.
@@ -176,6 +179,7 @@ type Extra struct {
 	Held      func(netip.Addr) bool
 	Units     []Unit
 	Labels    []Label
+	Heartbeat *Heartbeat
 }
 
 // NewInstance makes the document of an instance from its status at the date now.
@@ -185,7 +189,7 @@ func NewInstance(now time.Time, s failover.Status, x Extra) Instance {
 		Reason: s.Why.Reason.String(), Detail: s.Why.Detail, Epoch: uint64(s.ActiveEpoch),
 		VIPs: []VIP{}, Gate: newGate(s.Gate.Reasons), Databases: []Database{}, Health: []Health{},
 		Units: append([]Unit{}, x.Units...), Labels: append([]Label{}, x.Labels...), Drift: []Drift{},
-		LastTransition: newTransition(s),
+		LastTransition: newTransition(s), Heartbeat: x.Heartbeat,
 	}
 	for _, p := range x.VIPs {
 		in.VIPs = append(in.VIPs, VIP{Address: p.String(), Interface: x.Interface, Held: x.Held(p.Addr())})

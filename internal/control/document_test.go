@@ -60,15 +60,23 @@ func full() failover.Status {
 }
 
 func documentOf(s failover.Status) Document {
-	yes, heard := true, int64(40)
+	yes, no, heard := true, false, int64(40)
 	held := netip.MustParseAddr("10.77.0.100")
 	in := NewInstance(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), s, Extra{
 		VIPs: []netip.Prefix{netip.MustParsePrefix("10.77.0.100/24"), netip.MustParsePrefix("10.77.0.101/24")}, Interface: "eth0",
 		Held:   func(a netip.Addr) bool { return a == held },
 		Units:  []Unit{{Name: "lsyncd.service", Active: "active", Running: true}},
 		Labels: []Label{{File: "/opt/values.yaml", Key: "label", Value: "primary"}},
+		Heartbeat: &Heartbeat{
+			Auth: "permissive", LastHeardMS: &heard, Proved: &no, Doubt: "auth_missing", Checksum: "rfc", PeerChecksum: "pseudo_header",
+			Mismatch: []string{"interval"}, Dropped: map[string]uint64{"checksum": 3}, Unproved: map[string]uint64{"auth_missing": 9},
+		},
 	})
 	return Document{
+		Heartbeat: []HeartbeatPath{
+			{Local: "10.77.0.12", Peer: "10.77.0.11", Up: true, LastHeardMS: &heard, Dropped: map[string]uint64{"ttl": 1}},
+			{Interface: "eth0", Peer: "224.0.0.18", Error: "no such device", Dropped: map[string]uint64{}},
+		},
 		Node: s.Node, Epoch: uint64(s.Epoch), Version: "test", Instances: []Instance{in},
 		Peer: Peer{
 			Label: s.Peer, Reachable: s.PeerFresh,

@@ -212,6 +212,13 @@ func (h *Heartbeat) closeUnused(unused *Route) {
 	}
 }
 
+// Has reports whether there is an instance of that name.
+func (h *Heartbeat) Has(name string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.byName[name] != nil
+}
+
 // Replace gives the instance of that name another configuration. Where its route
 // stays, so do the sockets, and the Route is the same one; where its VRID stays,
 // what is known of the peer does. After an error the instance is as it was.
