@@ -25,7 +25,7 @@ type teller struct {
 type tale struct {
 	instance string
 	doing    string
-	reason   error // a vrrp.DropReason or an auth.Reason
+	reason   fmt.Stringer // a vrrp.DropReason or an auth.Reason
 }
 
 type telling struct {
@@ -37,7 +37,7 @@ type telling struct {
 func newTeller(log Log) *teller { return &teller{log: log, told: map[tale]*telling{}} }
 
 // tellDrop tells of one dropped packet.
-func (h *Heartbeat) tellDrop(instance, from string, reason error) {
+func (h *Heartbeat) tellDrop(instance, from string, reason fmt.Stringer) {
 	h.told.tell(tale{instance, "drop advertisements", reason}, from, 1)
 }
 
@@ -73,20 +73,19 @@ func (t *teller) say(what tale, one *telling) {
 	if one.untold > 1 {
 		times = fmt.Sprintf("%d times, last ", one.untold)
 	}
-	name, explanation := explain(what.reason)
-	t.log.Trouble(what.instance, what.doing+" ("+name+")", fmt.Errorf("%sfrom %s: %s", times, one.from, explanation))
+	t.log.Trouble(what.instance, what.doing+" ("+what.reason.String()+")", fmt.Errorf("%sfrom %s: %s", times, one.from, explain(what.reason)))
 	one.at, one.untold = now, 0
 }
 
-// explain names a reason and says what an operator can make of it.
-func explain(reason error) (name, explanation string) {
+// explain says what an operator can make of a reason.
+func explain(reason fmt.Stringer) string {
 	switch r := reason.(type) {
 	case auth.Reason:
-		return r.String(), explainProof(r)
+		return explainProof(r)
 	case vrrp.DropReason:
-		return r.String(), explainDrop(r)
+		return explainDrop(r)
 	}
-	return "", reason.Error()
+	return reason.String()
 }
 
 func explainProof(r auth.Reason) string {
