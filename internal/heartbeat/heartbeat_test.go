@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/tanist-ha/tanist/internal/failover"
@@ -253,6 +254,84 @@ func TestAddRemoveReplace(t *testing.T) {
 	hears(t, a, b, stays)
 	if n := b.of("stays").Dropped["auth_replay"]; n != 0 {
 		t.Errorf("%d taken for replays", n)
+	}
+}
+
+// TestConcurrently changes everything that can change, while two instances that
+// nobody touches are sent and drained without a loss.
+func TestConcurrently(t *testing.T) {
+	if !inside(t) {
+		return
+	}
+	a, b := newEnd(t, 0), newEnd(t, 1)
+	hmac := inMode(auth.Enforce)
+	unicast, multicast := a.add("unicast", 1, hmac), a.add("multicast", 2, hmac, onGroup)
+	b.add("unicast", 1, hmac)
+	b.add("multicast", 2, hmac, onGroup)
+	hears(t, a, b, unicast)
+	hears(t, b, a, unicast)
+	hears(t, a, b, multicast)
+	for _, r := range b.routes {
+		b.drain(r) // of before
+	}
+	var changes sync.WaitGroup
+	for e, other := range map[*end]*end{a: b, b: a} {
+		cfg, group := e.instance("other", 3, hmac), e.instance("other", 4, onGroup)
+		keys := [][]auth.Key{testKeys(t, "a", "b"), testKeys(t, "a")}
+		changes.Go(func() {
+			for range 100 {
+				r, err := e.Add(cfg)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_ = r.Send(failover.Send{Advertisement: advert(cfg)})
+				if _, err := e.Replace(group); err != nil {
+					t.Error(err)
+				}
+				e.Remove("other")
+			}
+		})
+		changes.Go(func() {
+			for i := range 100 {
+				if err := e.SetKeys(keys[i%2]); err != nil {
+					t.Error(err)
+				}
+				if e.Confirm("unicast", other.Boot(), 0) {
+					t.Error("the peer's run was another")
+				}
+				e.Status()
+			}
+		})
+	}
+	over := make(chan struct{})
+	go func() { defer close(over); changes.Wait() }()
+	for running := true; running; {
+		select {
+		case <-over:
+			running = false
+		default:
+		}
+		for _, cfg := range []Instance{unicast, multicast} {
+			if err := a.send(cfg, 0); err != nil {
+				t.Fatal(err)
+			}
+			b.routes[cfg.Name].Drain()
+			heard := 0
+			for range len(b.heard) {
+				if got := <-b.heard; got.instance == cfg.Name {
+					heard++
+				}
+			}
+			if heard != 1 {
+				t.Fatalf("%s: %d heard; %v", cfg.Name, heard, nonzero(b.of(cfg.Name).Dropped))
+			}
+		}
+	}
+	for _, p := range b.Status().Paths {
+		if p.Local == addrs4[1] && !p.Up {
+			t.Errorf("%+v", p)
+		}
 	}
 }
 
