@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/tanist-ha/tanist/internal/control"
 )
@@ -289,4 +290,11 @@ func TestDaemonOutlivesItsLog(t *testing.T) {
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("the end: %v", err)
 	}
+}
+
+// testLogger is a logger whose lines are the test's.
+func testLogger(t *testing.T) *logger {
+	t.Helper()
+	l, _ := observed(zapcore.DebugLevel)
+	return l
 }

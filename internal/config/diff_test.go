@@ -70,7 +70,8 @@ func TestCompare(t *testing.T) {
 		"step-environment":      {change("    vrid: 51\n", "    vrid: 51\n    promote: [{vip: acquire}, {exec: {command: [/bin/x], env: {A: b}}}]\n"), changedA},
 		"password-file":         {change("/etc/tanist/pivot", "/etc/tanist/other"), Diff{Changed: []Pair{{1, 1}}}},
 		"level":                 {change("level: info", "level: debug"), Diff{LogLevel: true}},
-		"key-file":              {"key_file: /etc/tanist/next.key\n" + running, Diff{KeyFile: true}},
+		// The first one turns authentication on.
+		"key-file": {"key_file: /etc/tanist/next.key\n" + running, Diff{KeyFile: true, Changed: []Pair{{0, 0}, {1, 1}}}},
 		"added":                 {running + added, Diff{Added: []int{2}}},
 		"removed":               {without(t), Diff{Removed: []int{1}}},
 		"all-at-once": {

@@ -7,7 +7,6 @@ type Feature string
 
 // Features that came, or come, after the first release.
 const (
-	FeatureIPv6             Feature = "IPv6 addresses"
 	FeatureHTTP             Feature = "the HTTP endpoints"
 	FeatureDiscover         Feature = "the discovery of databases"
 	FeatureContainer        Feature = "databases in containers"
@@ -32,7 +31,6 @@ const (
 // list in the change that implements it.
 func notYet() []Feature {
 	return []Feature{
-		FeatureIPv6,
 		FeatureHTTP,
 		FeatureDiscover,
 		FeatureContainer,

@@ -3,14 +3,19 @@ package config
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 
 	"go.yaml.in/yaml/v4"
 
 	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/vrrp"
 )
 
 // Whatever the bytes, Parse returns a file that keeps its promises or problems
@@ -84,21 +89,46 @@ func checkFile(t *testing.T, f *File) {
 	if len(f.Nodes[0].Addresses) != len(f.Nodes[1].Addresses) || len(f.Instances) == 0 {
 		t.Errorf("nodes %v, %d instances", f.Nodes, len(f.Instances))
 	}
-	vrids := map[uint8]bool{}
+	vrids := map[string]bool{}
 	for _, in := range f.Instances {
-		if in.Name == "" || in.Interface == "" || in.VRID == 0 || vrids[in.VRID] || len(in.VIPs) == 0 ||
+		route := "unicast"
+		if in.Heartbeat.Mode == Multicast {
+			route = in.Interface
+		}
+		vrid := fmt.Sprintf("%d %s", in.VRID, route)
+		if in.Name == "" || in.Interface == "" || in.VRID == 0 || vrids[vrid] || len(in.VIPs) == 0 ||
 			in.Priority[0] == 0 || in.Priority[1] == 0 || in.Lease < leaseAdverts*in.Heartbeat.AdvertInterval ||
 			in.Heartbeat.AdvertInterval <= 0 || in.Gate.DrainTimeout <= 0 || in.GARP.Repeat < 1 {
 			t.Errorf("instance %+v", in)
 		}
-		vrids[in.VRID] = true
-		for _, v := range in.VIPs {
-			if !v.IsValid() || !v.Addr().Is4() {
-				t.Errorf("virtual address %v", v)
-			}
-		}
+		vrids[vrid] = true
+		checkRouter(t, f, in)
 		checkPlan(t, in.Promote, true)
 		checkPlan(t, in.Demote, false)
+	}
+}
+
+// checkRouter wants what a virtual router on each node can run with.
+func checkRouter(t *testing.T, f *File, in Instance) {
+	for i, n := range f.Nodes {
+		c := vrrp.Config{
+			Version: vrrp.Version(in.Heartbeat.Version), VRID: in.VRID, Priority: in.Priority[i],
+			Interval: vrrp.Centiseconds(in.Heartbeat.AdvertInterval / (10 * time.Millisecond)),
+		}
+		for _, v := range in.VIPs {
+			c.Addresses = append(c.Addresses, v.Addr())
+		}
+		if c.Local = vrrp.Group(c.Addresses[0]); in.Heartbeat.Mode == Unicast {
+			at := slices.IndexFunc(n.Addresses, func(a netip.Addr) bool { return a.Is4() == c.Addresses[0].Is4() })
+			if at < 0 || f.Nodes[1-i].Addresses[at].Is4() != n.Addresses[at].Is4() {
+				t.Errorf("node %s has nothing to advertise %v from", n.Label, c.Addresses[0])
+				continue
+			}
+			c.Local = n.Addresses[at]
+		}
+		if err := c.Validate(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

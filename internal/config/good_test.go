@@ -157,6 +157,26 @@ func TestFull(t *testing.T) {
 	}
 }
 
+// Families mix; the first address says which one is advertised.
+func TestIPv6(t *testing.T) {
+	f := mustParse(t, "ipv6.yaml")
+	if diff := cmp.Diff(addrs("10.77.0.12", "fd00::12"), f.Nodes[1].Addresses, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	var got []string
+	for _, in := range f.Instances {
+		for _, p := range in.VIPs {
+			got = append(got, p.String())
+		}
+	}
+	want := []string{
+		"fd00::100/64", "fe80::100/64", "10.77.0.100/24", "fe80::101/64", "fd00::101/128", "10.77.0.102/24", "fd00::102/64",
+	}
+	if diff := cmp.Diff(want, got); diff != "" || len(f.Notices) != 0 {
+		t.Errorf("%v, -want +got:\n%s", f.Notices, diff)
+	}
+}
+
 // What a heartbeat can be asked for, and what it is when it is not.
 func TestHeartbeat(t *testing.T) {
 	const file = `

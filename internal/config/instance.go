@@ -99,6 +99,8 @@ func (v value) vip() netip.Prefix {
 		hint := "write an address with its prefix length: 192.0.2.10/24"
 		if a, err := netip.ParseAddr(s); err == nil && a.Is4() {
 			hint = fmt.Sprintf("add the prefix length of its subnet: %s/24", a)
+		} else if err == nil && a.Zone() == "" {
+			hint = fmt.Sprintf("add the prefix length of its subnet: %s/64", a)
 		}
 		v.problem(fmt.Sprintf("%s is not an address with a prefix length", quote(s)), hint)
 		return netip.Prefix{}
@@ -107,15 +109,19 @@ func (v value) vip() netip.Prefix {
 	if !ok {
 		return netip.Prefix{}
 	}
+	usual := "/24"
 	if a.Is6() {
-		v.d.unsupported(v.pos, FeatureIPv6, "use an IPv4 address")
-		return p
+		usual = "/64"
 	}
 	switch {
 	case a.IsLoopback():
 		v.problem(fmt.Sprintf("no other host can reach %s", a), "use an address of the interface's subnet")
 	case p.Bits() == 0:
-		v.problem("the prefix length 0 covers every address", "write the prefix length of the subnet: "+a.String()+"/24")
+		v.problem("the prefix length 0 covers every address", "write the prefix length of the subnet: "+a.String()+usual)
+	case a.Is6() && p.Bits() < 127 && p.Masked().Addr() == a:
+		v.problem(fmt.Sprintf("%s is the anycast address of the subnet's routers", s), "use another address of the subnet")
+	case a.Is6():
+		return p
 	case p.Bits() < 31 && p.Masked().Addr() == a:
 		v.problem(fmt.Sprintf("%s is the name of the network, not an address in it", s), "use an address in between")
 	case p.Bits() < 31 && broadcast(p) == a:

@@ -202,8 +202,9 @@ func (v value) addresses() []netip.Addr {
 	addrs := make([]netip.Addr, 0, len(list))
 	for _, el := range list {
 		a, ok := el.address()
-		if ok && a.Is6() {
-			v.d.unsupported(el.pos, FeatureIPv6, "use an IPv4 address of the node")
+		if ok && a.Is6() && a.IsLinkLocalUnicast() {
+			el.problem(fmt.Sprintf("%s is link-local: it does not say on which link", a), "use a global or unique local address of the node, or an IPv4 one")
+			a = netip.Addr{}
 		}
 		addrs = append(addrs, a)
 	}

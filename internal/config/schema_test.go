@@ -76,7 +76,7 @@ func TestSchemaRefuses(t *testing.T) {
 	beyond := strings.Fields(`address-count advert-high advert-low advert-step advert-v2 advert-v2-low advert-zero anchors
 		database-socket-long demote-order fence-required-alone duplicate-instance duplicate-vip duplicate-vrid hostnames
 		hostnames-same lease-and-interval lease-default-and-interval lease-fraction lease-short lease-zero
-		priority-owners same-address step-names templates two-documents unsupported vrid-forms`)
+		heartbeat-family priority-owners same-address step-names templates two-documents unsupported vrid-forms`)
 	for _, file := range samples(t, "bad") {
 		name := strings.TrimSuffix(filepath.Base(file), ".yaml")
 		doc, ok := instanceOf(t, file)
