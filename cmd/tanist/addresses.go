@@ -22,6 +22,12 @@ func (a addresses) Hold(h failover.Hold) error { return a.Holder.Hold(h.Lease) }
 // Drop removes them.
 func (a addresses) Drop() error { return a.Release() }
 
+// exactly are addresses of which the same may be held under another prefix length.
+type exactly struct{ addresses }
+
+// Drop removes them.
+func (a exactly) Drop() error { return a.ReleaseExactly() }
+
 // Announce tells the neighbours. An interface without neighbours has none to tell.
 func (a addresses) Announce() error {
 	if err := a.Holder.Announce(); !errors.Is(err, vip.ErrNoARP) {

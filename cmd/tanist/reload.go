@@ -214,7 +214,7 @@ type change struct {
 // exchange is one instance before and after.
 type exchange struct {
 	old, new    *service
-	extra, gone *addresses // that only one of them has, nil when there are none
+	extra, gone *exactly // that only one of them has, nil when there are none
 }
 
 func (d *daemon) prepare(next *config.File, diff config.Diff) (c *change, err error) {
@@ -259,7 +259,7 @@ func (d *daemon) prepare(next *config.File, diff config.Diff) (c *change, err er
 }
 
 // openOnly prepares for the addresses that a has and b has not, nil for none.
-func (d *daemon) openOnly(a, b config.Instance) (*addresses, error) {
+func (d *daemon) openOnly(a, b config.Instance) (*exactly, error) {
 	var only []netip.Prefix
 	for _, p := range a.VIPs {
 		if a.Interface != b.Interface || !slices.Contains(b.VIPs, p) {
@@ -273,7 +273,7 @@ func (d *daemon) openOnly(a, b config.Instance) (*addresses, error) {
 	if err != nil {
 		return nil, fmt.Errorf("instance %s: %w", a.Name, err)
 	}
-	return &opened, nil
+	return &exactly{opened}, nil
 }
 
 // close gives back what was opened for a change that does not come about.
@@ -288,7 +288,7 @@ func (c *change) close() {
 }
 
 func (x exchange) closeEnds() {
-	for _, a := range []*addresses{x.extra, x.gone} {
+	for _, a := range []*exactly{x.extra, x.gone} {
 		if a != nil {
 			_ = a.Close()
 		}

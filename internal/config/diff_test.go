@@ -72,8 +72,8 @@ func TestCompare(t *testing.T) {
 		"level":                 {change("level: info", "level: debug"), Diff{LogLevel: true}},
 		// The first one turns authentication on.
 		"key-file": {"key_file: /etc/tanist/next.key\n" + running, Diff{KeyFile: true, Changed: []Pair{{0, 0}, {1, 1}}}},
-		"added":                 {running + added, Diff{Added: []int{2}}},
-		"removed":               {without(t), Diff{Removed: []int{1}}},
+		"added":    {running + added, Diff{Added: []int{2}}},
+		"removed":  {without(t), Diff{Removed: []int{1}}},
 		"all-at-once": {
 			strings.Replace(without(t), "vrid: 51", "vrid: 61", 1) + added,
 			Diff{Added: []int{1}, Changed: []Pair{{0, 0}}, Removed: []int{1}},

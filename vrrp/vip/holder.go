@@ -121,15 +121,7 @@ func (h *Holder) Release() error {
 	if err != nil {
 		return err
 	}
-	// Somebody may have reset it since Hold. Whether or not it can be set, the
-	// address has to go.
-	h.promoted.Store(0)
-	h.checked.Store(0)
-	ours := make([]assigned, len(h.cfg.Addresses))
-	for i, p := range h.cfg.Addresses {
-		ours[i] = plain(p)
-	}
-	err = h.drop(index, ours)
+	err = h.dropOurs(index, dropRequest)
 	list, listErr := h.list()
 	if listErr != nil {
 		return errors.Join(err, listErr)
@@ -143,18 +135,42 @@ func (h *Holder) Release() error {
 	for i, a := range left {
 		others[i] = a.assigned
 	}
-	return h.drop(index, others)
+	return h.drop(index, others, dropRequest)
 }
 
-// drop removes exactly these.
-func (h *Holder) drop(index int, as []assigned) error {
+// ReleaseExactly removes the addresses as the Config has them, and leaves the
+// same address under another prefix length where it is.
+func (h *Holder) ReleaseExactly() error {
+	index, err := h.table.kernel.index(h.cfg.Interface)
+	if errors.Is(err, unix.ENODEV) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return h.dropOurs(index, dropExactRequest)
+}
+
+func (h *Holder) dropOurs(index int, how func(assigned, int) request) error {
+	// Somebody may have reset it since Hold. Whether or not it can be set, the
+	// address has to go.
+	h.promoted.Store(0)
+	h.checked.Store(0)
+	ours := make([]assigned, len(h.cfg.Addresses))
+	for i, p := range h.cfg.Addresses {
+		ours[i] = plain(p)
+	}
+	return h.drop(index, ours, how)
+}
+
+func (h *Holder) drop(index int, as []assigned, how func(assigned, int) request) error {
 	promote := h.needsPromotion(index, as)
 	var requests []request
 	if promote {
 		requests = append(requests, promoteRequest(index))
 	}
 	for _, a := range as {
-		requests = append(requests, dropRequest(a, index))
+		requests = append(requests, how(a, index))
 	}
 	answers := h.table.kernel.changes.exchange(requests)
 	var promoteErr error

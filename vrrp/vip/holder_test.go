@@ -295,6 +295,22 @@ func TestOthersSurviveThePrimary(t *testing.T) {
 }
 
 // TestReleaseSetsPromotionAgain resets the setting between Hold and Release.
+// A reload that changes a prefix length has the address twice for a moment.
+func TestReleaseExactly(t *testing.T) {
+	ns, _ := host(t)
+	wide, narrow := open(t, ns, Config{Addresses: prefixes("192.0.2.100/24")}), open(t, ns, Config{Addresses: prefixes("192.0.2.100/32")})
+	hold(t, wide, 30*time.Second)
+	hold(t, narrow, 30*time.Second)
+	for range 2 {
+		if err := wide.ReleaseExactly(); err != nil {
+			t.Fatal(err)
+		}
+		if marked, err := narrow.Marked(); err != nil || !slices.Equal(marked, narrow.cfg.Addresses) {
+			t.Errorf("left %v, %v", marked, err)
+		}
+	}
+}
+
 func TestReleaseSetsPromotionAgain(t *testing.T) {
 	ns, _ := host(t)
 	h := open(t, ns, Config{Addresses: prefixes("192.0.2.100/24")})

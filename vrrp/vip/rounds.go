@@ -207,6 +207,12 @@ func dropRequest(a assigned, index int) request {
 	return request{kind: unix.RTM_DELADDR, body: addressBody(a, index)}
 }
 
+// dropExactRequest removes an IPv4 address only under its prefix length and far
+// end. Of IPv6 an interface has an address once.
+func dropExactRequest(a assigned, index int) request {
+	return request{kind: unix.RTM_DELADDR, body: appendAttr(addressBody(a, index), unix.IFA_ADDRESS, a.far.AsSlice()...)}
+}
+
 // assigned is an address as an interface has it, with the address at the far
 // end of a point-to-point link, usually its own.
 type assigned struct {
