@@ -10,6 +10,7 @@ import (
 
 	"github.com/tanist-ha/tanist/internal/config"
 	"github.com/tanist-ha/tanist/internal/failover"
+	"github.com/tanist-ha/tanist/internal/node"
 	"github.com/tanist-ha/tanist/vrrp/vip"
 )
 
@@ -21,6 +22,20 @@ func (a addresses) Hold(h failover.Hold) error { return a.Holder.Hold(h.Lease) }
 
 // Drop removes them.
 func (a addresses) Drop() error { return a.Release() }
+
+// renewer renews the leases of several instances in as few rounds as there can be.
+type renewer struct{ table *vip.Table }
+
+// Renew returns each one's error.
+func (r renewer) Renew(rs []node.Renewal) []error {
+	holds := make([]vip.Renewal, 0, len(rs))
+	for _, n := range rs {
+		if a, ok := n.Addresses.(addresses); ok { // build makes no others
+			holds = append(holds, vip.Renewal{Holder: a.Holder, Lease: n.Lease})
+		}
+	}
+	return r.table.Hold(holds)
+}
 
 // exactly are addresses of which the same may be held under another prefix length.
 type exactly struct{ addresses }

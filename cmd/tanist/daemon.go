@@ -109,8 +109,8 @@ func build(c *common, file *config.File, self int, log *logger) (*daemon, error)
 	}
 	d.memories = journal.Memories(entries)
 	cfg := node.Config{
-		Clock: bootClock, Journal: d.journal, Link: d.link, Log: log,
-		Watchdog: newWatchdog(d.notifier, log),
+		Clock: bootClock, Journal: d.journal, Link: d.link, Log: log, Renewer: renewer{d.table},
+		Watchdog: newWatchdog(d.notifier, log), Slack: slack(file.Instances),
 	}
 	for _, in := range file.Instances {
 		s, err := d.open(file, in)
@@ -126,6 +126,21 @@ func build(c *common, file *config.File, self int, log *logger) (*daemon, error)
 	}
 	d.node, err = node.New(cfg)
 	return d, err
+}
+
+// Deadlines may be served later by this part of the shortest advertisement
+// interval, and by slackMost at most: a Backup allows its Active three intervals.
+const (
+	slackPart = 50
+	slackMost = 2 * time.Millisecond
+)
+
+func slack(instances []config.Instance) time.Duration {
+	least := slackMost
+	for _, in := range instances {
+		least = min(least, in.Heartbeat.AdvertInterval/slackPart)
+	}
+	return least
 }
 
 func bootID() uint64 {

@@ -54,6 +54,10 @@ func (d *daemon) tend(ctx, leave context.Context, reload <-chan struct{}) error 
 	var surveys sync.WaitGroup
 	defer surveys.Wait()
 	watch := func(s *service) {
+		if s.survey.idle() {
+			s.unwatch = func() {}
+			return
+		}
 		watching, end := context.WithCancel(ctx)
 		ended := make(chan struct{})
 		s.unwatch = func() { end(); <-ended }

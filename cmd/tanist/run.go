@@ -17,6 +17,8 @@ import (
 	"github.com/tanist-ha/tanist/internal/config"
 	"github.com/tanist-ha/tanist/internal/control"
 	"github.com/tanist-ha/tanist/internal/failover"
+	"github.com/tanist-ha/tanist/internal/node"
+	"github.com/tanist-ha/tanist/internal/peer"
 )
 
 func newRun(c *common) *cobra.Command {
@@ -175,9 +177,7 @@ func (d *daemon) supervise(leave, kill context.Context, reload <-chan struct{}, 
 	part(func(ctx context.Context) error {
 		return d.heartbeat.Run(ctx, func(instance string, ev failover.Advertised) { d.node.Deliver(instance, ev) })
 	})
-	part(func(ctx context.Context) error {
-		return d.link.Run(ctx, func(instance string, s failover.PeerState) { d.node.Deliver(instance, failover.PeerSaid{State: s}) })
-	})
+	part(func(ctx context.Context) error { return d.link.Run(ctx, d.told()) })
 	part(server.Run)
 	part(func(ctx context.Context) error { return d.tend(ctx, leave, reload) })
 	part(func(ctx context.Context) error { return d.tellManager(ctx, leave) })
@@ -198,6 +198,20 @@ func (d *daemon) supervise(leave, kill context.Context, reload <-chan struct{}, 
 		d.close() // otherwise something may still use what this closes
 	}
 	return err
+}
+
+// told returns what takes the messages of the peer link. It is called by one
+// goroutine at a time.
+func (d *daemon) told() func([]peer.Said) {
+	var heard []node.Heard
+	return func(said []peer.Said) {
+		heard = heard[:0]
+		for _, s := range said {
+			heard = append(heard, node.Heard{Instance: s.Instance, Event: failover.PeerSaid{State: s.State}})
+		}
+		d.node.DeliverAll(heard)
+		clear(heard)
+	}
 }
 
 // tellManager tells the service manager that the daemon serves, and later that it

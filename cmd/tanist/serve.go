@@ -22,15 +22,27 @@ func (d *daemon) Status(ctx context.Context) (control.Document, error) {
 	doc.Heartbeat = heartbeatPaths(advertisements)
 	services, reloaded := d.now()
 	doc.Reload = reloaded
+	states := map[*service]failover.Status{}
 	for _, s := range services {
 		st, err := d.node.Status(ctx, s.cfg.Name)
-		if err != nil && !slices.Contains(d.node.Names(), s.cfg.Name) {
-			continue // a reload has just taken it out
-		}
-		if err != nil {
+		switch {
+		case err == nil:
+			states[s] = st
+		case slices.Contains(d.node.Names(), s.cfg.Name):
 			return doc, err
+		} // else a reload has just taken it out
+	}
+	onInterface := map[string][]netip.Addr{} // each is asked once, and after the states
+	for _, s := range services {
+		st, ok := states[s]
+		if !ok {
+			continue
 		}
-		held := heldAddresses(s.cfg.Interface)
+		held, asked := onInterface[s.cfg.Interface]
+		if !asked {
+			held = heldAddresses(s.cfg.Interface)
+			onInterface[s.cfg.Interface] = held
+		}
 		units, labels := s.survey.latest(ctx)
 		doc.Instances = append(doc.Instances, control.NewInstance(time.Now(), st, control.Extra{
 			VIPs: s.cfg.VIPs, Interface: s.cfg.Interface, Units: units, Labels: labels,

@@ -58,6 +58,11 @@ type instance struct {
 
 	announceAt    mono.Instant // when a refused announcement is tried again, 0: none was
 	announceUntil mono.Instant
+
+	renews    bool         // its lease is to be renewed at the end of the turn
+	lease     time.Duration
+
+	due mono.Instant // when the core wants a Tick
 }
 
 // start is the core's first event. What the kernel has left of an earlier daemon
@@ -73,25 +78,31 @@ func (in *instance) start(work context.Context) {
 }
 
 // step lets the core handle an event and carries out its effects. Answers that
-// come at once are handled before anything else.
-func (in *instance) step(work context.Context, ev failover.Event) {
+// come at once are handled before anything else. It returns the instant of the
+// last decision.
+func (in *instance) step(work context.Context, ev failover.Event) (decided mono.Instant) {
 	if in.gone {
 		in.forward(work, ev)
-		return
+		return in.node.now()
 	}
 	for pending := []failover.Event{ev}; len(pending) > 0; pending = pending[1:] {
 		if ended, ok := pending[0].(failover.StepEnded); ok {
 			delete(in.steps, ended.ID)
 		}
 		in.noteLink(pending[0])
-		now := in.node.now()
-		in.effects = in.Core.Step(now, pending[0], in.effects[:0])
+		decided = in.node.now()
+		in.effects = in.Core.Step(decided, pending[0], in.effects[:0])
 		for _, e := range in.effects {
-			if answer := in.do(work, now, e); answer != nil {
+			if answer := in.do(work, decided, e); answer != nil {
 				pending = append(pending, answer)
 			}
 		}
 	}
+	in.due = mono.Never
+	if due, ok := in.Core.Deadline(); ok {
+		in.due = due
+	}
+	return decided
 }
 
 // do carries out one effect of a decision, or begins it; it returns an answer
@@ -101,6 +112,10 @@ func (in *instance) do(work context.Context, decided mono.Instant, e failover.Ef
 	case failover.Send:
 		in.trouble("send an advertisement", in.Heartbeat.Send(e))
 	case failover.Hold:
+		if e.ID == 0 && in.node.cfg.Renewer != nil {
+			in.renewLater(e.Lease)
+			return nil
+		}
 		return in.hold(e, decided)
 	case failover.Drop:
 		in.drop()
@@ -109,6 +124,7 @@ func (in *instance) do(work context.Context, decided mono.Instant, e failover.Ef
 	case failover.Append:
 		return in.node.journal.append(in, e)
 	case failover.Tell:
+		in.node.told = true
 		in.tell(e.State)
 	case failover.Note:
 		in.node.cfg.Log.Note(in.Name, e)
@@ -166,7 +182,7 @@ func (in *instance) hold(e failover.Hold, decided mono.Instant) failover.Event {
 	case e.ID == 0 && began.After(in.leased):
 		err = errLeaseOver
 	default:
-		in.undropped = false
+		in.undropped, in.renews = false, false
 		if err = in.Addresses.Hold(e); err == nil {
 			in.leased = began.Add(e.Lease)
 		}
@@ -181,7 +197,7 @@ func (in *instance) hold(e failover.Hold, decided mono.Instant) failover.Event {
 // drop takes the address off, and goes on trying when the kernel does not answer:
 // the peer is about to hear that it is free.
 func (in *instance) drop() {
-	in.leased = 0
+	in.leased, in.renews = 0, false
 	err := in.Addresses.Drop()
 	in.undropped, in.dropAt = err != nil, in.node.now().Add(dropRetry)
 	in.trouble("drop the address", err)

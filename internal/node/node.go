@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -56,8 +57,12 @@ type Config struct {
 	Clock     Clock
 	Journal   Journal
 	Link      Link
+	Renewer   Renewer // nil: every lease is renewed by itself
 	Watchdog  Watchdog
 	Log       Log
+	// Slack is how late a deadline may be served, so that one turn of the loop
+	// serves several: a small part of the shortest advertisement interval.
+	Slack time.Duration
 }
 
 // Node owns the orchestrators of one host.
@@ -68,18 +73,25 @@ type Node struct {
 	byName    map[string]*instance
 	boot      uint64             // of the daemon
 	words     map[string]*uint64 // how often the peer was told under each name, also one that is gone
-	heard     chan message
+	hearts    []Heartbeat        // each once
+	wake      chan struct{}      // one slot: something was heard
 	results   chan message
 	calls     chan func(work context.Context)
 	over      chan struct{} // closed when the loop takes nothing any more
 	journal   *writer
 	stopped   int
-	leaving   bool      // the daemon is told to leave: nothing is changed any more
-	turn      []message // what one turn of the loop hears
+	leaving   bool        // the daemon is told to leave: nothing is changed any more
+	turn      []message   // what one turn of the loop hears
+	renewing  []*instance // those that want their lease renewed at the end of the turn
+	renewals  []Renewal   // for one call, reused
+	told      bool        // something was sent by the link in this turn
 
 	workers sync.WaitGroup
 	closing sync.WaitGroup // those of the workers that close writes at once
 	dropped atomic.Uint64
+
+	mu    sync.Mutex // guards heard
+	heard []message  // at most heardSize
 }
 
 type message struct {
@@ -91,7 +103,7 @@ type message struct {
 func New(cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, byName: map[string]*instance{}, words: map[string]*uint64{},
-		heard: make(chan message, heardSize), results: make(chan message, resultSize),
+		wake: make(chan struct{}, 1), results: make(chan message, resultSize),
 		calls: make(chan func(context.Context), callSize), over: make(chan struct{}),
 		journal: newWriter(cfg.Journal, cfg.Log),
 	}
@@ -103,20 +115,50 @@ func New(cfg Config) (*Node, error) {
 		n.byName[i.Name] = in
 		n.instances = append(n.instances, in)
 	}
+	n.listen()
 	return n, nil
+}
+
+// listen gathers the heartbeats of the instances.
+func (n *Node) listen() {
+	n.hearts = nil
+	for _, in := range n.instances {
+		if in.Heartbeat != nil && !slices.Contains(n.hearts, in.Heartbeat) {
+			n.hearts = append(n.hearts, in.Heartbeat)
+		}
+	}
+}
+
+// Heard is something that was heard from the peer about an instance.
+type Heard struct {
+	Instance string
+	Event    failover.Event
 }
 
 // Deliver hands over something that was heard from the peer. It never blocks:
 // when the loop is far behind, the event is dropped and counted.
 func (n *Node) Deliver(name string, ev failover.Event) {
-	in := n.find(name)
-	if in == nil {
-		return
+	n.DeliverAll([]Heard{{name, ev}})
+}
+
+// DeliverAll hands over what was heard together, and is heard in one turn of the
+// loop. It keeps nothing of the slice.
+func (n *Node) DeliverAll(heard []Heard) {
+	n.mu.Lock()
+	for _, h := range heard {
+		in := n.find(h.Instance)
+		switch {
+		case in == nil:
+		case len(n.heard) >= heardSize:
+			n.dropped.Add(1)
+		default:
+			n.heard = append(n.heard, message{in, h.Event})
+		}
 	}
+	n.mu.Unlock()
 	select {
-	case n.heard <- message{in, ev}:
+	case n.wake <- struct{}{}:
 	default:
-		n.dropped.Add(1)
 	}
 }
 
@@ -169,6 +211,8 @@ func (n *Node) loop(ctx, kill, work context.Context) error {
 	for _, in := range n.instances {
 		in.start(work)
 	}
+	n.renew(work)
+	n.flush()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	leave := ctx.Done()
@@ -180,36 +224,58 @@ func (n *Node) loop(ctx, kill, work context.Context) error {
 		case <-kill.Done():
 			return kill.Err()
 		case <-leave:
-			leave, n.leaving = nil, true
 			n.hear(work)
-			for _, in := range n.instances {
-				in.step(work, failover.StopWanted{})
-			}
 		case r := <-n.results:
 			n.hear(work)
 			r.to.step(work, r.ev)
-		case m := <-n.heard:
-			n.hear(work, m)
+			for range len(n.results) {
+				r = <-n.results
+				r.to.step(work, r.ev)
+			}
+		case <-n.wake:
+			n.hear(work)
 		case call := <-n.calls:
 			n.hear(work)
+			if ctx.Err() != nil {
+				n.leave(work) // before anything else is begun
+			}
 			call(work)
 		case <-timer.C:
 			n.hear(work)
 		}
+		if ctx.Err() != nil {
+			n.leave(work)
+			leave = nil
+		}
 		n.tick(work)
+		n.renew(work)
+		n.flush()
 		n.cfg.Watchdog.Progress()
 	}
 	return nil
 }
 
-// sleep is the time to the earliest deadline.
+// leave tells every core once that the daemon is to end.
+func (n *Node) leave(work context.Context) {
+	if n.leaving {
+		return
+	}
+	n.leaving = true
+	for _, in := range n.instances {
+		in.step(work, failover.StopWanted{})
+	}
+}
+
+// sleep is the time to the earliest deadline, and the slack: cores whose deadlines
+// lie close together then have their turn together.
 func (n *Node) sleep() time.Duration {
 	now := n.now()
 	at := now.Add(idle)
 	for _, in := range n.instances {
-		if t, ok := in.Core.Deadline(); ok {
-			at = min(at, t)
-		}
+		at = min(at, in.due)
+	}
+	at = at.Add(n.cfg.Slack)
+	for _, in := range n.instances {
 		if in.undropped {
 			at = min(at, in.dropAt)
 		}
@@ -217,24 +283,22 @@ func (n *Node) sleep() time.Duration {
 			at = min(at, in.announceAt)
 		}
 	}
+	if len(n.renewing) > 0 {
+		at = now
+	}
 	return max(0, at.Sub(now))
 }
 
 // hear takes everything that had arrived before the call. Advertisements come
 // first: a core looks at its timers after every event, and one that is about
 // something else must not overtake the sign of life behind it.
-func (n *Node) hear(work context.Context, first ...message) {
-	n.turn = append(n.turn[:0], first...)
-	drained := map[Heartbeat]bool{}
-	for _, in := range n.instances {
-		if in.Heartbeat != nil && !drained[in.Heartbeat] {
-			drained[in.Heartbeat] = true
-			in.Heartbeat.Drain()
-		}
+func (n *Node) hear(work context.Context) {
+	for _, h := range n.hearts {
+		h.Drain()
 	}
-	for range len(n.heard) {
-		n.turn = append(n.turn, <-n.heard)
-	}
+	n.mu.Lock()
+	n.turn, n.heard = n.heard, n.turn[:0]
+	n.mu.Unlock()
 	for _, m := range n.turn {
 		if _, ok := m.ev.(failover.Advertised); ok {
 			m.to.step(work, m.ev)
@@ -251,11 +315,20 @@ func (n *Node) hear(work context.Context, first ...message) {
 func (n *Node) tick(work context.Context) {
 	now := n.now()
 	for _, in := range n.instances {
-		if at, ok := in.Core.Deadline(); ok && !now.Before(at) {
-			in.step(work, failover.Tick{})
+		if !now.Before(in.due) {
+			// What became due while the others had their turn is due now.
+			now = in.step(work, failover.Tick{})
 		}
 		in.dropAgain(now)
 		in.announceAgain(now)
+	}
+}
+
+// flush sends what the turn had to tell the peer.
+func (n *Node) flush() {
+	if n.told {
+		n.told = false
+		n.cfg.Link.Flush()
 	}
 }
 

@@ -10,6 +10,12 @@ import (
 	"github.com/tanist-ha/tanist/replication"
 )
 
+// Renewal is the lease of one instance that is to be renewed.
+type Renewal struct {
+	Addresses Addresses
+	Lease     time.Duration
+}
+
 // What the loop needs of the world. The adapters behind these are wired by cmd.
 // Calls without a context are made by the loop and must not block.
 type (
@@ -50,9 +56,19 @@ type (
 		Append(r ...hooks.Record) error
 		Sync() error
 	}
+	// Renewer is an optional way to renew the leases of many instances in one
+	// call, in place of Hold of each one's Addresses.
+	Renewer interface {
+		// Renew does what Hold of each renewal's Addresses would, none of which
+		// is new to the kernel, and returns each one's error in their order.
+		Renew(renewals []Renewal) []error
+	}
 	// Link tells the peer this node's state.
 	Link interface {
+		// Send leaves a state to be sent, in place of an older one of the instance.
 		Send(instance string, s failover.PeerState)
+		// Flush sends what Send left, together.
+		Flush()
 	}
 	// Kernel asks the silent peer's kernel.
 	Kernel interface {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/internal/failover"
+	"github.com/tanist-ha/tanist/internal/mono"
 )
 
 const (
@@ -74,7 +75,7 @@ type reloadable struct {
 
 func (n *Node) instance(i Instance) *instance {
 	in := &instance{Instance: i, node: n, steps: map[hooks.StepID]context.CancelFunc{}, commands: map[failover.ID]chan Answer{}}
-	in.left = make(chan struct{})
+	in.left, in.due = make(chan struct{}), mono.Never
 	if n.boot == 0 {
 		n.boot = i.Start.Boot
 	}
@@ -112,8 +113,9 @@ func (n *Node) enrol(in, old *instance) {
 		n.byName[in.Name] = in
 	}
 	if old != nil {
-		old.gone, old.next = true, in
+		old.gone, old.next, old.renews = true, in, false
 	}
+	n.listen()
 }
 
 // current is who has the place of in now.

@@ -166,9 +166,9 @@ func TestReplaceRemembersTheLink(t *testing.T) {
 			if st := w.status("a"); st.State != want {
 				t.Errorf("moved %v: it is %s, %s", moved, st.State, st.Why.Reason)
 			}
-			w.node.heard <- message{old, failover.LinkChanged{Up: true}} // said while it was replaced
+			w.node.queue(message{old, failover.LinkChanged{Up: true}}) // said while it was replaced
 			if moved {
-				w.node.heard <- message{old, failover.LinkChanged{Detail: "no carrier"}}
+				w.node.queue(message{old, failover.LinkChanged{Detail: "no carrier"}})
 			}
 			w.until("a", failover.Active)
 			time.Sleep(10 * time.Second)
@@ -365,7 +365,7 @@ func TestReplaceWithWorkUnderWay(t *testing.T) {
 			t.Errorf("it did not wait for the worker: %v", err)
 		default:
 		}
-		w.node.heard <- message{old, failover.PeerSaid{State: failover.PeerState{Boot: 9, Seq: 1, State: failover.Backup}}}
+		w.node.queue(message{old, failover.PeerSaid{State: failover.PeerState{Boot: 9, Seq: 1, State: failover.Backup}}})
 		if st := w.status("a"); !st.PeerKnown {
 			t.Error("what was heard before was lost")
 		}

@@ -42,6 +42,8 @@ type world struct {
 	over     chan error
 	journal  *disk
 	progress atomic.Int64
+	unsent   atomic.Int64 // states that Send left and Flush did not send yet
+	flushes  atomic.Int64
 	seq      uint64 // of the peer's messages
 
 	mu     sync.Mutex // guards the fields below
@@ -61,6 +63,7 @@ type host struct {
 	refused   int   // announcements
 	refuses   error // announcements
 	adverts   []vrrp.Advertisement
+	advertAt  []time.Duration
 	asks      int
 	said      failover.PeerState
 	arrived   []vrrp.Advertisement // in the socket's buffer, read by Drain alone
@@ -71,6 +74,7 @@ type host struct {
 	step      func(ctx context.Context, title string) (hooks.Outcome, string)
 	onSend    func()
 	onDrain   func()
+	onAsk     func()
 	closing   func(ctx context.Context) error
 	facts     func() []replication.Facts
 }
@@ -208,12 +212,19 @@ func (l link) Send(instance string, s failover.PeerState) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.said = s
+	l.unsent.Add(1)
+}
+
+func (l link) Flush() {
+	l.unsent.Store(0)
+	l.flushes.Add(1)
 }
 
 func (h *host) Send(s failover.Send) error {
 	a := s.Advertisement
 	h.mu.Lock()
 	h.adverts = append(h.adverts, a)
+	h.advertAt = append(h.advertAt, time.Since(h.epoch))
 	f := h.onSend
 	h.mu.Unlock()
 	if f != nil {
@@ -322,6 +333,9 @@ func (h *host) Check(context.Context, hooks.Action) (hooks.Outcome, string) { re
 
 func (h *host) Ask(context.Context, time.Duration) failover.Asked {
 	time.Sleep(100 * time.Millisecond)
+	if h.onAsk != nil {
+		h.onAsk()
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.asks++
@@ -407,3 +421,11 @@ func (d *disk) kinds() []hooks.RecordKind {
 }
 
 var errFull = errors.New("no space left on device")
+
+// queue is what DeliverAll does with a message for an instance that is looked up.
+func (n *Node) queue(m message) {
+	n.mu.Lock()
+	n.heard = append(n.heard, m)
+	n.mu.Unlock()
+	n.wake <- struct{}{}
+}

@@ -3,9 +3,10 @@ package peer
 // A channel is a connection after both ends said who they are. The dialing end
 // speaks first: eight bytes of magic and version, then its hello. The other end
 // answers in the same form, with a reason when it refuses. After that, frames go
-// from the dialing end to the other: uint32 length, big-endian, then JSON.
+// from the dialing end to the other: see frame.go.
 
 import (
+	"bufio"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -18,9 +19,9 @@ import (
 
 // Version is the major version of the protocol. Ends of two versions refuse each
 // other; within one, fields that an end does not know are ignored.
-const Version = 1
+const Version = 2
 
-// MaxMessage is the longest message, in bytes of JSON.
+// MaxMessage is the longest message about one instance, in bytes of JSON.
 const MaxMessage = 1 << 20
 
 const (
@@ -45,10 +46,15 @@ type refusal struct{ why string }
 
 func (r *refusal) Error() string { return "refused: " + r.why }
 
-// channel is one end of a connection whose hellos are exchanged.
+// channel is one end of a connection whose hellos are exchanged. The dialing end
+// writes, the other reads.
 type channel struct {
-	conn net.Conn
-	buf  []byte // of the last message, reused
+	conn   net.Conn
+	in     *bufio.Reader
+	buf    []byte // of the last frame, reused
+	reader frameReader
+	writer frameWriter
+	items  []item // of the frame that is being written, reused
 }
 
 // dialed makes the dialing end's channel of a new connection.
@@ -101,7 +107,7 @@ func answered(conn net.Conn, cfg Config, numbered func()) (*channel, error) {
 	if err := writeHello(conn, hello{Node: cfg.Node, Peer: cfg.Peer}); err != nil {
 		return nil, fmt.Errorf("answer hello: %w", err)
 	}
-	return &channel{conn: conn}, conn.SetDeadline(time.Time{})
+	return &channel{conn: conn, in: bufio.NewReader(conn)}, conn.SetDeadline(time.Time{})
 }
 
 // readWanted reads the dialing end's hello and says why it is not wanted.
@@ -170,7 +176,7 @@ func readFrame(r io.Reader, buf []byte, limit uint32) ([]byte, error) {
 	}
 	n := binary.BigEndian.Uint32(head[:])
 	if n > limit {
-		return nil, &malformed{fmt.Errorf("a message of %d bytes, more than %d", n, limit)}
+		return nil, &malformed{fmt.Errorf("a frame of %d bytes, more than %d", n, limit)}
 	}
 	if int(n) > cap(buf) {
 		buf = make([]byte, n)
@@ -188,12 +194,12 @@ type malformed struct{ error }
 
 func (m *malformed) Unwrap() error { return m.error }
 
-// read returns the next message, valid until the next read.
+// read returns the next frame, valid until the next read.
 func (c *channel) read() ([]byte, error) {
 	if err := c.conn.SetReadDeadline(time.Now().Add(readTime)); err != nil {
 		return nil, err
 	}
-	body, err := readFrame(c.conn, c.buf, MaxMessage)
+	body, err := readFrame(c.in, c.buf, maxFrame)
 	if err == nil {
 		c.buf = body
 	}

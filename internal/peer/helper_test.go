@@ -43,8 +43,10 @@ type end struct {
 	*Link
 	stop func() // and wait
 
-	mu   sync.Mutex
-	said []said
+	mu      sync.Mutex // guards the fields below
+	said    []said
+	states  map[string]failover.PeerState
+	batches int // calls of deliver
 }
 
 type said struct {
@@ -58,7 +60,7 @@ func start(t *testing.T, node, peer string, paths []Path) *end {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &end{Link: l}
+	e := &end{Link: l, states: map[string]failover.PeerState{}}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- l.Run(ctx, e.deliver) }()
@@ -77,10 +79,27 @@ func start(t *testing.T, node, peer string, paths []Path) *end {
 	return e
 }
 
-func (e *end) deliver(instance string, s failover.PeerState) {
+func (e *end) deliver(batch []Said) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.said = append(e.said, said{instance, s.Boot, s.Seq})
+	e.batches++
+	for _, s := range batch {
+		e.said = append(e.said, said{s.Instance, s.State.Boot, s.State.Seq})
+		e.states[s.Instance] = s.State
+	}
+}
+
+// say sends one message at once.
+func (e *end) say(instance string, s failover.PeerState) {
+	e.Send(instance, s)
+	e.Flush()
+}
+
+// state returns what was delivered last of an instance.
+func (e *end) state(instance string) failover.PeerState {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.states[instance]
 }
 
 func (e *end) all() []said {
@@ -154,13 +173,22 @@ func greetAs(t *testing.T, conn net.Conn, node, peer string) {
 	}
 }
 
+// frameOf is the frame of one message, whole.
 func frameOf(t *testing.T, instance string, s failover.PeerState) []byte {
 	t.Helper()
-	f, err := encode(instance, s)
+	var w frameWriter
+	w.begin()
+	w.add(item{content: contentOf(t, instance, s), vitals: vitalsOf(&s)})
+	return w.end()
+}
+
+func contentOf(t *testing.T, instance string, s failover.PeerState) []byte {
+	t.Helper()
+	content, err := encode(instance, s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return f
+	return content
 }
 
 func rawFrame(body string) []byte {

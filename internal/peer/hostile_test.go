@@ -3,6 +3,7 @@ package peer
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -51,11 +52,11 @@ func TestOnlyTheRightHelloIsAnswered(t *testing.T) {
 		name, says, reason string
 	}{
 		{"another protocol", "GET / HTTP/1.1\r\n\r\n", "not this protocol"},
-		{"another version", string(greeting(2, `{"node":"reserve","peer":"primary"}`)), "link version 1 at the one end, 2 at the other"},
-		{"another node", string(greeting(1, `{"node":"other","peer":"primary"}`)), `node "primary" with peer "reserve" met node "other"`},
-		{"for another node", string(greeting(1, `{"node":"reserve","peer":"other"}`)), `with peer "other"`},
-		{"no JSON", string(greeting(1, `hello`)), "invalid character"},
-		{"a hello without end", magic + "\x00\x01\x00\x10\x00\x00", "more than 4096"},
+		{"another version", string(greeting(3, `{"node":"reserve","peer":"primary"}`)), "link version 2 at the one end, 3 at the other"},
+		{"another node", string(greeting(2, `{"node":"other","peer":"primary"}`)), `node "primary" with peer "reserve" met node "other"`},
+		{"for another node", string(greeting(2, `{"node":"reserve","peer":"other"}`)), `with peer "other"`},
+		{"no JSON", string(greeting(2, `hello`)), "invalid character"},
+		{"a hello without end", magic + "\x00\x02\x00\x10\x00\x00", "more than 4096"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			e, me, peer := lone(t)
@@ -93,7 +94,7 @@ func TestBothEndsSayWhyTheyRefuse(t *testing.T) {
 func TestARefusalArrives(t *testing.T) {
 	_, me, peer := lone(t)
 	conn := callFrom(t, peer, me)
-	write(t, conn, append([]byte(magic), 0, 2))
+	write(t, conn, append([]byte(magic), 0, 3))
 	write(t, conn, rawFrame(strings.Repeat("x", 3000)))
 	if err := conn.SetReadDeadline(time.Now().Add(limit)); err != nil {
 		t.Fatal(err)
@@ -107,7 +108,7 @@ func TestARefusalArrives(t *testing.T) {
 		runtime.Gosched()
 	}
 	h, err := readHello(conn)
-	if err != nil || !strings.Contains(h.Refuse, "link version 1") || h.Node != "primary" {
+	if err != nil || !strings.Contains(h.Refuse, "link version 2") || h.Node != "primary" {
 		t.Errorf("answer %+v, %v", h, err)
 	}
 }
@@ -125,13 +126,13 @@ func TestAnotherVersionIsRefusedByTheDialingEnd(t *testing.T) {
 			if err != nil {
 				return
 			}
-			_, _ = conn.Write(append([]byte(magic), 0, 2))
+			_, _ = conn.Write(append([]byte(magic), 0, 3))
 			_ = conn.Close()
 		}
 	}()
 	e := start(t, "primary", "reserve", []Path{{Local: me, Peer: peer}})
 	eventually(t, "the version in the status", func() bool {
-		return strings.Contains(e.path(0).SendError.Text, "link version 1 at the one end, 2 at the other")
+		return strings.Contains(e.path(0).SendError.Text, "link version 2 at the one end, 3 at the other")
 	})
 }
 
@@ -141,11 +142,18 @@ func TestMalformedFramesEndTheConnection(t *testing.T) {
 		frame  []byte
 		reason string
 	}{
-		{"too long", binary.BigEndian.AppendUint32(nil, MaxMessage+1), "a message of 1048577 bytes, more than 1048576"},
-		{"absurdly long", []byte{0xff, 0xff, 0xff, 0xff}, "a message of 4294967295 bytes"},
-		{"not JSON", rawFrame("hello"), "invalid character"},
-		{"nothing in it", rawFrame("{}"), "without instance"},
-		{"empty", rawFrame(""), "unexpected end of JSON"},
+		{"too long", binary.BigEndian.AppendUint32(nil, maxFrame+1), "a frame of 1065025 bytes, more than 1065024"},
+		{"absurdly long", []byte{0xff, 0xff, 0xff, 0xff}, "a frame of 4294967295 bytes"},
+		{"empty", rawFrame(""), "nothing in it"},
+		{"an unknown kind", rawFrame("\x03\x00\x01\x00\x00"), "unknown kind"},
+		{"not JSON", rawFrame("\x01\x00\x01\x00\x00\x05hello"), "invalid character"},
+		{"nothing said", rawFrame("\x01\x00\x01\x00\x00\x02{}"), "without instance"},
+		{"a content without end", rawFrame("\x01\x00\x01\x00\x00\x05{}"), "ends within an item"},
+		{"a content beyond the limit", rawFrame("\x01\x00\x01\x00\x00\xff\xff\xff\xff\x0f"), "more than 1048576 bytes"},
+		{"a number without end", rawFrame("\x02\x80"), "ends within an item"},
+		{"no seq", rawFrame("\x02\x00\x00\x00\x00"), "without seq"},
+		{"as before, and nothing was", rawFrame("\x02\x01\x01\x00\x00"), "never told"},
+		{"a number for two instances", rawFrame("\x01\x00\x01\x00\x00\x22" + `{"instance":"x","state":"active"}` + " "), "two instances"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			e, me, peer := lone(t)
@@ -228,11 +236,12 @@ func TestASlowReaderHoldsNothingUp(t *testing.T) {
 	eventually(t, "the slow path connects", func() bool { return a.path(0).Connected })
 
 	s := state(7, 0)
-	s.Why.Detail = strings.Repeat("x", 32<<10)
+	long := strings.Repeat("x", 32<<10)
 	send := func(n uint64) {
 		for range n {
 			s.Seq++
-			a.Send("compass", s)
+			s.Why.Detail = fmt.Sprint(s.Seq, long) // one that changes is sent in whole
+			a.say("compass", s)
 		}
 	}
 	send(200)
@@ -253,7 +262,7 @@ func TestASlowReaderHoldsNothingUp(t *testing.T) {
 		t.Error("nothing was superseded")
 	}
 	eventually(t, "the write deadline ends the slow connection", func() bool {
-		a.Send("compass", s)
+		send(1)
 		return strings.Contains(a.path(0).SendError.Text, "timeout")
 	})
 }

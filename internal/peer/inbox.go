@@ -5,20 +5,15 @@ package peer
 // only by connections that it made itself: a boot is newer than another when it
 // speaks by a connection younger than all those of the other.
 
-import (
-	"fmt"
-	"sync"
-
-	"github.com/tanist-ha/tanist/internal/failover"
-)
+import "sync"
 
 // maxInstances bounds what is remembered of a peer. An interface has 255 VRIDs.
 const maxInstances = 1024
 
 type inbox struct {
 	mu      sync.Mutex // guards the fields below, and is held during deliver
-	deliver func(string, failover.PeerState)
-	last    map[string]word
+	deliver func([]Said)
+	last    map[string]*word
 }
 
 // word is the last message let through of an instance.
@@ -27,41 +22,58 @@ type word struct {
 	connection uint64 // the youngest that this boot spoke by
 }
 
-func (in *inbox) open(deliver func(string, failover.PeerState)) {
+func (in *inbox) open(deliver func([]Said)) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.deliver = deliver
 	if in.last == nil {
-		in.last = map[string]word{}
+		in.last = map[string]*word{}
 	}
 }
 
-// take delivers a message that came by a connection, unless it is not new. An
-// error is one instance too many.
-func (in *inbox) take(connection uint64, instance string, s failover.PeerState) (fresh bool, err error) {
+// take delivers those of the messages that came by a connection that are new, and
+// says how many were not; it reorders said. An error is one instance too many.
+func (in *inbox) take(connection uint64, said []Said) (stale int, err error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	w, known := in.last[instance]
+	fresh := said[:0]
+	for i := range said {
+		isFresh, tooMany := in.fresh(connection, &said[i])
+		switch {
+		case tooMany != nil:
+			err = tooMany
+		case isFresh:
+			fresh = append(fresh, said[i])
+		default:
+			stale++
+		}
+	}
+	if len(fresh) > 0 {
+		in.deliver(fresh)
+	}
+	return stale, err
+}
+
+// fresh reports whether a message is new, and notes it.
+func (in *inbox) fresh(connection uint64, s *Said) (bool, error) {
+	w := in.last[s.Instance]
+	fresh := false
 	switch {
-	case !known && len(in.last) >= maxInstances:
-		return false, fmt.Errorf("more than %d instances", maxInstances)
-	case !known:
+	case w == nil && len(in.last) >= maxInstances:
+		return false, errTooMany
+	case w == nil:
+		w = &word{}
+		in.last[s.Instance] = w
 		fresh = true
-	case s.Boot == w.boot:
-		fresh = s.Seq > w.seq
+	case s.State.Boot == w.boot:
+		fresh = s.State.Seq > w.seq
 		connection = max(connection, w.connection)
+		w.connection = connection
 	default:
 		fresh = connection > w.connection
 	}
-	if s.Boot == w.boot {
-		w.connection = connection
-	}
 	if fresh {
-		w = word{boot: s.Boot, seq: s.Seq, connection: connection}
-	}
-	in.last[instance] = w
-	if fresh {
-		in.deliver(instance, s)
+		*w = word{boot: s.State.Boot, seq: s.State.Seq, connection: connection}
 	}
 	return fresh, nil
 }

@@ -132,8 +132,10 @@ func (p *path) leave(in *incoming) bool {
 // or took a younger one, is no error.
 func (p *path) receive(c *channel, in *incoming) error {
 	var err error
+	var batch []Said
 	for err == nil {
-		err = p.receiveOne(c, in.number)
+		batch, err = p.receiveFrame(c, in.number, batch[:0])
+		clear(batch) // what was said is not to be held until the next frame of this size
 	}
 	if current := p.leave(in); !current || errors.Is(err, io.EOF) {
 		return nil
@@ -148,24 +150,23 @@ func (p *path) receive(c *channel, in *incoming) error {
 	return err
 }
 
-func (p *path) receiveOne(c *channel, number uint64) error {
+// receiveFrame delivers the messages of one frame.
+func (p *path) receiveFrame(c *channel, number uint64, batch []Said) ([]Said, error) {
 	body, err := c.read()
 	if err != nil {
-		return err
+		return batch, err
 	}
-	instance, s, err := decode(body)
-	if err != nil {
-		return &malformed{err}
+	batch, err = c.reader.read(body, batch)
+	if err != nil && !errors.Is(err, errTooMany) {
+		return batch, &malformed{err}
 	}
-	p.received.Add(1)
+	p.received.Add(uint64(len(batch)))
 	p.heard.Store(int64(now()))
-	fresh, err := p.link.inbox.take(number, instance, s)
-	switch {
-	case err != nil:
+	stale, tooMany := p.link.inbox.take(number, batch)
+	p.duplicates.Add(uint64(stale))
+	if err = errors.Join(err, tooMany); err != nil {
 		// The other instances' messages are worth keeping the connection.
 		p.failReceive(fmt.Errorf("receive from %v: %w", p.peer, err))
-	case !fresh:
-		p.duplicates.Add(1)
 	}
-	return nil
+	return batch, nil
 }

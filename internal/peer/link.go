@@ -67,8 +67,18 @@ type Link struct {
 	// accepted numbers the connections of all paths in the order of their hellos.
 	accepted atomic.Uint64
 
-	// sending keeps the order of Send the order of every outbox.
+	// sending keeps the order of Send the order of every outbox, and guards said.
 	sending sync.Mutex
+	said    map[string]*saying
+}
+
+// saying is what was last said of an instance. content is never changed in place,
+// and nil when the state is too long.
+type saying struct {
+	number  int
+	state   failover.PeerState
+	content []byte
+	err     error
 }
 
 // New checks cfg and makes a Link. It starts nothing.
@@ -76,7 +86,7 @@ func New(cfg Config) (*Link, error) {
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("peer link %s to %s: %w", cfg.Node, cfg.Peer, err)
 	}
-	l := &Link{cfg: cfg}
+	l := &Link{cfg: cfg, said: map[string]*saying{}}
 	for _, p := range cfg.Paths {
 		l.paths = append(l.paths, newPath(l, p))
 	}
@@ -117,11 +127,12 @@ func (c Config) check() error {
 // nil after all its goroutines have ended, and an error only when the Link is
 // already running.
 //
-// deliver gets each message once, per instance and Boot in growing order of Seq.
+// deliver gets each message once, per instance and Boot in growing order of Seq,
+// and those that came together in one call; it must not keep the slice.
 // A Boot follows another one only when it came by a younger connection, so a
 // daemon that is gone is never heard again. deliver is called by one goroutine at
 // a time, holds up every path, and must not call Run.
-func (l *Link) Run(ctx context.Context, deliver func(instance string, s failover.PeerState)) error {
+func (l *Link) Run(ctx context.Context, deliver func([]Said)) error {
 	if !l.running.CompareAndSwap(false, true) {
 		return fmt.Errorf("run peer link to %s: already running", l.cfg.Peer)
 	}
@@ -136,20 +147,35 @@ func (l *Link) Run(ctx context.Context, deliver func(instance string, s failover
 	return nil
 }
 
-// Send makes s the state that the peer is to know of instance, over every path.
-// It never blocks and keeps nothing of s. A state that is too long to send is
-// counted in Status and named by its SendError.
+// Send makes s the state that the peer is to know of instance, over every path,
+// and Flush sends it. It never blocks and keeps nothing of s. A state that is too
+// long to send is counted in Status and named by its SendError.
 func (l *Link) Send(instance string, s failover.PeerState) {
 	l.sending.Lock()
 	defer l.sending.Unlock()
-	frame, err := encode(instance, s)
+	say := l.said[instance]
+	if say == nil {
+		say = &saying{number: len(l.said)}
+		l.said[instance] = say
+	}
+	if say.content == nil || !sameState(&say.state, &s) {
+		say.state = keep(&s)
+		say.content, say.err = encode(instance, s)
+	}
 	for _, p := range l.paths {
-		if err != nil {
+		if say.err != nil {
 			p.tooLong.Add(1)
-			p.failSend(err)
+			p.failSend(say.err)
 			continue
 		}
-		p.outbox.put(instance, frame)
+		p.outbox.put(item{number: say.number, content: say.content, vitals: vitalsOf(&s)})
+	}
+}
+
+// Flush sends what Send has left since the last time, together. It never blocks.
+func (l *Link) Flush() {
+	for _, p := range l.paths {
+		p.outbox.signal()
 	}
 }
 

@@ -8,8 +8,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-
-	"github.com/tanist-ha/tanist/internal/failover"
 )
 
 func TestNewRefusesWhatCannotWork(t *testing.T) {
@@ -41,13 +39,13 @@ func TestTwoPathsDeliverOnce(t *testing.T) {
 	b.connected(t, 0, 1)
 	var want []said
 	for seq := uint64(1); seq <= 50; seq++ {
-		a.Send("compass", state(7, seq))
+		a.say("compass", state(7, seq))
 		want = append(want, said{"compass", 7, seq})
 		eventually(t, "the message arrives by both paths", func() bool {
 			return b.path(0).Received == seq && b.path(1).Received == seq
 		})
 	}
-	b.Send("compass", state(9, 1))
+	b.say("compass", state(9, 1))
 	eventually(t, "the answer arrives", func() bool { return a.last("compass").Seq == 1 })
 	if diff := cmp.Diff(want, b.all()); diff != "" {
 		t.Errorf("sent (-) and delivered (+) differ:\n%s", diff)
@@ -70,7 +68,7 @@ func TestInstancesDoNotReplaceEachOther(t *testing.T) {
 	a := start(t, "primary", "reserve", ap)
 	for seq := uint64(1); seq <= 10; seq++ {
 		for _, i := range []string{"compass", "sextant", "log"} {
-			a.Send(i, state(7, seq))
+			a.say(i, state(7, seq))
 		}
 	}
 	if got := a.path(0).Superseded; got != 27 {
@@ -90,7 +88,7 @@ func TestOnePathDownAndBack(t *testing.T) {
 	a := start(t, "primary", "reserve", ap)
 	half := start(t, "reserve", "primary", bp[1:])
 	half.connected(t, 0)
-	a.Send("compass", state(7, 1))
+	a.say("compass", state(7, 1))
 	eventually(t, "the only path delivers", func() bool { return half.last("compass").Seq == 1 })
 	eventually(t, "the other says why not", func() bool { return a.path(0).SendError.Text != "" })
 	if a.path(0).Connected || a.path(0).SendError.At == 0 {
@@ -100,7 +98,7 @@ func TestOnePathDownAndBack(t *testing.T) {
 	b := start(t, "reserve", "primary", bp)
 	b.connected(t, 0, 1)
 	a.connected(t, 0, 1)
-	a.Send("compass", state(7, 2))
+	a.say("compass", state(7, 2))
 	eventually(t, "both paths deliver", func() bool { return b.path(0).Received > 0 && b.path(1).Received > 0 })
 	if got := b.last("compass").Seq; got != 2 {
 		t.Errorf("the newest delivered is %d, want 2", got)
@@ -147,9 +145,13 @@ func TestInboxKnowsWhichBootIsNewer(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			var in inbox
 			var got []said
-			in.open(func(i string, s failover.PeerState) { got = append(got, said{i, s.Boot, s.Seq}) })
+			in.open(func(batch []Said) {
+				for _, s := range batch {
+					got = append(got, said{s.Instance, s.State.Boot, s.State.Seq})
+				}
+			})
 			for _, w := range test.in {
-				if _, err := in.take(w.connection, "i", state(w.boot, w.seq)); err != nil {
+				if _, err := in.take(w.connection, []Said{{"i", state(w.boot, w.seq)}}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -162,32 +164,39 @@ func TestInboxKnowsWhichBootIsNewer(t *testing.T) {
 
 func TestInboxIsBounded(t *testing.T) {
 	var in inbox
-	in.open(func(string, failover.PeerState) {})
+	delivered := 0
+	in.open(func(batch []Said) { delivered += len(batch) })
 	for i := range maxInstances {
-		if _, err := in.take(1, string(rune(i+1)), state(1, 1)); err != nil {
+		if _, err := in.take(1, []Said{{string(rune(i + 1)), state(1, 1)}}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := in.take(1, "one more", state(1, 1)); err == nil {
-		t.Error("one more instance is remembered")
+	delivered = 0
+	known := string(rune(1))
+	_, err := in.take(1, []Said{{"one more", state(1, 1)}, {known, state(1, 2)}, {known, state(1, 2)}})
+	if err == nil || delivered != 1 {
+		t.Errorf("one more instance than can be: %v; %d of the known one delivered", err, delivered)
 	}
-	if fresh, err := in.take(1, string(rune(1)), state(1, 2)); !fresh || err != nil {
-		t.Errorf("a known instance no longer counts: %v, %v", fresh, err)
+	if stale, err := in.take(1, []Said{{known, state(1, 2)}, {known, state(1, 3)}}); stale != 1 || err != nil || delivered != 2 {
+		t.Errorf("a known instance no longer counts: %d stale, %v", stale, err)
 	}
 }
 
 func TestSendKeepsNothingOfTheState(t *testing.T) {
-	ap, bp := twoPaths()
+	ap, _ := twoPaths()
 	a := start(t, "primary", "reserve", ap)
 	s := state(7, 1)
 	s.Stopped = []string{"lsyncd.service"}
-	a.Send("compass", s)
+	a.say("compass", s)
 	s.Stopped[0] = "changed afterwards"
-	_, frame, _ := a.paths[0].outbox.take()
-	if !strings.Contains(string(frame), "lsyncd.service") {
-		t.Errorf("what is sent changed with the caller's slice: %s", frame)
+	it, _ := a.paths[0].outbox.take()
+	if !strings.Contains(string(it.content), "lsyncd.service") {
+		t.Errorf("what is sent changed with the caller's slice: %s", it.content)
 	}
-	_ = bp
+	a.Send("compass", s)
+	if it, _ = a.paths[0].outbox.take(); !strings.Contains(string(it.content), "changed afterwards") {
+		t.Errorf("the change is not sent: %s", it.content)
+	}
 }
 
 func TestTooLongIsSaidAndNotSent(t *testing.T) {
@@ -196,12 +205,12 @@ func TestTooLongIsSaidAndNotSent(t *testing.T) {
 	a.connected(t, 0, 1)
 	s := state(7, 1)
 	s.Why.Detail = strings.Repeat("x", MaxMessage)
-	a.Send("compass", s)
+	a.say("compass", s)
 	if got := a.path(1); got.TooLong != 1 || !strings.Contains(got.SendError.Text, "more than 1048576") {
 		t.Errorf("status after a message over the limit: %+v", got)
 	}
 	s.Seq, s.Why.Detail = 2, strings.Repeat("x", MaxMessage-1000)
-	a.Send("compass", s)
+	a.say("compass", s)
 	eventually(t, "one just below the limit", func() bool { return b.last("compass").Seq == 2 })
 }
 
@@ -231,7 +240,7 @@ func TestTheLastWordIsSent(t *testing.T) {
 	for seq := uint64(1); seq <= 20; seq++ {
 		a := start(t, "primary", "reserve", ap)
 		a.connected(t, 0, 1)
-		a.Send("compass", state(seq, 1))
+		a.say("compass", state(seq, 1))
 		a.stop()
 		eventually(t, "what was said just before the end", func() bool { return b.last("compass").Boot == seq })
 	}
@@ -245,7 +254,7 @@ func TestRunMayBeginAgain(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for range 2 {
-		if err := l.Run(ctx, func(string, failover.PeerState) {}); err != nil {
+		if err := l.Run(ctx, func([]Said) {}); err != nil {
 			t.Error(err)
 		}
 	}

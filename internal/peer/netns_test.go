@@ -68,14 +68,17 @@ func child(a bool) error {
 		for seq := uint64(1); ctx.Err() == nil; seq++ {
 			if a {
 				l.Send("compass", failover.PeerState{Boot: 1, Seq: seq, Stamp: now()})
+				l.Flush()
 			}
 			s := l.Paths()
 			fmt.Println("paths", s[0].Connected, s[0].Received, s[1].Connected, s[1].Received)
 			<-tick.C
 		}
 	}()
-	return l.Run(ctx, func(_ string, s failover.PeerState) {
-		fmt.Println("heard", s.Seq, now().Sub(s.Stamp).Milliseconds()) // one kernel, one clock
+	return l.Run(ctx, func(batch []Said) {
+		for _, s := range batch {
+			fmt.Println("heard", s.State.Seq, now().Sub(s.State.Stamp).Milliseconds()) // one kernel, one clock
+		}
 	})
 }
 

@@ -9,54 +9,77 @@ type outbox struct {
 	wake chan struct{} // one slot: something waits
 
 	mu       sync.Mutex // guards the fields below
-	newest   map[string][]byte
-	order    []string // the instances in newest, the longest waiting first
+	newest   []waiting  // by number of the instance
+	order    []int      // the instances that wait, from first on, the longest waiting first
+	first    int
 	replaced uint64
 }
 
-func newOutbox() *outbox {
-	return &outbox{wake: make(chan struct{}, 1), newest: map[string][]byte{}}
+type waiting struct {
+	item  item
+	waits bool
 }
 
-// put makes frame what is to be sent of instance.
-func (o *outbox) put(instance string, frame []byte) {
+func newOutbox() *outbox { return &outbox{wake: make(chan struct{}, 1)} }
+
+// put makes it what is to be sent of its instance, once signal says so.
+func (o *outbox) put(it item) {
 	o.mu.Lock()
-	if _, waits := o.newest[instance]; waits {
+	defer o.mu.Unlock()
+	w := o.slot(it.number)
+	if w.waits {
 		o.replaced++
-	} else {
-		o.order = append(o.order, instance)
 	}
-	o.newest[instance] = frame
-	o.mu.Unlock()
-	o.signal()
+	o.queue(w, it)
 }
 
 // take removes the message that waits longest.
-func (o *outbox) take() (instance string, frame []byte, ok bool) {
+func (o *outbox) take() (it item, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.order) == 0 {
-		return "", nil, false
+	if o.first == len(o.order) {
+		return item{}, false
 	}
-	instance = o.order[0]
-	o.order = append(o.order[:0], o.order[1:]...)
-	frame = o.newest[instance]
-	delete(o.newest, instance)
-	return instance, frame, true
+	w := &o.newest[o.order[o.first]]
+	if o.first++; o.first == len(o.order) {
+		o.first, o.order = 0, o.order[:0]
+	}
+	it = w.item
+	*w = waiting{}
+	return it, true
 }
 
-// giveBack returns a message that was taken and not sent, unless a newer one
-// came meanwhile.
-func (o *outbox) giveBack(instance string, frame []byte) {
+// giveBack returns messages that were taken and not sent, unless newer ones came
+// meanwhile.
+func (o *outbox) giveBack(items []item) {
 	o.mu.Lock()
-	if _, waits := o.newest[instance]; waits {
-		o.replaced++
-	} else {
-		o.order = append(o.order, instance)
-		o.newest[instance] = frame
+	for _, it := range items {
+		if w := o.slot(it.number); w.waits {
+			o.replaced++
+		} else {
+			o.queue(w, it)
+		}
 	}
 	o.mu.Unlock()
 	o.signal()
+}
+
+func (o *outbox) slot(number int) *waiting {
+	for len(o.newest) <= number {
+		o.newest = append(o.newest, waiting{})
+	}
+	return &o.newest[number]
+}
+
+func (o *outbox) queue(w *waiting, it item) {
+	if !w.waits {
+		if o.first > 0 && len(o.order) == cap(o.order) { // rather than grow
+			o.order = o.order[:copy(o.order, o.order[o.first:])]
+			o.first = 0
+		}
+		o.order = append(o.order, it.number)
+	}
+	*w = waiting{item: it, waits: true}
 }
 
 func (o *outbox) superseded() uint64 {
@@ -65,6 +88,7 @@ func (o *outbox) superseded() uint64 {
 	return o.replaced
 }
 
+// signal wakes whoever sends.
 func (o *outbox) signal() {
 	select {
 	case o.wake <- struct{}{}:

@@ -76,7 +76,7 @@ func (p *path) empty(ctx context.Context, c *channel, gone <-chan struct{}) erro
 	for {
 		for sent := true; sent && ctx.Err() == nil; {
 			var err error
-			if sent, err = p.sendOne(ctx, c, time.Now().Add(writeTime)); err != nil {
+			if sent, err = p.sendSome(ctx, c, time.Now().Add(writeTime)); err != nil {
 				return err
 			}
 		}
@@ -94,23 +94,32 @@ func (p *path) empty(ctx context.Context, c *channel, gone <-chan struct{}) erro
 func (p *path) finish(ctx context.Context, c *channel) error {
 	by := time.Now().Add(farewell)
 	for {
-		if sent, err := p.sendOne(ctx, c, by); err != nil || !sent {
+		if sent, err := p.sendSome(ctx, c, by); err != nil || !sent {
 			return err
 		}
 	}
 }
 
-// sendOne sends one message of the outbox by a deadline, farewell at most if ctx
-// ends.
-func (p *path) sendOne(ctx context.Context, c *channel, by time.Time) (sent bool, err error) {
-	instance, frame, ok := p.outbox.take()
-	if !ok {
+// sendSome sends a frame of what is in the outbox by a deadline, farewell at most
+// if ctx ends.
+func (p *path) sendSome(ctx context.Context, c *channel, by time.Time) (sent bool, err error) {
+	c.items = c.items[:0]
+	c.writer.begin()
+	for !c.writer.full() {
+		it, ok := p.outbox.take()
+		if !ok {
+			break
+		}
+		c.items = append(c.items, it)
+		c.writer.add(it)
+	}
+	if len(c.items) == 0 {
 		return false, nil
 	}
-	if err := c.write(ctx, frame, by); err != nil {
-		p.outbox.giveBack(instance, frame)
+	if err := c.write(ctx, c.writer.end(), by); err != nil {
+		p.outbox.giveBack(c.items)
 		return false, err
 	}
-	p.sent.Add(1)
+	p.sent.Add(uint64(len(c.items)))
 	return true, nil
 }

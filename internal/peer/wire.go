@@ -1,12 +1,12 @@
 package peer
 
-// The wire format, apart from the core's types so that either can change alone.
-// Enums travel as the names of names.go, positions as the server writes them,
+// The wire format of what a node says of an instance, apart from the core's types
+// so that either can change alone. What is new in every message (Seq, Stamp, Echo)
+// travels beside it: see frame.go. Enums travel as the names of names.go, positions as the server writes them,
 // instants and durations as integer nanoseconds. Fields are added, never renamed
 // and never given another meaning; a reader ignores those that it does not know.
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,16 +14,12 @@ import (
 
 	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/internal/failover"
-	"github.com/tanist-ha/tanist/internal/mono"
 	"github.com/tanist-ha/tanist/replication"
 )
 
 type message struct {
 	Instance    string         `json:"instance"`
 	Boot        uint64         `json:"boot"`
-	Seq         uint64         `json:"seq"`
-	Stamp       mono.Instant   `json:"stamp"`
-	Echo        mono.Instant   `json:"echo,omitempty"`
 	State       string         `json:"state"`
 	Why         why            `json:"why"`
 	Epoch       failover.Epoch `json:"epoch,omitempty"`
@@ -108,34 +104,33 @@ type grant struct {
 	Why     why      `json:"why"`
 }
 
-// encode returns the frame of one message, its length first.
+// encode returns all of a state but its Seq, Stamp and Echo.
 func encode(instance string, s failover.PeerState) ([]byte, error) {
-	body, err := json.Marshal(toWire(instance, s))
+	content, err := json.Marshal(toWire(instance, s))
 	if err != nil {
 		return nil, fmt.Errorf("encode the state of %s: %w", instance, err)
 	}
-	if len(body) > MaxMessage {
-		return nil, fmt.Errorf("encode the state of %s: %d bytes, more than %d", instance, len(body), MaxMessage)
+	if len(content) > MaxMessage {
+		return nil, fmt.Errorf("encode the state of %s: %d bytes, more than %d", instance, len(content), MaxMessage)
 	}
-	frame := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(body)), uint32(len(body)))
-	return append(frame, body...), nil
+	return content, nil
 }
 
-// decode reads the body of a frame.
-func decode(body []byte) (instance string, s failover.PeerState, err error) {
+// decode reads what encode made.
+func decode(content []byte) (instance string, s failover.PeerState, err error) {
 	var m message
-	if err := json.Unmarshal(body, &m); err != nil {
+	if err := json.Unmarshal(content, &m); err != nil {
 		return "", s, fmt.Errorf("decode a message: %w", err)
 	}
-	if m.Instance == "" || m.Seq == 0 || m.State == "" {
-		return "", s, errors.New("decode a message: without instance, seq or state")
+	if m.Instance == "" || m.State == "" {
+		return "", s, errors.New("decode a message: without instance or state")
 	}
 	return m.Instance, m.core(), nil
 }
 
 func toWire(instance string, s failover.PeerState) message {
 	m := message{
-		Instance: instance, Boot: s.Boot, Seq: s.Seq, Stamp: s.Stamp, Echo: s.Echo,
+		Instance: instance, Boot: s.Boot,
 		State: textOf(stateNames, s.State), Why: toWhy(s.Why), Epoch: s.Epoch, ActiveEpoch: s.ActiveEpoch,
 		Holds: s.Holds, Bids: s.Bids, Hears: s.Hears, Sources: textOf(sourcesNames, s.Sources),
 		Gate: each(s.Gate, toGateReason), Positions: each(s.Positions, toPosition),
@@ -163,7 +158,7 @@ func toWire(instance string, s failover.PeerState) message {
 // that this release does not read is left out: of that database nothing is known.
 func (m message) core() failover.PeerState {
 	s := failover.PeerState{
-		Boot: m.Boot, Seq: m.Seq, Stamp: m.Stamp, Echo: m.Echo,
+		Boot:  m.Boot,
 		State: valueOf(stateNames, m.State), Why: m.Why.core(), Epoch: m.Epoch, ActiveEpoch: m.ActiveEpoch,
 		Holds: m.Holds, Bids: m.Bids, Hears: m.Hears, Sources: valueOf(sourcesNames, m.Sources),
 		Gate: each(m.Gate, gateReason.core), Stopped: m.Stopped, Steps: each(m.Steps, step.core),

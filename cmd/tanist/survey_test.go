@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/internal/config"
+)
+
+func surveyOf(promote hooks.Plan) *survey {
+	file := &config.File{Nodes: [2]config.Node{{Label: "primary"}, {Label: "reserve"}}}
+	return newSurvey(config.Instance{Name: "compass", Promote: promote}, file, 0, nil)
+}
+
+// An instance without units and labels needs nobody who looks.
+func TestASurveyOfNothing(t *testing.T) {
+	s := surveyOf(hooks.Plan{{Action: hooks.VIP{Acquire: true}}})
+	if !s.idle() {
+		t.Fatal("there is something to look at")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	units, labels := s.latest(ctx)
+	if units == nil || labels == nil || len(units)+len(labels) != 0 {
+		t.Errorf("units %v, labels %v: empty lists in the status are wanted", units, labels)
+	}
+}
+
+func TestASurveyLooksWhenAsked(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "values.yaml")
+	if err := os.WriteFile(file, []byte("active: primary\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := surveyOf(hooks.Plan{
+		{Action: hooks.VIP{Acquire: true}},
+		{Action: hooks.YAML{File: file, Key: "active", Value: "{{.Active}}"}},
+	})
+	if s.idle() {
+		t.Fatal("nothing to look at")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.run(ctx) }()
+	for end := time.Now().Add(patience); ; {
+		_, labels := s.latest(t.Context())
+		if len(labels) == 1 && labels[0].Value == "primary" && labels[0].Error == "" {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("labels %+v", labels)
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
