@@ -103,13 +103,7 @@ func (h *hostCheck) problem(path, hint, format string, args ...any) {
 }
 
 func (h *hostCheck) run(ctx context.Context) {
-	if at := keyPlace(h.file); at != "" {
-		if _, err := readKeys(h.file, at); err != nil {
-			var problems config.Problems
-			errors.As(err, &problems)
-			h.problems = append(h.problems, problems...)
-		}
-	}
+	h.keyFile()
 	for i, in := range h.file.Instances {
 		at := fmt.Sprintf("instances[%d]", i)
 		h.network(i, at, in)
@@ -126,6 +120,18 @@ func (h *hostCheck) run(ctx context.Context) {
 			h.problem(fmt.Sprintf("nodes.%s.addresses[%d]", me.Label, i),
 				"correct the address, or run this on "+h.file.Nodes[1-h.self].Label, "no interface of this host has %s", a)
 		}
+	}
+}
+
+// keyFile wants keys that can be used, if the file names or needs them.
+func (h *hostCheck) keyFile() {
+	at := keyPlace(h.file)
+	if at == "" {
+		return
+	}
+	var problems config.Problems
+	if _, err := readKeys(h.file, at); errors.As(err, &problems) {
+		h.problems = append(h.problems, problems...)
 	}
 }
 

@@ -7,9 +7,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -142,6 +144,13 @@ func testPairWithKey(t *testing.T, heartbeat string) {
 	if in, _ := status("reserve"); in.Heartbeat.Auth != "hmac" || len(in.Heartbeat.Mismatch) != 0 || len(in.Heartbeat.Dropped) != 0 {
 		t.Errorf("%+v", in.Heartbeat)
 	}
+	rotate(t, key, func(node string) control.Document {
+		doc, err := control.Dial(filepath.Join(dir, node+".s")).Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return doc
+	}, map[string]tanistProcess{"primary": primary, "reserve": reserve})
 	forge(t, strings.Contains(heartbeat, "multicast"), strings.Contains(heartbeat, "version: 2"))
 	eventually(t, "the forgery to be dropped", func() bool {
 		in, ok := status("reserve")
@@ -175,6 +184,45 @@ func testPairWithKey(t *testing.T, heartbeat string) {
 		secret, err := os.ReadFile(key)
 		if err != nil || strings.Contains(p.stderr.String(), strings.TrimSpace(string(secret))) {
 			t.Errorf("%s logged the key, or it is gone: %v", node, err)
+		}
+	}
+}
+
+// rotate changes the key in the documented steps, one node after the other. The
+// standby never misses a proof.
+func rotate(t *testing.T, key string, status func(node string) control.Document, daemons map[string]tanistProcess) {
+	t.Helper()
+	older, err := os.ReadFile(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	newer := []byte(strings.Repeat("5e", 32) + "\n")
+	for i, content := range [][]byte{append(slices.Clone(older), newer...), append(slices.Clone(newer), older...), newer} {
+		if err := os.WriteFile(key, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, node := range []string{"primary", "reserve"} {
+			before := status(node).Reload
+			if err := daemons[node].Process.Signal(syscall.SIGHUP); err != nil {
+				t.Fatal(err)
+			}
+			var after *control.Reload
+			eventually(t, "the reload", func() bool {
+				after = status(node).Reload
+				return after != nil && after.Result != reloadRunning && (before == nil || after.At.After(before.At))
+			})
+			if after.Result != reloadApplied || after.Detail != "the cluster key" {
+				t.Errorf("step %d on %s: %+v", i, node, after)
+			}
+			since := time.Now()
+			eventually(t, "an advertisement since", func() bool {
+				ago := status("reserve").Instances[0].Heartbeat.LastHeardMS
+				return ago != nil && time.Duration(*ago+1)*time.Millisecond < time.Since(since)
+			})
+			in := status("reserve").Instances[0]
+			if h := in.Heartbeat; in.State != "backup" || !*h.Proved || len(h.Dropped) != 0 || h.SecondKey != (i == 1 && node == "primary") {
+				t.Errorf("step %d on %s: %s, %+v", i, node, in.State, h)
+			}
 		}
 	}
 }

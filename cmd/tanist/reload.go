@@ -185,9 +185,7 @@ func (d *daemon) look(ctx context.Context, next *config.File, diff config.Diff) 
 	ctx, cancel := context.WithTimeout(ctx, lookPatience)
 	defer cancel()
 	h := &hostCheck{file: next, self: d.self, units: d.units}
-	if next.Given("key_file") {
-		h.secret("key_file", next.KeyFile, "make one with `tanist keygen` and copy it to the other node")
-	}
+	h.keyFile()
 	fresh := slices.Clone(diff.Added)
 	for _, p := range diff.Changed {
 		fresh = append(fresh, p.New)
@@ -329,7 +327,7 @@ func (c *change) words() string {
 // swapWith swaps under new keys, and keeps the old ones if that fails. Keys that
 // nothing needs any more stay.
 func (d *daemon) swapWith(ctx context.Context, keys []auth.Key, c *change) error {
-	if len(keys) == 0 {
+	if len(keys) == 0 || auth.Equal(keys, d.keys) {
 		return d.swap(ctx, c)
 	}
 	if err := d.heartbeat.SetKeys(keys); err != nil {
@@ -339,6 +337,7 @@ func (d *daemon) swapWith(ctx context.Context, keys []auth.Key, c *change) error
 		return errors.Join(err, d.heartbeat.SetKeys(d.keys))
 	}
 	d.keys = keys
+	c.others = append(c.others, "the cluster key")
 	return nil
 }
 

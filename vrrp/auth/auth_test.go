@@ -457,6 +457,26 @@ func TestParseKeys(t *testing.T) {
 }
 
 // TestKeysDoNotPrint puts a key where a careless log line would.
+func TestEqual(t *testing.T) {
+	one, both := testKey(t, 0), testKey(t, 0, 100)
+	for _, tt := range []struct {
+		a, b []Key
+		want bool
+	}{
+		{nil, nil, true},
+		{one, testKey(t, 0), true},
+		{both, testKey(t, 0, 100), true},
+		{one, testKey(t, 100), false},
+		{one, both, false},
+		{one, nil, false},
+		{both, testKey(t, 100, 0), false},
+	} {
+		if got := Equal(tt.a, tt.b); got != tt.want {
+			t.Errorf("%d and %d keys: %v", len(tt.a), len(tt.b), got)
+		}
+	}
+}
+
 func TestKeysDoNotPrint(t *testing.T) {
 	file := strings.Repeat("7b", KeyLen)
 	keys, err := ParseKeys([]byte(file))

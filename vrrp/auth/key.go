@@ -3,6 +3,7 @@ package auth
 import (
 	"crypto/hkdf"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -30,6 +31,17 @@ type Key struct{ secret func() [KeyLen]byte }
 
 // Format hides the key from every verb.
 func (Key) Format(s fmt.State, _ rune) { _, _ = fmt.Fprint(s, "[key]") }
+
+// Equal reports whether two lists are the same keys in the same order. It takes as
+// long for any two lists of one length.
+func Equal(a, b []Key) bool {
+	same := len(a) == len(b)
+	for i := range min(len(a), len(b)) {
+		one, other := a[i].secret(), b[i].secret()
+		same = subtle.ConstantTimeCompare(one[:], other[:]) == 1 && same
+	}
+	return same
+}
 
 // ParseKeys reads a key file: one key, or two, each a line of 64 hexadecimal
 // digits. The first signs; both are accepted. Errors name lines, never content.
