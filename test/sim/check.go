@@ -29,6 +29,10 @@ const (
 	// exchange packets again: the contest, then a demotion whose steps before
 	// the unit's may each take their whole timeout.
 	UnitBound = 30 * time.Second
+	// WritersBound is how long the databases of both nodes may take writes once the
+	// nodes can exchange packets again: the contest, a look at the databases of a
+	// standby, and a step that closes them, which may fail and be tried again.
+	WritersBound = ContestBound + 15*time.Second
 	// MemoryGrace is how long an epoch that was heard may take to the disk.
 	MemoryGrace = 500 * time.Millisecond
 	// UndoBound is how far back a database's own failure excuses a roll-back that
@@ -45,6 +49,7 @@ type checker struct {
 	handover    bool          // it began as an acknowledged handover
 	newest      int           // the node that got the address last
 	twoUnits    time.Duration
+	twoWriters  time.Duration
 	nodes       [2]watched
 	disturbed   time.Duration // a daemon started or went on
 	operatorOff bool
@@ -65,7 +70,7 @@ type watched struct {
 	began     hooks.Record // latest promotion
 	beganLife uint32
 	override  bool           // since the latest begin of anything
-	forced    bool           // an override in the journal since the last handover began
+	forced    bool           // the latest handover away from the node overrides the gate
 	index     int            // of the step started last in this stretch
 	before    appearance     // of a handover
 	decided   failover.Epoch // of the latest takeover that a gate let through
@@ -74,7 +79,7 @@ type watched struct {
 }
 
 func (c *checker) begin() {
-	c.two, c.twoUnits = -1, -1
+	c.two, c.twoUnits, c.twoWriters = -1, -1, -1
 	for i := range c.nodes {
 		c.router[i] = c.w.config(i).Router
 		c.nodes[i] = watched{heard: make([]uint64, c.w.setup.Databases), index: -1}
@@ -115,6 +120,25 @@ func (c *checker) heard(n *node, s *failover.PeerState) {
 func (c *checker) after(*node) {
 	c.holders()
 	c.units()
+	c.writers()
+}
+
+// writers is I5: whoever is not Active puts its databases back to read-only.
+func (c *checker) writers() {
+	w, both := c.w, false
+	for i, a := range w.nodes[0].dbs {
+		both = both || a.writable() && w.nodes[1].dbs[i].writable()
+	}
+	if !both || w.net.since < 0 || !w.nodes[0].runs() || !w.nodes[1].runs() {
+		c.twoWriters = -1
+		return
+	}
+	if c.twoWriters < 0 {
+		c.twoWriters = w.now
+	}
+	if since := max(c.twoWriters, w.net.since, c.disturbed); w.now-since > WritersBound {
+		w.fail("I5", "databases of both nodes take writes for %s", w.now-c.twoWriters)
+	}
 }
 
 func (c *checker) holders() {
@@ -185,6 +209,9 @@ func (c *checker) journals(n *node, e failover.Append) {
 	switch r.Kind {
 	case hooks.Began:
 		x.index, x.cancelled = -1, nil
+		if r.Planned && r.Role == hooks.Standby {
+			x.forced = x.override // this handover, and no later one
+		}
 		x.drift = r.Reason == failover.Drifted.String()
 		if r.Role == hooks.Active && r.Reason == failover.Renumbered.String() {
 			x.epoch = failover.Epoch(r.Epoch)
@@ -204,7 +231,7 @@ func (c *checker) journals(n *node, e failover.Append) {
 	case hooks.Ended, hooks.Reverted:
 		x.index, x.cancelled = -1, nil
 	case hooks.Override:
-		x.override, x.forced = true, true
+		x.override = true
 		if r.Reason == "" {
 			c.w.fail("I3", "%s journals an override without a reason", n.label)
 		}

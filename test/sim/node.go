@@ -359,7 +359,7 @@ func (n *node) answerAsk(it *item) {
 }
 
 func (n *node) emergencyClose() {
-	if !n.up {
+	if !n.up || n.w.setup.Broken.KeepWrites {
 		return
 	}
 	for _, db := range n.dbs {

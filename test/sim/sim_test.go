@@ -105,6 +105,7 @@ func TestCheckersFire(t *testing.T) {
 		{"replica does not apply what it says", Broken{HastyReplica: true}, only((*faults).slow, (*faults).switchover, (*faults).switchover), "I3"},
 		{"priority 0 before the drop", Broken{SwapDrop: true}, only((*faults).terminate, (*faults).pause), "order"},
 		{"step started twice", Broken{DoubleStep: true}, only((*faults).power), "I4"},
+		{"database stays open", Broken{KeepWrites: true}, only((*faults).partition, (*faults).pause), "I5"},
 		{"unit goes on after its stop", Broken{KeepUnit: true}, only((*faults).switchover, (*faults).power), "unit"},
 		{"undoing does nothing", Broken{NoUndo: true}, only((*faults).switchover, (*faults).power, (*faults).hang, (*faults).step), "rollback"},
 	}

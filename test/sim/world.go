@@ -50,6 +50,7 @@ type Broken struct {
 	DoubleStep   bool // a step is started a second time
 	HastyReplica bool // a replica says that it caught up, and stops without applying
 	DeafContest  bool // advertisements are not heard while the address is held
+	KeepWrites   bool // closing a database says done and does nothing
 	KeepUnit     bool // stopping a unit says done and does nothing
 	NoUndo       bool // a step that takes back says done and does nothing
 	BlindCapture bool // the kernel's answer to a question is always silence
