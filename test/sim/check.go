@@ -7,7 +7,6 @@ import (
 	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/internal/failover"
 	"github.com/tanist-ha/tanist/replication"
-	"github.com/tanist-ha/tanist/vrrp"
 )
 
 // The checkers hold what the nodes do against the truth of the world. Each names
@@ -43,7 +42,7 @@ const (
 type checker struct {
 	w           *World
 	failure     error
-	router      [2]vrrp.Config
+	proofs      [2]proof
 	two         time.Duration // since when both have the address, -1: they do not
 	apart       bool          // it began while they could not exchange packets
 	handover    bool          // it began as an acknowledged handover
@@ -81,7 +80,7 @@ type watched struct {
 func (c *checker) begin() {
 	c.two, c.twoUnits, c.twoWriters = -1, -1, -1
 	for i := range c.nodes {
-		c.router[i] = c.w.config(i).Router
+		c.proofs[i] = newProof(c.w.config(i))
 		c.nodes[i] = watched{heard: make([]uint64, c.w.setup.Databases), index: -1}
 	}
 }
@@ -119,8 +118,12 @@ func (c *checker) heard(n *node, s *failover.PeerState) {
 // after is I1 and I5, and what must be true whatever just happened.
 func (c *checker) after(*node) {
 	c.holders()
+	c.leases()
 	c.units()
 	c.writers()
+	if w := c.w; w.watch != nil && c.failure == nil {
+		w.watch()
+	}
 }
 
 // writers is I5: whoever is not Active puts its databases back to read-only.
@@ -149,14 +152,14 @@ func (c *checker) holders() {
 		return
 	}
 	if c.two < 0 {
-		c.two, c.apart = w.now, w.net.since < 0 || w.now-w.net.since < InFlight
+		c.begins()
 	}
 	if w.net.since < 0 {
 		c.apart = true
 		return
 	}
 	together := max(c.two, w.net.since)
-	if c.apart {
+	if c.apart || c.handover {
 		together = max(together, c.disturbed)
 	}
 	bound := time.Duration(0)
@@ -166,12 +169,35 @@ func (c *checker) holders() {
 	case c.handover:
 		bound = OverlapBound
 	}
+	if bound > 0 {
+		bound += w.net.spread
+	}
 	if bound > 0 && (!a.runs() || !b.runs()) {
 		// The kernel's clock alone ends it.
 		bound += w.setup.Lease + expiry
 	}
 	if w.now-together > bound || bound == 0 {
-		w.fail("I1", "both nodes have the address for %s and can exchange packets for %s", w.now-c.two, w.now-w.net.since)
+		w.fail("I1", "both nodes have the address for %s and can exchange packets for %s, linked %t, %s heard its peer %s ago",
+			w.now-c.two, w.now-w.net.since, w.net.linked(), w.nodes[c.newest].label, w.now-w.nodes[c.newest].heard)
+	}
+}
+
+// begins notes that both nodes have the address, and whether that is excused.
+func (c *checker) begins() {
+	w := c.w
+	taker := w.nodes[c.newest]
+	c.two, c.apart = w.now, w.net.since < 0 || w.now-w.net.since < InFlight
+	switch {
+	case c.apart || c.handover:
+	case w.net.lossy() && w.now-taker.heard > c.proofs[taker.i].patience:
+		// Every packet of the peer got lost for as long as the node has to wait.
+		c.apart = true
+		w.unlucky++
+	case !w.net.linked() && taker.heardOf < taker.peer().claimed:
+		// Both claimed the role within the time that a packet takes, and without
+		// the link nobody answers a claim.
+		c.apart = true
+		w.races++
 	}
 }
 

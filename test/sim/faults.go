@@ -132,7 +132,7 @@ func (f *faults) mend() {
 	for _, n := range w.nodes {
 		n.disk.failing, n.kernel.failing, n.fault = false, false, stepFault{}
 		n.powerOn()
-		n.thaw(false)
+		n.thaw(allStood)
 		n.resume()
 		if n.core == nil {
 			w.schedule(w.between(0, time.Second), item{kind: kStart, node: uint8(n.i)})

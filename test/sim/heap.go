@@ -13,7 +13,7 @@ import (
 type kind uint8
 
 const (
-	kAdvert   kind = iota // an advertisement arrives; id: its priority
+	kAdvert   kind = iota // an advertisement arrives; id: when it was sent, and in 8 bits its priority
 	kTell                 // a message of the peer arrives over the link
 	kAnswer               // the daemon gets ev
 	kMeasure              // the databases are read
@@ -38,12 +38,13 @@ type item struct {
 	id    uint64
 	kind  kind
 	node  uint8
-	life  uint32 // of the daemon it belongs to
-	ev    failover.Event
-	state *failover.PeerState
+	life  uint32         // of the daemon it belongs to
+	from  uint32         // life of the sender
+	ev    failover.Event // also what a message says
 	catch *failover.CatchUp
 	step  hooks.StepID
 	wait  time.Duration // of a question
+	do    func()        // of a script
 }
 
 func (a *item) before(b *item) bool {

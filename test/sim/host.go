@@ -23,8 +23,9 @@ func (n *node) start() {
 	}
 	n.life++
 	n.core, n.paused, n.held, n.steps = core, false, nil, nil
-	n.linkBoot, n.linkSeq = 0, 0
+	n.linkBoot, n.linkSeq, n.linkLife, n.claimed = 0, 0, 0, -1
 	n.failing = [2]bool{}
+	n.blind = 0
 	n.w.check.started(n)
 	n.disk.sync() // the journal is read and written anew
 	n.step(failover.Started{Boot: n.w.rng.Uint64() | 1, Memory: n.disk.memory(), Leftover: n.kernel.holds()})
@@ -48,8 +49,8 @@ func (n *node) releaseForGood(life uint32) {
 }
 
 func (n *node) pause() {
-	if n.core != nil {
-		n.paused = true
+	if n.core != nil && !n.paused {
+		n.paused, n.pausedA = true, n.w.now
 	}
 }
 
@@ -58,9 +59,17 @@ func (n *node) resume() {
 		return
 	}
 	n.paused = false
+	n.sleptFor(n.w.now - n.pausedA)
 	n.w.say(n.i, "daemon goes on")
 	n.w.check.disturbed = n.w.now
 	n.release()
+}
+
+// sleptFor is told for how long the daemon's loop stood while its clock went on.
+func (n *node) sleptFor(d time.Duration) {
+	if n.w.setup.Broken.BlindClock {
+		n.blind += d
+	}
 }
 
 // release delivers what waited, in its order.
@@ -81,6 +90,7 @@ func (n *node) powerOff() {
 		return
 	}
 	n.w.settleAll()
+	n.lost = n.life
 	n.kill()
 	n.up, n.frozen = false, false
 	n.kernel = kernel{n: n}
@@ -100,7 +110,8 @@ func (n *node) powerOn() {
 	n.w.say(n.i, "host is up")
 	n.w.settleAll()
 	n.up = true
-	n.offset = n.w.between(time.Second, 10*time.Second) - n.w.now
+	n.offset = n.w.between(time.Second, 10*time.Second) - n.w.now - n.w.now*time.Duration(n.rate)/million
+	n.ran = n.w.now
 	for _, db := range n.dbs {
 		db.up = true
 	}
@@ -118,17 +129,31 @@ func (n *node) freeze() {
 	n.w.net.changed()
 }
 
-// thaw lets the host go on; its clock did or did not count the time.
-func (n *node) thaw(counted bool) {
+// thaw says which clocks of a frozen host went on.
+type thaw uint8
+
+const (
+	allStood   thaw = iota // a virtual machine that was paused
+	allCounted             // a host that got no processor
+	suspended              // CLOCK_BOOTTIME counted, the kernel's timers of a lease stood
+)
+
+// thaw lets the host go on.
+func (n *node) thaw(how thaw) {
 	if !n.up || !n.frozen {
 		return
 	}
 	n.w.settleAll()
 	gone := n.w.now - n.frozeA
 	n.frozen = false
-	if !counted {
-		n.offset -= gone
+	if how == allStood {
+		n.offset -= gone + gone*time.Duration(n.rate)/million
 		n.tickAt += gone
+	} else {
+		n.sleptFor(gone)
+	}
+	if how != allCounted {
+		n.ran += gone
 		n.kernel.until += gone
 		n.kernel.removal += gone
 	}

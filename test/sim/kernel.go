@@ -34,7 +34,7 @@ func (k *kernel) hold(lease time.Duration) {
 	w := k.n.w
 	w.settleAll()
 	k.has = true
-	k.until = w.now + lease
+	k.until = w.now + k.n.lasts(lease)
 	k.removal = k.until + time.Duration(w.rng.Int64N(int64(expiry)))
 	if w.setup.Broken.NoExpiry {
 		k.removal = 1 << 60

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"math"
 	"time"
 
 	"github.com/tanist-ha/tanist/internal/failover"
@@ -23,19 +24,27 @@ type network struct {
 	w     *World
 	ways  [2][2]way // path, sender
 	stuck [2][]*item
-	since time.Duration // both ways on one path since then; -1: they are not
+	// unlinked says that the daemons' link is cut, whatever the paths carry.
+	unlinked bool
+	spread   time.Duration // how long until an advertisement has got through for certain
+	since    time.Duration // both ways on one path since then; -1: they are not
 }
 
 // retransmit is after how long a stream sends again what was lost.
 const retransmit = 200 * time.Millisecond
 
-// goodLoss is up to which loss a path counts as one that carries packets.
-const goodLoss = 0.1
+const (
+	// goodLoss is up to which loss a path counts as one that carries packets,
+	// unless the setup says otherwise.
+	goodLoss = 0.1
+	// goodDelay is up to which delay it does.
+	goodDelay = 50 * time.Millisecond
+)
 
 func (n *network) open(path int) bool { return !n.ways[path][0].cut && !n.ways[path][1].cut }
 
 // linked reports whether a stream can run between the hosts.
-func (n *network) linked() bool { return n.open(0) || n.open(1) }
+func (n *network) linked() bool { return !n.unlinked && (n.open(0) || n.open(1)) }
 
 // exchanges reports whether the nodes can exchange packets on any path.
 func (n *network) exchanges() bool {
@@ -45,12 +54,46 @@ func (n *network) exchanges() bool {
 		}
 	}
 	for p := range n.ways {
-		if n.open(p) && n.ways[p][0].loss <= goodLoss && n.ways[p][1].loss <= goodLoss {
+		if n.carries(p, max(n.w.setup.GoodLoss, goodLoss)) {
 			return true
 		}
 	}
 	return false
 }
+
+// carries reports whether a path carries packets both ways and loses at most loss.
+func (n *network) carries(path int, loss float64) bool {
+	for _, y := range n.ways[path] {
+		if y.cut || y.loss > loss || y.delay+y.jitter > goodDelay {
+			return false
+		}
+	}
+	return true
+}
+
+// lossy reports whether all that flows between the nodes is on paths that lose
+// so much that every packet of a question may get lost.
+func (n *network) lossy() bool { return !n.carries(0, goodLoss) && !n.carries(1, goodLoss) }
+
+// tries is how long advertisements may take to get through a path that loses
+// some of them: as many intervals as make the loss of all as good as impossible.
+func (n *network) tries() time.Duration {
+	var worst float64
+	for p := range n.ways {
+		for _, y := range n.ways[p] {
+			if !y.cut {
+				worst = max(worst, min(y.loss, 0.5))
+			}
+		}
+	}
+	if worst == 0 {
+		return 0
+	}
+	return time.Duration(math.Ceil(math.Log(impossible)/math.Log(worst))) * n.w.setup.Interval.Duration()
+}
+
+// impossible is the chance that nobody has to reckon with in any search.
+const impossible = 1e-10
 
 // changed is called after anything that decides who can reach whom.
 func (n *network) changed() {
@@ -60,12 +103,13 @@ func (n *network) changed() {
 	case n.since < 0:
 		n.since = n.w.now
 	}
+	n.spread = n.tries()
 	if !n.linked() {
 		return
 	}
 	for to := range n.stuck {
 		for _, it := range n.stuck[to] {
-			it.at = n.w.now + retransmit
+			it.at, it.life = n.w.now+retransmit, n.w.nodes[to].life
 			n.w.push(it)
 		}
 		n.stuck[to] = nil
@@ -83,14 +127,15 @@ func (w *World) chance(p float64) bool { return p > 0 && w.rng.Float64() < p }
 
 // advertise sends one advertisement on both paths.
 func (n *network) advertise(from int, priority uint8) {
+	id := uint64(n.w.now)<<8 | uint64(priority)
 	for p := range n.ways {
 		y := &n.ways[p][from]
 		if y.cut || n.w.chance(y.loss) {
 			continue
 		}
-		n.w.push(n.w.item(item{at: n.w.now + y.after(n.w), kind: kAdvert, node: uint8(1 - from), id: uint64(priority)}))
+		n.w.push(n.w.item(item{at: n.w.now + y.after(n.w), kind: kAdvert, node: uint8(1 - from), id: id}))
 		if n.w.chance(y.double) {
-			n.w.push(n.w.item(item{at: n.w.now + y.after(n.w), kind: kAdvert, node: uint8(1 - from), id: uint64(priority)}))
+			n.w.push(n.w.item(item{at: n.w.now + y.after(n.w), kind: kAdvert, node: uint8(1 - from), id: id}))
 		}
 	}
 }
@@ -102,7 +147,7 @@ func (n *network) tell(from int, s *failover.PeerState) {
 	to := 1 - from
 	if !n.linked() {
 		if n.w.setup.Stuck && len(n.stuck[to]) < stuckMost {
-			n.stuck[to] = append(n.stuck[to], n.w.item(item{kind: kTell, node: uint8(to), state: s}))
+			n.stuck[to] = append(n.stuck[to], n.w.item(item{kind: kTell, node: uint8(to), ev: failover.PeerSaid{State: *s}, from: n.w.nodes[from].life}))
 		}
 		return
 	}
@@ -120,7 +165,21 @@ func (n *network) tell(from int, s *failover.PeerState) {
 			best = d
 		}
 	}
-	n.w.push(n.w.item(item{at: n.w.now + best, kind: kTell, node: uint8(to), state: s}))
+	n.w.push(n.w.item(item{at: n.w.now + best, kind: kTell, node: uint8(to), ev: failover.PeerSaid{State: *s}, life: n.w.nodes[to].life, from: n.w.nodes[from].life}))
+}
+
+// delivers reports whether a connection still carries the message: it ends with
+// the daemon at either end, but for what a kernel still sends for one that was
+// killed, and an older connection is not read once there is a younger one.
+func (n *node) delivers(it *item) bool {
+	if !n.w.setup.Stream {
+		return true
+	}
+	if it.life != n.life || it.from <= n.peer().lost || it.from < n.linkLife {
+		return false
+	}
+	n.linkLife = it.from
+	return true
 }
 
 // probes is how often a question to a kernel is repeated on each path.

@@ -7,7 +7,6 @@ import (
 	"github.com/tanist-ha/tanist/internal/failover"
 	"github.com/tanist-ha/tanist/internal/mono"
 	"github.com/tanist-ha/tanist/replication"
-	"github.com/tanist-ha/tanist/vrrp"
 )
 
 // A node is a host with its daemon: the power, the freezer and the signals act
@@ -22,7 +21,9 @@ type node struct {
 	up     bool
 	frozen bool
 	frozeA time.Duration
-	offset time.Duration // clock of the host less the world's
+	offset time.Duration // clock of the host less the world's, when the world began
+	rate   int64         // how much faster it runs, ppm
+	blind  time.Duration // what Broken.BlindClock hides of it from the daemon
 	kernel kernel
 	disk   disk
 	dbs    []*database
@@ -32,7 +33,13 @@ type node struct {
 	core     *failover.Orchestrator
 	life     uint32 // of the daemon
 	paused   bool
+	pausedA  time.Duration
 	held     []*item
+	heard    time.Duration // when anything of the peer arrived last
+	heardOf  time.Duration // when the advertisement was sent that came last
+	claimed  time.Duration // when it began to advertise, -1: it does not
+	ran      time.Duration // when the daemon did something last
+	trap     trap
 	tickAt   time.Duration
 	lastTick time.Duration
 	spins    int
@@ -41,14 +48,16 @@ type node struct {
 	fault    stepFault
 	linkSeq  uint64 // newest message of the peer
 	linkBoot uint64
-	state    *failover.PeerState // as last told, never changed
+	linkLife uint32              // of the peer at the other end
+	lost     uint32              // the life that the power ended last
+	state    *failover.PeerState // as last told
 	failing  [2]bool             // health checks
 }
 
 func newNode(w *World, i int) *node {
 	n := &node{w: w, i: i, label: labels[i], up: true, file: ""}
 	n.offset = w.between(time.Second, time.Hour)
-	n.kernel.n, n.state = n, &failover.PeerState{}
+	n.kernel.n, n.state, n.rate = n, &failover.PeerState{}, w.setup.Rate[i]
 	for d := range w.setup.Databases {
 		db := &database{w: w, node: n, index: d, up: true, readOnly: true}
 		n.dbs = append(n.dbs, db)
@@ -61,7 +70,31 @@ func newNode(w *World, i int) *node {
 
 func (n *node) peer() *node { return n.w.nodes[1-n.i] }
 
-func (n *node) clock() mono.Instant { return mono.Instant(n.w.now + n.offset) }
+// clock is the host's CLOCK_BOOTTIME. It is the only clock of the world that a
+// daemon can read: no host has another that a step could set.
+func (n *node) clock() mono.Instant {
+	return mono.Instant(n.w.now + n.w.now*time.Duration(n.rate)/million + n.offset)
+}
+
+const million = 1_000_000
+
+// when returns the world's time at which the host's clock shows at.
+func (n *node) when(at mono.Instant) time.Duration {
+	t := time.Duration(at) - n.offset
+	if n.rate == 0 {
+		return t
+	}
+	t -= t * time.Duration(n.rate) / time.Duration(million+n.rate)
+	for t+t*time.Duration(n.rate)/million+n.offset < time.Duration(at) {
+		t++ // what the divisions rounded off
+	}
+	return t
+}
+
+// lasts returns how long d of the host's clock takes.
+func (n *node) lasts(d time.Duration) time.Duration {
+	return d - d*time.Duration(n.rate)/time.Duration(million+n.rate)
+}
 
 // runs reports whether the daemon gets the processor now.
 func (n *node) runs() bool { return n.core != nil && !n.paused && !n.frozen }
@@ -71,8 +104,13 @@ func (n *node) step(ev failover.Event) {
 	w := n.w
 	n.watchSpin(ev)
 	w.stepped++
-	n.effects = n.core.Step(n.clock(), ev, n.effects[:0])
+	n.ran = w.now
+	late := w.check.late(n, ev)
+	n.effects = n.core.Step(n.clock()-mono.Instant(n.blind), ev, n.effects[:0])
 	effects := w.bend(n, n.effects)
+	if late {
+		w.check.woke(n, effects)
+	}
 	if w.trace != nil {
 		w.trace.step(w.now, n.label, ev, effects)
 	}
@@ -86,10 +124,11 @@ func (n *node) step(ev failover.Event) {
 	if !ok {
 		w.fail("timer", "%s wants no tick", n.label)
 	}
-	n.tickAt = max(w.now, time.Duration(at)-n.offset)
-	if at == mono.Never {
-		n.tickAt = 1 << 62
-	} else if w.setup.Late > 0 {
+	n.tickAt = 1 << 62
+	if at != mono.Never {
+		n.tickAt = max(w.now, n.when(at+mono.Instant(n.blind)))
+	}
+	if at != mono.Never && w.setup.Late > 0 {
 		n.tickAt += w.between(0, w.setup.Late)
 	}
 	w.check.after(n)
@@ -137,11 +176,18 @@ func (n *node) do(e failover.Effect) {
 	switch e := e.(type) {
 	case failover.Send:
 		w.check.sends(n, e.Advertisement.Priority)
+		w.check.prove(n)
+		if n.claimed < 0 && e.Advertisement.Priority > 0 {
+			n.claimed = w.now
+		}
+		n.sprung(onSend)
 		w.net.advertise(n.i, e.Advertisement.Priority)
 	case failover.Hold:
 		n.hold(e)
 	case failover.Drop:
 		n.kernel.drop()
+		n.claimed = -1
+		n.sprung(onDrop)
 	case failover.CloseWrites:
 		w.schedule(w.between(time.Millisecond, 5*time.Millisecond), item{kind: kClose, node: uint8(n.i), life: n.life})
 	case failover.Append:
@@ -157,10 +203,11 @@ func (n *node) do(e failover.Effect) {
 	case failover.CheckSteps:
 		n.answer(w.between(time.Millisecond, 20*time.Millisecond), failover.Checked{ID: e.ID, Cannot: n.cannot(e)})
 	case failover.AskKernel:
+		n.sprung(onAsk)
 		w.schedule(w.between(200*time.Microsecond, 2*time.Millisecond), item{kind: kAsk, node: uint8(n.i), life: n.life, id: uint64(e.ID), wait: e.Within})
 	case failover.Tell:
 		w.check.tells(n, &e.State)
-		n.state = &e.State
+		*n.state = e.State
 		w.net.tell(n.i, n.state)
 	case failover.Answer:
 		w.check.answered(n, e)
@@ -192,12 +239,14 @@ func (n *node) hold(e failover.Hold) {
 		return
 	}
 	had := n.kernel.holds()
+	n.w.check.renews(n, e)
 	n.kernel.hold(e.Lease)
 	if !had {
-		n.w.Takeovers++
+		n.w.takeovers++
 		n.w.check.acquired(n, e.ID != 0)
 	}
 	if e.ID != 0 {
+		n.sprung(onAcquire)
 		n.answer(soon, failover.Held{ID: e.ID})
 	}
 }
@@ -210,6 +259,7 @@ func (n *node) append(e failover.Append) {
 		n.disk.tail = append(n.disk.tail, e.Record)
 	}
 	if e.ID != 0 {
+		n.sprung(onJournal)
 		n.answerAfter(n.w.between(500*time.Microsecond, 3*time.Millisecond), item{kind: kDurable, id: uint64(e.ID)})
 	}
 }
@@ -265,13 +315,13 @@ func (n *node) hear(it *item) {
 		return
 	}
 	p := n.peer()
-	cfg := n.w.check.router[p.i]
-	n.step(failover.Advertised{
-		Advertisement: vrrp.Advertisement{
-			VRID: cfg.VRID, Priority: uint8(it.id), MaxAdvertInterval: cfg.Interval, Addresses: cfg.Addresses,
-		},
-		Source: cfg.Local,
-	})
+	n.heard = n.w.now
+	n.heardOf = time.Duration(it.id >> 8)
+	if uint8(it.id) == 0 {
+		n.step(n.w.adverts[p.i][1])
+		return
+	}
+	n.step(n.w.adverts[p.i][0])
 }
 
 // told passes a message on, unless a newer one came before it.
@@ -283,13 +333,20 @@ func (n *node) told(it *item) {
 		n.hold4later(it)
 		return
 	}
-	s := it.state
+	said, ok := it.ev.(failover.PeerSaid)
+	if !ok {
+		return
+	}
+	s := &said.State
 	if s.Boot == n.linkBoot && s.Seq <= n.linkSeq {
 		return
 	}
-	n.linkBoot, n.linkSeq = s.Boot, s.Seq
+	if !n.delivers(it) {
+		return
+	}
+	n.linkBoot, n.linkSeq, n.heard = s.Boot, s.Seq, n.w.now
 	n.w.check.heard(n, s)
-	n.step(failover.PeerSaid{State: *s})
+	n.step(it.ev)
 }
 
 // hungRead is how long the reader waits for a database.
@@ -354,6 +411,12 @@ func (n *node) answerAsk(it *item) {
 	if p.up && !p.frozen && !n.w.setup.Broken.BlindCapture {
 		ev.Host, ev.OnLink = first || second, first || second && n.w.setup.WeakHost
 		ev.Address = p.kernel.holds() && (first || second && n.w.setup.WeakHost)
+	}
+	if n.w.setup.Broken.StaleAnswers {
+		ev.Address = true
+	}
+	if ev.Host || ev.Address {
+		n.heard = n.w.now
 	}
 	n.w.push(n.w.item(item{at: n.w.now + it.wait, kind: kAnswer, node: uint8(n.i), life: it.life, ev: ev}))
 }

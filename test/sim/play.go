@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"io"
+	"time"
 )
 
 // plainFailovers is how many failovers one seed of the plain scenario has.
@@ -14,19 +15,52 @@ func world(scenario string, seed uint64) (*World, error) {
 		return Plain(seed, plainFailovers, DefaultSetup()), nil
 	case "faults":
 		return Faults(seed), nil
+	case "address":
+		return Address(seed), nil
 	}
-	return nil, fmt.Errorf("scenario %s is not plain or faults", scenario)
+	return nil, fmt.Errorf("scenario %s is not plain, faults or address", scenario)
 }
 
-// Play runs one seed of a scenario and returns how often the address came to a
-// node, and what a checker said.
-func Play(scenario string, seed uint64) (int, error) {
+// Tally is what happened in one or more seeds.
+type Tally struct {
+	// Failovers counts how often the address moved or was taken again after it
+	// was lost. The first time in a world is none.
+	Failovers int
+	Simulated time.Duration
+	Steps     uint64        // of the cores
+	Rounds    int           // of the address scenario: everything broken was healed
+	Unlucky   int           // second holders that loss excuses: no packet of the peer came
+	Races     int           // second holders whose claims crossed on the wire, without the link
+	Longest   time.Duration // from healed to one holder
+}
+
+// Add adds what happened in other seeds.
+func (t *Tally) Add(u Tally) {
+	t.Failovers += u.Failovers
+	t.Simulated += u.Simulated
+	t.Steps += u.Steps
+	t.Rounds += u.Rounds
+	t.Unlucky += u.Unlucky
+	t.Races += u.Races
+	t.Longest = max(t.Longest, u.Longest)
+}
+
+func (w *World) tally() Tally {
+	return Tally{
+		Failovers: max(0, w.takeovers-1), Simulated: w.now, Steps: w.stepped,
+		Rounds: w.rounds, Unlucky: w.unlucky, Races: w.races, Longest: w.longest,
+	}
+}
+
+// Play runs one seed of a scenario and returns what happened, and what a checker
+// said.
+func Play(scenario string, seed uint64) (Tally, error) {
 	w, err := world(scenario, seed)
 	if err != nil {
-		return 0, err
+		return Tally{}, err
 	}
 	err = w.Finish()
-	return w.Takeovers, err
+	return w.tally(), err
 }
 
 // Replay runs one seed and writes its transcript.

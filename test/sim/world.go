@@ -29,6 +29,7 @@ type Setup struct {
 	Demote    hooks.Plan
 	Checks    []health.Check
 	Preempt   bool
+	Priority  [2]uint8 // zero: 254 and 253
 
 	Delay, Jitter time.Duration // of every packet
 	Double        float64       // chance that a packet comes twice
@@ -36,6 +37,12 @@ type Setup struct {
 	StepTime      time.Duration // how long a step takes at most
 	WeakHost      bool          // a kernel answers for the address on both paths
 	Stuck         bool          // a broken link keeps messages for later
+	Loss          [2][2]float64 // of every packet: path, sender
+	GoodLoss      float64       // up to which loss a path counts as one that carries packets
+	OnePath       bool          // there is no second path
+	NoLink        bool          // there is no link between the daemons
+	Stream        bool          // the link is a connection, and ends with what it connects
+	Rate          [2]int64      // how much faster a host's clock runs than the world's, ppm
 
 	Broken Broken
 
@@ -54,6 +61,9 @@ type Broken struct {
 	KeepUnit     bool // stopping a unit says done and does nothing
 	NoUndo       bool // a step that takes back says done and does nothing
 	BlindCapture bool // the kernel's answer to a question is always silence
+	StaleAnswers bool // somebody answers for the address for ever
+	BlindClock   bool // a daemon's clock does not count the time for which it stood still
+	Restless     bool // somebody moves the address while nothing should happen
 }
 
 // World is everything outside the two cores, and the cores.
@@ -70,12 +80,18 @@ type World struct {
 	check   checker
 	trace   *transcript
 	script  func(at uint64)
+	watch   func() // after every step of a core, nil: nobody
 	stepped uint64 // steps of the cores
 	second  time.Duration
 	things  int // that happened since second
 
-	// Takeovers counts addresses that came to a node.
-	Takeovers int
+	adverts [2][2]failover.Event // of each node: its priority, priority 0
+
+	takeovers int           // addresses that came to a node
+	unlucky   int           // second holders for which loss is to blame, not the core
+	races     int           // second holders that could not know of the first one's claim
+	rounds    int           // in which everything was healed
+	longest   time.Duration // from healed to one holder
 }
 
 // NewWorld returns a world in which nothing runs yet.
@@ -84,14 +100,15 @@ func NewWorld(seed uint64, s Setup) *World {
 	for i := range s.Databases {
 		w.setup.dbNames = append(w.setup.dbNames, [...]string{"pivot", "depot"}[i])
 	}
-	w.net = network{w: w}
+	w.net = network{w: w, unlinked: s.NoLink}
 	for p := range w.net.ways {
 		for d := range w.net.ways[p] {
-			w.net.ways[p][d] = way{delay: s.Delay, jitter: s.Jitter, double: s.Double}
+			w.net.ways[p][d] = s.way(p, d)
 		}
 	}
 	for i := range w.nodes {
 		w.nodes[i] = newNode(w, i)
+		w.adverts[i] = w.advertised(i)
 	}
 	w.check.w = w
 	w.check.begin()
@@ -192,6 +209,10 @@ func (w *World) dispatch(it *item) {
 	n := w.nodes[it.node]
 	switch it.kind {
 	case kScript:
+		if it.do != nil {
+			it.do()
+			break
+		}
 		w.script(it.id)
 	case kAdvert:
 		n.hear(it)
@@ -216,7 +237,7 @@ func (w *World) dispatch(it *item) {
 	case kPower:
 		n.powerOn()
 	case kThaw:
-		n.thaw(it.id == 1)
+		n.thaw(thaw(it.id))
 	case kDatabase:
 		n.dbs[it.id].recover()
 	case kRejoin:
@@ -224,16 +245,40 @@ func (w *World) dispatch(it *item) {
 	}
 }
 
-var vip = netip.MustParseAddr("10.77.0.100")
+var (
+	vip    = netip.MustParseAddr("10.77.0.100")
+	locals = [2]netip.Addr{netip.MustParseAddr("10.77.0.11"), netip.MustParseAddr("10.77.0.12")}
+)
+
+// way returns a direction of a path as it is when nothing is wrong with it.
+func (s *Setup) way(path, from int) way {
+	return way{delay: s.Delay, jitter: s.Jitter, double: s.Double, loss: s.Loss[path][from], cut: s.OnePath && path > 0}
+}
+
+// advertised returns what a node's peer hears of it.
+func (w *World) advertised(i int) [2]failover.Event {
+	cfg := w.config(i).Router
+	ev := failover.Advertised{
+		Advertisement: vrrp.Advertisement{
+			VRID: cfg.VRID, Priority: cfg.Priority, MaxAdvertInterval: cfg.Interval, Addresses: cfg.Addresses,
+		},
+		Source: cfg.Local,
+	}
+	bye := ev
+	bye.Advertisement.Priority = 0
+	return [2]failover.Event{ev, bye}
+}
 
 func (w *World) config(i int) failover.Config {
 	s := w.setup
-	addresses := [2]netip.Addr{netip.MustParseAddr("10.77.0.11"), netip.MustParseAddr("10.77.0.12")}
-	priorities := [2]uint8{254, 253}
+	priorities := s.Priority
+	if priorities == ([2]uint8{}) {
+		priorities = [2]uint8{254, 253}
+	}
 	return failover.Config{
 		Node: labels[i], Peer: labels[1-i], Instance: "compass", VIP: vip.String(),
 		Router: vrrp.Config{
-			VRID: 51, Priority: priorities[i], Interval: s.Interval, Addresses: []netip.Addr{vip}, Local: addresses[i],
+			VRID: 51, Priority: priorities[i], Interval: s.Interval, Addresses: []netip.Addr{vip}, Local: locals[i],
 		},
 		PeerPriority: priorities[1-i], Preempt: s.Preempt, Lease: s.Lease,
 		Announce:  failover.Announcement{Repeat: 5, Delay: 5 * time.Second, Refresh: 30 * time.Second},

@@ -5,40 +5,120 @@ package main
 import (
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"runtime/debug"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tanist-ha/tanist/test/sim"
 )
 
-// gcPercent trades memory for speed: a world is small and gone at once.
-const gcPercent = 1600
+// A world is small and gone at once: memory is traded for speed, up to a bound.
+const (
+	memoryMost = 256 << 20 // bytes, for each worker
+	gcPercent  = -1
+)
 
 func main() {
 	seeds := flag.Uint64("seeds", 1000, "how many seeds to run")
 	first := flag.Uint64("seed", 1, "the first seed")
-	scenario := flag.String("scenario", "faults", "plain or faults")
+	scenario := flag.String("scenario", "faults", "plain, faults or address")
 	verbose := flag.Bool("v", false, "print the transcript of every seed")
 	routine := flag.Bool("routine", false, "with heartbeats, renewals, gossip and measurements")
+	workers := flag.Int("workers", 1, "how many seeds to run at a time")
+	keep := flag.Bool("keep", false, "go on after a failure, print one line for each and no transcript")
 	flag.Parse()
+	*workers = max(1, *workers)
 	debug.SetGCPercent(gcPercent)
-	begun := time.Now()
-	total := 0
-	for seed := *first; seed < *first+*seeds; seed++ {
-		if *verbose {
+	debug.SetMemoryLimit(int64(*workers) * memoryMost)
+	r := run{scenario: *scenario, end: *first + *seeds, keep: *keep, fewest: math.MaxUint64}
+	r.next.Store(*first)
+	if *verbose {
+		for seed := *first; seed < r.end; seed++ {
 			fmt.Printf("SEED=%d\n", seed)
 			sim.Replay(*scenario, seed, os.Stdout, *routine)
 		}
-		n, err := sim.Play(*scenario, seed)
-		total += n
+	}
+	begun := time.Now()
+	var wait sync.WaitGroup
+	for range *workers {
+		wait.Go(r.work)
+	}
+	wait.Wait()
+	took := time.Since(begun)
+	if r.failed > 0 && !*keep {
+		fmt.Printf("SEED=%d\n%v\n\n", r.fewest, r.err)
+		sim.Replay(*scenario, r.fewest, os.Stdout, *routine)
+		fmt.Printf("\n%v\nreplay: go run ./test/sim/simctl -scenario %s -seed %d -seeds 1 -v\n", r.err, *scenario, r.fewest)
+	}
+	r.report(took)
+	if r.failed > 0 {
+		os.Exit(1)
+	}
+}
+
+// run is what the workers share: the seed that is next, and what came out.
+type run struct {
+	scenario string
+	end      uint64
+	keep     bool
+	next     atomic.Uint64
+	stop     atomic.Bool
+
+	mu     sync.Mutex
+	total  sim.Tally
+	ran    uint64
+	failed uint64
+	fewest uint64 // the smallest seed that failed
+	err    error  // of that seed
+}
+
+func (r *run) work() {
+	var mine sim.Tally
+	var ran uint64
+	for !r.stop.Load() {
+		seed := r.next.Add(1) - 1
+		if seed >= r.end {
+			break
+		}
+		t, err := sim.Play(r.scenario, seed)
+		mine.Add(t)
+		ran++
 		if err != nil {
-			fmt.Printf("SEED=%d\n%v\n\n", seed, err)
-			sim.Replay(*scenario, seed, os.Stdout, *routine)
-			fmt.Printf("\n%v\nreplay: go run ./test/sim/simctl -scenario %s -seed %d -seeds 1 -v\n", err, *scenario, seed)
-			os.Exit(1)
+			r.fail(seed, err)
 		}
 	}
-	took := time.Since(begun)
-	fmt.Printf("%d seeds, %d failovers in %s: %.0f failovers a second\n", *seeds, total, took.Round(time.Millisecond), float64(total)/took.Seconds())
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.total.Add(mine)
+	r.ran += ran
+}
+
+func (r *run) fail(seed uint64, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failed++
+	if seed < r.fewest {
+		r.fewest, r.err = seed, err
+	}
+	if r.keep {
+		fmt.Printf("SEED=%d %v\n", seed, err)
+	} else {
+		r.stop.Store(true)
+	}
+}
+
+func (r *run) report(took time.Duration) {
+	t := r.total
+	fmt.Printf("%s: %d seeds, %d failovers, %s simulated (%d steps) in %s: %.0f failovers a second\n",
+		r.scenario, r.ran, t.Failovers, t.Simulated.Round(time.Second), t.Steps, took.Round(time.Millisecond),
+		float64(t.Failovers)/took.Seconds())
+	if t.Rounds > 0 {
+		fmt.Printf("healed %d times, one holder after %s at the longest; second holders: %d when every packet got lost, %d whose claims crossed\n", t.Rounds, t.Longest, t.Unlucky, t.Races)
+	}
+	if r.failed > 0 {
+		fmt.Printf("%d seeds failed\n", r.failed)
+	}
 }
