@@ -109,6 +109,9 @@ func (n *network) changed() {
 	}
 	for to := range n.stuck {
 		for _, it := range n.stuck[to] {
+			if n.w.setup.Stream && it.from != n.w.nodes[1-to].life {
+				continue // its daemon is gone, and with it what it had to say
+			}
 			it.at, it.life = n.w.now+retransmit, n.w.nodes[to].life
 			n.w.push(it)
 		}
@@ -146,6 +149,9 @@ const stuckMost = 4
 func (n *network) tell(from int, s *failover.PeerState) {
 	to := 1 - from
 	if !n.linked() {
+		if n.w.setup.Stream { // the newest word is all that waits for a connection
+			n.stuck[to] = n.stuck[to][:0]
+		}
 		if n.w.setup.Stuck && len(n.stuck[to]) < stuckMost {
 			n.stuck[to] = append(n.stuck[to], n.w.item(item{kind: kTell, node: uint8(to), ev: failover.PeerSaid{State: *s}, from: n.w.nodes[from].life}))
 		}

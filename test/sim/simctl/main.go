@@ -17,7 +17,7 @@ import (
 
 // A world is small and gone at once: memory is traded for speed, up to a bound.
 const (
-	memoryMost = 256 << 20 // bytes, for each worker
+	memoryMost = 32 << 20 // bytes, for each worker: about what a cache holds
 	gcPercent  = -1
 )
 
