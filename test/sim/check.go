@@ -168,6 +168,9 @@ func (c *checker) holders() {
 	switch {
 	case c.apart:
 		bound = ContestBound
+		if !w.net.linked() { // one advertisement begins the second, the next one ends it
+			bound += 2 * w.setup.Interval.Duration()
+		}
 	case c.handover:
 		bound = OverlapBound
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/internal/failover"
 	"github.com/tanist-ha/tanist/replication"
 )
 
@@ -91,7 +92,7 @@ func (p *plain) play(uint64) {
 	switch p.stage {
 	case 0: // both up, one Active, the other ready
 		for i, n := range w.nodes {
-			if !n.kernel.holds() || !w.ready(1-i) || n.state.State.String() != "active" {
+			if !n.kernel.holds() || !w.ready(1-i) || n.state.State != failover.Active {
 				continue
 			}
 			if p.left == 0 {
@@ -105,7 +106,7 @@ func (p *plain) play(uint64) {
 			p.to(1)
 		}
 	case 1: // the other takes over
-		if n := w.nodes[1-p.down]; n.kernel.holds() && n.state.State.String() == "active" {
+		if n := w.nodes[1-p.down]; n.kernel.holds() && n.state.State == failover.Active {
 			w.schedule(plainAfter, item{kind: kPower, node: uint8(p.down)})
 			p.to(0)
 		}
@@ -122,7 +123,7 @@ func (w *World) ready(i int) bool {
 			return false
 		}
 	}
-	return n.state.Epoch == n.peer().state.Epoch && n.runs() && n.state.State.String() == "backup" && len(n.state.Gate) == 0 && n.state.Hears && len(n.steps) == 0
+	return n.state.Epoch == n.peer().state.Epoch && n.runs() && n.state.State == failover.Backup && len(n.state.Gate) == 0 && n.state.Hears && len(n.steps) == 0
 }
 
 var errOver = overError{}

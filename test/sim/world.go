@@ -123,7 +123,9 @@ func (w *World) item(it item) *item {
 		*p = it
 		return p
 	}
-	return &it
+	p := new(item) // the address of it would put every one of them on the heap
+	*p = it
+	return p
 }
 
 func (w *World) push(it *item) {

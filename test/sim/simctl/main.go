@@ -27,13 +27,14 @@ func main() {
 	scenario := flag.String("scenario", "faults", "plain, faults or address")
 	verbose := flag.Bool("v", false, "print the transcript of every seed")
 	routine := flag.Bool("routine", false, "with heartbeats, renewals, gossip and measurements")
+	until := flag.Duration("for", 0, "begin no seed after so long, 0: run them all")
 	workers := flag.Int("workers", 1, "how many seeds to run at a time")
 	keep := flag.Bool("keep", false, "go on after a failure, print one line for each and no transcript")
 	flag.Parse()
 	*workers = max(1, *workers)
 	debug.SetGCPercent(gcPercent)
 	debug.SetMemoryLimit(int64(*workers) * memoryMost)
-	r := run{scenario: *scenario, end: *first + *seeds, keep: *keep, fewest: math.MaxUint64}
+	r := run{scenario: *scenario, end: *first + *seeds, keep: *keep, fewest: math.MaxUint64, begun: time.Now(), until: *until}
 	r.next.Store(*first)
 	if *verbose {
 		for seed := *first; seed < r.end; seed++ {
@@ -41,13 +42,12 @@ func main() {
 			sim.Replay(*scenario, seed, os.Stdout, *routine)
 		}
 	}
-	begun := time.Now()
 	var wait sync.WaitGroup
 	for range *workers {
 		wait.Go(r.work)
 	}
 	wait.Wait()
-	took := time.Since(begun)
+	took := time.Since(r.begun)
 	if r.failed > 0 && !*keep {
 		fmt.Printf("SEED=%d\n%v\n\n", r.fewest, r.err)
 		sim.Replay(*scenario, r.fewest, os.Stdout, *routine)
@@ -64,6 +64,8 @@ type run struct {
 	scenario string
 	end      uint64
 	keep     bool
+	begun    time.Time
+	until    time.Duration
 	next     atomic.Uint64
 	stop     atomic.Bool
 
@@ -80,7 +82,7 @@ func (r *run) work() {
 	var ran uint64
 	for !r.stop.Load() {
 		seed := r.next.Add(1) - 1
-		if seed >= r.end {
+		if seed >= r.end || r.until > 0 && time.Since(r.begun) > r.until {
 			break
 		}
 		t, err := sim.Play(r.scenario, seed)
