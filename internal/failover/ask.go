@@ -10,14 +10,28 @@ import (
 // askAgain is the time from one question to the peer's kernel to the next.
 const askAgain = 100 * time.Millisecond
 
-// asksWithoutAnswer is how many questions in a row must go unanswered before
-// a host counts as dead, or the address of a live one as gone: each repeats its
-// packets, and still an answer can get lost.
-const asksWithoutAnswer = 2
+// How many questions in a row must go unanswered: each repeats its packets, and
+// still all of them can get lost.
+const (
+	// asksWithoutAnswer is how many find a host dead. Each asks for the address and,
+	// in several ways, for the host.
+	asksWithoutAnswer = 2
+	// asksWithoutAddress is how many find the address of a live host gone. Only one
+	// kind of packet tells that.
+	asksWithoutAddress = 4
+)
 
 // silenceHolds is for how long the answer of the peer's kernel counts: most plans
 // come to the address in less, and the others ask again.
 const silenceHolds = 500 * time.Millisecond
+
+// contendWithin bounds a question to the kernel of a rival, which is alive and has
+// just been told to go: its clients wait.
+const contendWithin = 25 * time.Millisecond
+
+// yieldTime is how much later, besides an advertisement interval, the weaker of
+// two nodes that wait for the same instant acts.
+const yieldTime = 200 * time.Millisecond
 
 func (o *Orchestrator) ask() {
 	b := o.bid
@@ -58,24 +72,22 @@ func (o *Orchestrator) asked(ev Asked) {
 	case ev.Stranger != "" && !ev.Address && !over:
 		b.misses, b.quiet = 0, 0
 		o.stranger(ev.Stranger)
-	case !ev.Address && !ev.Host && (over || !o.kernelLived() && b.quiet+1 >= asksWithoutAnswer):
+	case !ev.Address && !ev.Host && (over || !o.kernelLived()) && b.quiet+1 >= asksWithoutAnswer:
 		// Dead or cut off: waiting would help nobody.
 		b.dead, b.silence = true, o.now
 		o.bidMeasure(bidMeasuring)
 		return
 	case ev.Address:
-		b.misses = 0
+		b.misses, b.quiet = 0, 0
 		if over {
 			o.enter(Conflict, Why{Reason: AddressAnswers, Detail: "the silent peer's host answers for the address after its lease must have ended"})
 		}
-	case !ev.Host && !o.kernelLived():
+	case !ev.Host && (over || !o.kernelLived()):
 		b.quiet++
-	default:
+	case o.answered && ev.OnLink, over:
+		b.quiet = 0
 		b.misses++
-		// A daemon that was never heard may not have got round to speaking, and
-		// on another network the address would not have answered anyhow: then
-		// only the lease tells that it is gone.
-		if b.misses >= asksWithoutAnswer && (o.answered && ev.OnLink || over) {
+		if b.misses >= asksWithoutAddress {
 			b.silence = o.now
 			o.bidMeasure(bidMeasuring)
 			return
@@ -108,7 +120,7 @@ func (o *Orchestrator) clear() bool {
 	b := o.bid
 	switch {
 	case o.linkFresh():
-		return !o.peer.state.Echo.Before(b.claimed)
+		return o.echoed(b.claimed) && o.now.Sub(o.peer.state.Echo) <= LinkPatience
 	case b.silence != 0 && o.now.Sub(b.silence) <= silenceHolds:
 		return true
 	case b.wait == 0 && !o.now.Before(b.askAt):
@@ -120,14 +132,23 @@ func (o *Orchestrator) clear() bool {
 func (o *Orchestrator) askAtPivot() {
 	b := o.bid
 	b.wait, b.asked = o.id(), o.now
-	o.emit(AskKernel{ID: b.wait, Within: o.askWithin()})
+	within := o.askWithin()
+	if b.contend {
+		within = min(within, contendWithin)
+	}
+	o.emit(AskKernel{ID: b.wait, Within: within})
 }
 
 // leaseOver reports whether the silent peer's lease must have ended. It counts
 // from the first answer of the peer's kernel, not from the daemon's last word: a
 // host that was paused in between has a clock that stood meanwhile.
 func (o *Orchestrator) leaseOver() bool {
-	return o.now.After(max(o.alive, o.lastWord).Add(o.cfg.Lease + leaseGrace))
+	wait := o.cfg.Lease + leaseGrace
+	if o.yieldsTo() {
+		// Both may be waiting for the other's lease, and neither hears the other.
+		wait += o.cfg.Router.Interval.Duration() + yieldTime
+	}
+	return o.now.After(max(o.alive, o.lastWord).Add(wait))
 }
 
 // noteKernel notes that the silent peer's kernel answers.
@@ -155,15 +176,25 @@ func (o *Orchestrator) askedAtPivot(ev Asked) {
 		return
 	case ev.Address, ev.Stranger != "" && !over:
 		b.misses, b.quiet, b.askAt = 0, 0, b.asked.Add(askAgain)
-	case !ev.Host && !o.kernelLived() && b.quiet+1 >= asksWithoutAnswer, over, ev.OnLink && (b.contend || b.misses+1 >= asksWithoutAnswer):
-		b.silence, b.dead = o.now, !ev.Host
-		return
-	case !ev.Host && !o.kernelLived():
+	case !ev.Host && (over || !o.kernelLived()):
 		b.quiet++
 		b.askAt = o.now // at once: the peer had all the time it gets
-	default:
+	case ev.OnLink, over:
+		b.quiet = 0
 		b.misses++
 		b.askAt = b.asked.Add(askAgain)
+	default:
+		b.askAt = b.asked.Add(askAgain)
 	}
-	b.until = b.askAt
+	if b.contend {
+		b.askAt = o.now
+	}
+	switch {
+	case b.quiet >= asksWithoutAnswer:
+		b.silence, b.dead = o.now, true
+	case b.misses >= asksWithoutAddress:
+		b.silence, b.dead = o.now, false
+	default:
+		b.until = b.askAt
+	}
 }

@@ -104,6 +104,13 @@ func (o *Orchestrator) peerIsActive() bool {
 	return s.Holds || s.State == Active || s.State == Promoting
 }
 
+// echoed reports whether the peer's latest word was said after since, an instant
+// of this node's own clock. An echo from the future is one of an earlier boot.
+func (o *Orchestrator) echoed(since mono.Instant) bool {
+	e := o.peer.state.Echo
+	return !e.Before(since) && !e.After(o.now)
+}
+
 func (o *Orchestrator) peerStopped(unit string) bool {
 	// A node that left said its last word for good.
 	return (o.linkFresh() || o.peer.known && !o.peer.state.Bids) && !o.peer.state.Holds && o.peer.state.ActiveEpoch < o.activeEpoch &&
@@ -122,7 +129,8 @@ func (o *Orchestrator) tell() {
 	if !o.dirty && o.now.Before(o.tellAt) {
 		return
 	}
-	o.dirty, o.tellAt = false, o.now.Add(TellInterval)
+	// All instances of a daemon speak at the same instants, in one message.
+	o.dirty, o.tellAt = false, o.now.Add(TellInterval-time.Duration(o.now)%TellInterval)
 	o.told++
 	if o.give != nil && o.give.stage == GiveFrozen {
 		// The word is worth no more than the clock reading that it echoes.

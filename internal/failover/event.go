@@ -65,6 +65,8 @@ type (
 	// AddressLost says that an address which this node did not drop is no longer
 	// on the interface.
 	AddressLost struct{ Address string }
+	// AddressFound says that an address is on the interface.
+	AddressFound struct{ Address string }
 	// Held answers Hold. A failed renewal comes back with ID 0.
 	Held struct {
 		ID  ID
@@ -127,6 +129,7 @@ func (Probed) event()           {}
 func (StepEnded) event()        {}
 func (LinkChanged) event()      {}
 func (AddressLost) event()      {}
+func (AddressFound) event()     {}
 func (Held) event()             {}
 func (Durable) event()          {}
 func (Asked) event()            {}

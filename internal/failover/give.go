@@ -160,6 +160,8 @@ func (o *Orchestrator) thinkGive() {
 			o.release()
 		case known && (t.Stage == TakeUndone || t.Stage == TakeRefused):
 			o.rollBack(t.Why)
+		case g.stage == GiveFrozen && !known && o.linkFresh():
+			o.withdraw(Why{Reason: Withdrawn, Detail: o.cfg.Peer + " was restarted and knows nothing of it"}, false)
 		case g.stage == GiveFrozen && o.now.Sub(o.peer.at) > silencePatience:
 			o.withdraw(Why{Reason: PeerUnreachable}, false)
 		}

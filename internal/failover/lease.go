@@ -55,6 +55,11 @@ func (o *Orchestrator) patience() time.Duration {
 
 // checkLate applies the late rule before anything else is looked at.
 func (o *Orchestrator) checkLate() {
+	if o.lease.acquire != 0 && o.now.Sub(o.lease.before) > min(o.patience(), o.cfg.Lease) {
+		// The kernel's answer waited for the loop: what it says may be over.
+		o.dropAddress()
+		o.pivotEnded(hooks.Failed, "the loop was away while the address was added")
+	}
 	if !o.lease.held && o.router.State() != vrrp.Active {
 		return
 	}

@@ -83,3 +83,18 @@ func (o *Orchestrator) addressLost(ev AddressLost) {
 	}
 	r.Count, r.Address, r.Last = r.Count+1, ev.Address, o.now
 }
+
+// addressFound takes an address off that somebody put on a node which does not
+// hold it: the other one does, or may.
+func (o *Orchestrator) addressFound(ev AddressFound) {
+	if o.lease.held || o.lease.acquire != 0 {
+		return
+	}
+	o.emit(Drop{})
+	if o.foreign == 0 || o.now.Sub(o.foreign) >= restoredEvery {
+		o.foreign = o.now
+		o.emit(Note{State: o.state, Epoch: o.epoch, Why: Why{
+			Reason: AddressForeign, Detail: ev.Address + " was put here by somebody else and is taken off",
+		}, Urgent: true})
+	}
+}

@@ -121,6 +121,36 @@ func TestAddressLost(t *testing.T) {
 	})
 }
 
+func TestAddressFound(t *testing.T) {
+	found := AddressFound{Address: "10.77.0.100/24"}
+	t.Run("a node that may not have it takes it off", func(t *testing.T) {
+		r := newRig(t, nil)
+		r.boots()
+		r.step(found)
+		need[Drop](r)
+		if n := need[Note](r); n.Why.Reason != AddressForeign || !n.Urgent {
+			t.Errorf("%+v", n)
+		}
+		r.after(time.Second, found)
+		need[Drop](r)
+		none[Note](r)
+	})
+	t.Run("the holder's own is left", func(t *testing.T) {
+		r := activeRig(t, nil)
+		r.step(found)
+		none[Drop](r)
+	})
+	t.Run("so is one that is being acquired", func(t *testing.T) {
+		r := newRig(t, func(c *Config) { c.Promote = c.Promote[2:] })
+		r.boots()
+		r.asksSilence()
+		r.journaled(nil)
+		need[Hold](r)
+		r.step(found)
+		none[Drop](r)
+	})
+}
+
 func TestAnnouncedAnew(t *testing.T) {
 	for _, tt := range []struct {
 		name  string

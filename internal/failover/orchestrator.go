@@ -99,6 +99,7 @@ type Orchestrator struct {
 	lease    lease
 	link     linkView
 	restored Restored
+	foreign  mono.Instant // when the log last told of an address that somebody put here
 	silent   bool         // nobody advertises
 	lastWord mono.Instant // when the peer's daemon was last heard by any means
 	alive    mono.Instant // when its kernel first answered after that
@@ -232,6 +233,8 @@ func (o *Orchestrator) handle(ev Event) {
 		o.linkChanged(ev)
 	case AddressLost:
 		o.addressLost(ev)
+	case AddressFound:
+		o.addressFound(ev)
 	case Held:
 		o.heldAnswer(ev)
 	case Durable:
@@ -381,7 +384,10 @@ func (o *Orchestrator) contest(ev Advertised) {
 	}
 	switch {
 	case o.bid != nil && !o.lease.held:
-		o.route(rec) // two claims: who goes first is settled before the address
+		// Two claims, or one against a holder: who goes first is settled before the
+		// address, and what was found out before this word means nothing.
+		o.bid.silence, o.bid.dead, o.bid.misses, o.bid.quiet = 0, false, 0, 0
+		o.route(rec)
 	case known && theirs > o.activeEpoch:
 		o.stepDown(Why{Reason: NewerEpoch}, hooks.OnDemote)
 	case known && theirs < o.activeEpoch, !known && o.peer.known && o.now.Sub(o.clash) < conflictPatience:

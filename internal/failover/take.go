@@ -58,7 +58,7 @@ func (o *Orchestrator) thinkTake() {
 	same := said && g.ID == t.view.ID
 	if same {
 		t.give = g
-		if g.Stage == GiveFrozen {
+		if g.Stage == GiveFrozen && o.echoed(0) {
 			t.affirmed = max(t.affirmed, o.peer.state.Echo.Add(HandoverLease))
 		}
 	}
@@ -92,7 +92,7 @@ func (o *Orchestrator) stillFrozen(asked *mono.Instant) bool {
 		*asked, o.dirty = o.now, true
 	}
 	g, said := o.peerGive()
-	return said && g.ID == o.take.view.ID && g.Stage == GiveFrozen && !o.peer.state.Echo.Before(*asked) &&
+	return said && g.ID == o.take.view.ID && g.Stage == GiveFrozen && o.echoed(*asked) &&
 		!o.now.After(o.take.affirmed)
 }
 

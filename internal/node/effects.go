@@ -59,8 +59,8 @@ type instance struct {
 	announceAt    mono.Instant // when a refused announcement is tried again, 0: none was
 	announceUntil mono.Instant
 
-	renews    bool         // its lease is to be renewed at the end of the turn
-	lease     time.Duration
+	renews bool // its lease is to be renewed at the end of the turn
+	lease  time.Duration
 
 	due mono.Instant // when the core wants a Tick
 }

@@ -189,15 +189,36 @@ func (n *node) delivers(it *item) bool {
 }
 
 // probes is how often a question to a kernel is repeated on each path.
-const probes = 3
+const probes = 5
 
-// answers reports whether a question on the path is answered.
-func (n *network) answers(path int) bool {
+// rounds is in how many of the rounds of a question one packet and its answer come
+// through on the path.
+func (n *network) rounds(path int) int {
+	if !n.open(path) {
+		return 0
+	}
+	through := 0
+	for range probes {
+		if !n.w.chance(n.loss(path)) {
+			through++
+		}
+	}
+	return through
+}
+
+// loss is that of a packet and its answer.
+func (n *network) loss(path int) float64 {
+	return 1 - (1-n.ways[path][0].loss)*(1-n.ways[path][1].loss)
+}
+
+// answers reports whether a question that is put in several ways on the path is
+// answered.
+func (n *network) answers(path, ways int) bool {
 	if !n.open(path) {
 		return false
 	}
-	loss := 1 - (1-n.ways[path][0].loss)*(1-n.ways[path][1].loss)
-	for range probes {
+	loss := n.loss(path)
+	for range ways * probes {
 		if !n.w.chance(loss) {
 			return true
 		}

@@ -407,10 +407,14 @@ func (n *node) catchUp(c *failover.CatchUp) {
 func (n *node) answerAsk(it *item) {
 	p := n.peer()
 	ev := failover.Asked{ID: failover.ID(it.id)}
-	first, second := n.w.net.answers(0), n.w.net.answers(1)
+	// On the link ARP for the address, ARP and an echo for the host; elsewhere a
+	// connection to its port.
+	address, rounds, second := n.w.net.answers(0, 1), n.w.net.rounds(0), n.w.net.answers(1, 1)
+	echo := n.w.net.answers(0, 1)
 	if p.up && !p.frozen && !n.w.setup.Broken.BlindCapture {
-		ev.Host, ev.OnLink = first || second, first || second && n.w.setup.WeakHost
-		ev.Address = p.kernel.holds() && (first || second && n.w.setup.WeakHost)
+		ev.Host = rounds > 0 || echo || second
+		ev.OnLink = rounds > probes/2 || second && n.w.setup.WeakHost
+		ev.Address = p.kernel.holds() && (address || second && n.w.setup.WeakHost)
 	}
 	if n.w.setup.Broken.StaleAnswers {
 		ev.Address = true

@@ -62,6 +62,12 @@ func (t *transcript) event(ev failover.Event) string {
 		return fmt.Sprintf("probed %s ok=%t", ev.Check, ev.OK)
 	case failover.StepEnded:
 		return fmt.Sprintf("step #%d %s", ev.ID, strings.TrimSpace(ev.Outcome.String()+" "+ev.Detail))
+	case failover.LinkChanged:
+		return fmt.Sprintf("link up %t %s", ev.Up, ev.Detail)
+	case failover.AddressLost:
+		return "address lost: " + ev.Address
+	case failover.AddressFound:
+		return "address found: " + ev.Address
 	case failover.Held:
 		return fmt.Sprintf("held #%d%s", ev.ID, errText(ev.Err))
 	case failover.Durable:

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/bits"
 	"net"
 	"net/netip"
 	"slices"
@@ -22,7 +23,7 @@ const (
 	ProbeWithin = 200 * time.Millisecond
 
 	// askRounds is how often each question is put: one lost frame is not silence.
-	askRounds = 3
+	askRounds = 5
 	// pollSlice bounds how late the end of ctx is noticed.
 	pollSlice = 10 * time.Millisecond
 )
@@ -67,6 +68,9 @@ type Answer struct {
 	Host      bool       // one of the peer's own addresses or ports answered
 	// HostHardware is the hardware that answered for PeerOnLink.
 	HostHardware []net.HardwareAddr
+
+	round uint8 // that is being asked
+	heard uint8 // a bit for each round in which a host address was answered for
 }
 
 // PeerClaims reports whether the peer answered for a VIP.
@@ -79,12 +83,13 @@ func (a Answer) Strangers() []Claimant {
 	return slices.DeleteFunc(slices.Clone(a.Claimants), func(c Claimant) bool { return c.Peer })
 }
 
-// OnLink reports whether the peer's host answered on the link itself: then it
-// would also have answered for a VIP.
-func (a Answer) OnLink() bool { return len(a.HostHardware) > 0 }
+// OnLink reports whether the peer's host answered on the link itself, and in most
+// rounds: then it would also have answered for a VIP. Where most frames get lost
+// the silence of a VIP means little.
+func (a Answer) OnLink() bool { return bits.OnesCount8(a.heard) > askRounds/2 }
 
 // Ask asks the kernels on the network, not the daemons: who has the virtual
-// addresses, and is the peer's host alive. It puts all questions at once, three
+// addresses, and is the peer's host alive. It puts all questions at once, five
 // times, from the network namespace of the calling thread.
 //
 // With an error the Answer holds what was heard, but silence in it means
@@ -254,6 +259,7 @@ func byFamily(as []netip.Addr) (v4, v6 []netip.Addr) {
 func (a *asking) converse(ctx context.Context) error {
 	start := time.Now()
 	for round := range askRounds {
+		a.answer.round = uint8(round)
 		for _, v := range a.voices {
 			if err := v.ask(); err != nil {
 				return err
@@ -321,6 +327,7 @@ func (a *Answer) claim(addr netip.Addr, hw net.HardwareAddr) {
 
 func (a *Answer) hostHardware(hw net.HardwareAddr) {
 	a.Host = true
+	a.heard |= 1 << a.round
 	if !slices.ContainsFunc(a.HostHardware, func(known net.HardwareAddr) bool { return bytes.Equal(known, hw) }) {
 		a.HostHardware = append(a.HostHardware, hw)
 	}

@@ -3,6 +3,7 @@ package vip
 import (
 	"context"
 	"errors"
+	"math/bits"
 	"net"
 	"net/netip"
 	"testing"
@@ -310,6 +311,21 @@ func TestAnswerIsSorted(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, a, cmpNetip); diff != "" {
 		t.Errorf("answer (-want +got):\n%s", diff)
+	}
+}
+
+// A host that is heard now and then only does not prove that it has no VIP.
+func TestOnLinkNeedsMostRounds(t *testing.T) {
+	for mask := range uint8(1 << askRounds) {
+		var a Answer
+		for round := range uint8(askRounds) {
+			if a.round = round; mask&(1<<round) != 0 {
+				a.hostHardware(net.HardwareAddr{2, 0, 0, 0, 0, 1})
+			}
+		}
+		if want := bits.OnesCount8(mask) >= 3; a.OnLink() != want || a.Host != (mask != 0) {
+			t.Errorf("answered in rounds %05b: on link %v, host %v", mask, a.OnLink(), a.Host)
+		}
 	}
 }
 

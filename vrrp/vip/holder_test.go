@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -22,6 +23,7 @@ const (
 )
 
 var cmpNetip = cmp.Options{
+	cmpopts.IgnoreUnexported(Answer{}),
 	cmp.Comparer(func(x, y netip.Addr) bool { return x == y }),
 	cmp.Comparer(func(x, y netip.Prefix) bool { return x == y }),
 }
