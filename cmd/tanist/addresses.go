@@ -68,8 +68,8 @@ type kernel struct {
 	hardware *vip.Peer
 }
 
-func newKernel(table *vip.Table, in config.Instance, peer []netip.Addr, port uint16) kernel {
-	k := kernel{iface: in.Interface, vips: vips(in), peer: peer, hardware: table.NewPeer(in.Interface, peer)}
+func newKernel(hardware *vip.Peer, in config.Instance, peer []netip.Addr, port uint16) kernel {
+	k := kernel{iface: in.Interface, vips: vips(in), peer: peer, hardware: hardware}
 	for _, a := range peer {
 		k.ports = append(k.ports, netip.AddrPortFrom(a, port))
 	}

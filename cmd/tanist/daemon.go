@@ -45,6 +45,8 @@ type daemon struct {
 	log       *logger
 	notifier  *systemd.Notifier
 	table     *vip.Table
+	peers     map[string]*vip.Peer // by interface
+	sight     *interfaces
 	memories  map[string]hooks.Memory // of the journal, when the daemon started
 
 	mu       sync.Mutex // guards the fields below
@@ -107,6 +109,11 @@ func build(c *common, file *config.File, self int, log *logger) (*daemon, error)
 	if d.table, err = vip.OpenTable(); err != nil {
 		return nil, err
 	}
+	d.peers = map[string]*vip.Peer{}
+	d.sight = &interfaces{names: map[*vip.Holder]string{}, log: log}
+	if d.sight.watcher, err = d.table.NewWatcher(); err != nil {
+		return nil, err
+	}
 	d.memories = journal.Memories(entries)
 	cfg := node.Config{
 		Clock: bootClock, Journal: d.journal, Link: d.link, Log: log, Renewer: renewer{d.table},
@@ -124,8 +131,14 @@ func build(c *common, file *config.File, self int, log *logger) (*daemon, error)
 		cfg.Instances = append(cfg.Instances, instance)
 		d.services = append(d.services, s)
 	}
-	d.node, err = node.New(cfg)
-	return d, err
+	if d.node, err = node.New(cfg); err != nil {
+		return nil, err
+	}
+	d.sight.deliver = d.node.Deliver
+	for _, s := range d.services {
+		d.sight.add(s.cfg.Name, s.addresses)
+	}
+	return d, nil
 }
 
 // Deadlines may be served later by this part of the shortest advertisement
@@ -154,7 +167,7 @@ func (d *daemon) open(file *config.File, in config.Instance) (*service, error) {
 	cfg := d.core(file, in)
 	s := &service{
 		cfg: in, router: cfg.Router, survey: newSurvey(in, file, d.self, d.units),
-		kernel: newKernel(d.table, in, d.nodes[1-d.self].Addresses, file.PeerPort),
+		kernel: newKernel(d.peerOn(in.Interface), in, d.nodes[1-d.self].Addresses, file.PeerPort),
 	}
 	var err error
 	if s.core, err = failover.New(cfg); err != nil {
@@ -175,6 +188,14 @@ func (d *daemon) open(file *config.File, in config.Instance) (*service, error) {
 func (d *daemon) openAddresses(name string, prefixes []netip.Prefix) (addresses, error) {
 	h, err := d.table.Open(vip.Config{Interface: name, Addresses: prefixes})
 	return addresses{h}, err
+}
+
+// peerOn is what is known of the peer's hardware on an interface.
+func (d *daemon) peerOn(name string) *vip.Peer {
+	if d.peers[name] == nil {
+		d.peers[name] = d.table.NewPeer(name, d.nodes[1-d.self].Addresses)
+	}
+	return d.peers[name]
 }
 
 // instance makes the heartbeat of an opened instance, and what the node runs.

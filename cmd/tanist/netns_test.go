@@ -206,20 +206,15 @@ func TestDaemonAlone(t *testing.T) {
 		}
 	})
 	t.Run("one-address-gone", func(t *testing.T) {
-		// It comes back with the next renewal, so look until it is seen missing.
-		l, err := netlink.LinkByName("veth0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		a, err := netlink.ParseAddr("192.0.2.101/24")
-		if err != nil {
-			t.Fatal(err)
-		}
-		eventually(t, "a status without it", func() bool {
-			_ = netlink.AddrDel(l, a)
-			in := status()
-			return in.VIPs[0].Held && !in.VIPs[1].Held
+		delAddress(t, "veth0", "192.0.2.101/24")
+		var in control.Instance
+		eventually(t, "the address", func() bool {
+			in = status()
+			return in.VIPs[0].Held && in.VIPs[1].Held && in.Restored != nil
 		})
+		if r := in.Restored; r.Count != 1 || r.Address != "192.0.2.101/24" || in.State != "active" {
+			t.Errorf("%s, %+v", in.State, r)
+		}
 	})
 	t.Run("refused", func(t *testing.T) {
 		got := tanist(t, with("switchover")...)

@@ -353,8 +353,18 @@ func (d *daemon) swap(ctx context.Context, c *change) error {
 		return err
 	}
 	rs, err := d.connect(c)
+	for _, x := range c.changed {
+		d.sight.remove(x.old.addresses) // what goes now is not lost
+	}
 	if err == nil {
 		err = d.node.Replace(ctx, swapPatience, rs)
+	}
+	for _, x := range c.changed {
+		next := x.new
+		if err != nil {
+			next = x.old
+		}
+		d.sight.add(next.cfg.Name, next.addresses)
 	}
 	if err != nil {
 		return errors.Join(err, d.disconnect(c))
@@ -408,6 +418,7 @@ func (d *daemon) finish(ctx context.Context, c *change, watch func(*service)) er
 			return fmt.Errorf("take out instance %s: %w", name, err)
 		}
 		d.heartbeat.Remove(name)
+		d.sight.remove(s.addresses)
 		d.exchange(s, nil)
 		s.end()
 	}
@@ -415,6 +426,7 @@ func (d *daemon) finish(ctx context.Context, c *change, watch func(*service)) er
 		if err := d.node.Add(ctx, c.starts[i]); err != nil {
 			return fmt.Errorf("start instance %s: %w", s.cfg.Name, err)
 		}
+		d.sight.add(s.cfg.Name, s.addresses)
 		d.exchange(nil, s)
 		watch(s)
 	}

@@ -179,6 +179,8 @@ func (d *daemon) supervise(leave, kill context.Context, reload <-chan struct{}, 
 	})
 	part(func(ctx context.Context) error { return d.link.Run(ctx, d.told()) })
 	part(server.Run)
+	part(d.sight.run)
+	part(d.learn)
 	part(func(ctx context.Context) error { return d.tend(ctx, leave, reload) })
 	part(func(ctx context.Context) error { return d.tellManager(ctx, leave) })
 

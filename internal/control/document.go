@@ -23,6 +23,14 @@ type Document struct {
 	Heartbeat []HeartbeatPath `json:"heartbeat"`
 }
 
+func newRestored(now time.Time, s failover.Status) *Restored {
+	r := s.Restored
+	if r.Count == 0 {
+		return nil
+	}
+	return &Restored{Count: r.Count, Address: r.Address, At: now.Add(-s.Now.Sub(r.Last)).UTC()}
+}
+
 // Reload is one reading of the configuration by a running daemon.
 type Reload struct {
 	At     time.Time `json:"at"`
@@ -50,6 +58,15 @@ type Instance struct {
 	Maintenance    *Hold       `json:"maintenance"`
 	LastTransition *Transition `json:"last_transition"`
 	Heartbeat      *Heartbeat  `json:"heartbeat"`
+	Restored       *Restored   `json:"restored,omitempty"` // absent as long as nobody took an address off
+}
+
+// Restored is how often somebody else took a held address off the interface and
+// the daemon put it back.
+type Restored struct {
+	Count   uint64    `json:"count"`
+	Address string    `json:"address"` // the latest
+	At      time.Time `json:"at"`
 }
 
 // VIP is one virtual address. Held is the kernel's word, not the daemon's.
@@ -189,7 +206,7 @@ func NewInstance(now time.Time, s failover.Status, x Extra) Instance {
 		Reason: s.Why.Reason.String(), Detail: s.Why.Detail, Epoch: uint64(s.ActiveEpoch),
 		VIPs: []VIP{}, Gate: newGate(s.Gate.Reasons), Databases: []Database{}, Health: []Health{},
 		Units: append([]Unit{}, x.Units...), Labels: append([]Label{}, x.Labels...), Drift: []Drift{},
-		LastTransition: newTransition(s), Heartbeat: x.Heartbeat,
+		LastTransition: newTransition(s), Heartbeat: x.Heartbeat, Restored: newRestored(now, s),
 	}
 	for _, p := range x.VIPs {
 		in.VIPs = append(in.VIPs, VIP{Address: p.String(), Interface: x.Interface, Held: x.Held(p.Addr())})

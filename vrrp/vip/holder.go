@@ -96,6 +96,9 @@ func Open(cfg Config) (*Holder, error) {
 	return h, nil
 }
 
+// Interface returns the name of the interface.
+func (h *Holder) Interface() string { return h.cfg.Interface }
+
 // Hold adds the addresses, or renews them, for lease: whole seconds, from one
 // second to a day. The kernel removes them between lease and lease + 1 s after
 // the last renewal; a permanent address becomes a leased one. On an error the
