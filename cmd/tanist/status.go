@@ -105,6 +105,9 @@ func printInstance(t io.Writer, doc control.Document, in control.Instance, now t
 		}
 		fmt.Fprintf(t, "  address\t%s\t%s\t%s\n", v.Address, v.Interface, where)
 	}
+	if in.ClaimedBy != "" {
+		fmt.Fprintf(t, "  claimed by\t%s\t\tanswers for the address too\n", in.ClaimedBy)
+	}
 	if r := in.Restored; r != nil {
 		fmt.Fprintf(t, "  put back\t%s\t\t%d times, the last %s ago: somebody else takes it off\n", r.Address, r.Count, age(now.Sub(r.At)))
 	}

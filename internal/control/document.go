@@ -58,7 +58,8 @@ type Instance struct {
 	Maintenance    *Hold       `json:"maintenance"`
 	LastTransition *Transition `json:"last_transition"`
 	Heartbeat      *Heartbeat  `json:"heartbeat"`
-	Restored       *Restored   `json:"restored,omitempty"` // absent as long as nobody took an address off
+	ClaimedBy      string      `json:"claimed_by,omitempty"` // who else answers for the held address: the peer's label or a hardware address
+	Restored       *Restored   `json:"restored,omitempty"`   // absent as long as nobody took an address off
 }
 
 // Restored is how often somebody else took a held address off the interface and
@@ -206,7 +207,7 @@ func NewInstance(now time.Time, s failover.Status, x Extra) Instance {
 		Reason: s.Why.Reason.String(), Detail: s.Why.Detail, Epoch: uint64(s.ActiveEpoch),
 		VIPs: []VIP{}, Gate: newGate(s.Gate.Reasons), Databases: []Database{}, Health: []Health{},
 		Units: append([]Unit{}, x.Units...), Labels: append([]Label{}, x.Labels...), Drift: []Drift{},
-		LastTransition: newTransition(s), Heartbeat: x.Heartbeat, Restored: newRestored(now, s),
+		LastTransition: newTransition(s), Heartbeat: x.Heartbeat, Restored: newRestored(now, s), ClaimedBy: s.Claimant,
 	}
 	for _, p := range x.VIPs {
 		in.VIPs = append(in.VIPs, VIP{Address: p.String(), Interface: x.Interface, Held: x.Held(p.Addr())})

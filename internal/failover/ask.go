@@ -40,7 +40,10 @@ func (o *Orchestrator) ask() {
 }
 
 func (o *Orchestrator) asked(ev Asked) {
-	o.noteKernel(ev)
+	if ev.ID != 0 && ev.ID == o.guard.id {
+		o.guarded(ev)
+		return
+	}
 	if ev.ID != 0 && ev.ID == o.early.id {
 		o.askedEarly(ev)
 		return
@@ -56,6 +59,7 @@ func (o *Orchestrator) asked(ev Asked) {
 	if b == nil || ev.ID != b.wait || ev.ID == 0 {
 		return
 	}
+	o.noteKernel(ev)
 	if b.stage == bidRunning {
 		o.askedAtPivot(ev)
 		return

@@ -72,6 +72,7 @@ func (o *Orchestrator) askEarly() {
 func (o *Orchestrator) askedEarly(ev Asked) {
 	e := &o.early
 	e.id = 0
+	o.noteKernel(ev)
 	switch {
 	case ev.Err != nil, ev.Host, ev.Address, ev.Stranger != "", o.kernelLived():
 		e.quiet, e.over = 0, true

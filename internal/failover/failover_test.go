@@ -335,10 +335,10 @@ func TestEarlyQuestions(t *testing.T) {
 			t.Errorf("%+v", a.Record)
 		}
 	})
-	t.Run("an Active asks nobody", func(t *testing.T) {
+	t.Run("an Active only looks after its address", func(t *testing.T) {
 		r := activeRig(t, nil)
-		if _, asked := r.asked(5 * time.Second); asked {
-			t.Error("asked")
+		if ask, asked := r.asked(5 * time.Second); !asked || ask.ID != r.o.guard.id {
+			t.Error("asked for something else")
 		}
 	})
 	t.Run("questions fit into short intervals", func(t *testing.T) {

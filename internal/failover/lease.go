@@ -133,6 +133,7 @@ func (o *Orchestrator) haveAddress(since mono.Instant) {
 		l.progress = since
 	}
 	o.announceAnew()
+	o.guard = guard{at: o.now.Add(guardFirst)}
 	o.dirty = true
 }
 

@@ -151,6 +151,65 @@ func TestAddressFound(t *testing.T) {
 	})
 }
 
+func TestGuard(t *testing.T) {
+	look := func(t *testing.T, r *rig, limit time.Duration) AskKernel {
+		t.Helper()
+		ask, ok := r.asked(limit)
+		if !ok {
+			t.Fatal("not looked")
+		}
+		return ask
+	}
+	for _, tt := range []struct {
+		name     string
+		answer   Asked
+		claimant string
+		why      Reason
+	}{
+		{"nobody else", Asked{Host: true, OnLink: true}, "", 0},
+		{"the peer's host", Asked{Host: true, OnLink: true, Address: true}, "reserve", AddressAnswers},
+		{"a stranger", Asked{Stranger: strangerMAC}, strangerMAC, StrangerAnswers},
+		{"a question that could not be put", Asked{Err: errTest}, "", 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := activeRig(t, nil)
+			r.run(500 * time.Millisecond)
+			tt.answer.ID = look(t, r, time.Second).ID
+			r.after(100*time.Millisecond, tt.answer)
+			if got := r.o.Status(r.now).Claimant; got != tt.claimant {
+				t.Errorf("claimant %q", got)
+			}
+			note, said := find[Note](r)
+			if said != (tt.claimant != "") || said && (note.Why.Reason != tt.why || !note.Urgent) {
+				t.Errorf("said %v, %+v", said, note)
+			}
+			if announced := announcements(r) > 0; announced != said {
+				t.Errorf("announced %v", announced)
+			}
+			r.wantState(Active, PeerSilent)
+			again := guardEvery
+			if said {
+				again = guardAgain
+			}
+			r.step(Tick{})
+			ask := look(t, r, again)
+			r.after(100*time.Millisecond, Asked{ID: ask.ID})
+			if got := r.o.Status(r.now).Claimant; got != "" {
+				t.Errorf("claimant %q afterwards", got)
+			}
+		})
+	}
+	t.Run("a standby does not look", func(t *testing.T) {
+		r := newRig(t, nil)
+		r.boots()
+		for range 100 {
+			r.hears(253)
+			r.run(300 * time.Millisecond)
+			none[AskKernel](r)
+		}
+	})
+}
+
 func TestAnnouncedAnew(t *testing.T) {
 	for _, tt := range []struct {
 		name  string

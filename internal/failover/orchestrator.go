@@ -99,6 +99,7 @@ type Orchestrator struct {
 	lease    lease
 	link     linkView
 	restored Restored
+	guard    guard
 	foreign  mono.Instant // when the log last told of an address that somebody put here
 	silent   bool         // nobody advertises
 	lastWord mono.Instant // when the peer's daemon was last heard by any means
@@ -201,7 +202,7 @@ func (o *Orchestrator) Deadline() (mono.Instant, bool) {
 	if t, ok := o.router.Deadline(); ok {
 		at = min(at, t)
 	}
-	at = min(at, o.lease.deadline(), o.earlyDeadline(), o.linkDeadline())
+	at = min(at, o.lease.deadline(), o.earlyDeadline(), o.linkDeadline(), o.guardDeadline())
 	if o.run != nil {
 		if t, ok := o.run.run.Deadline(); ok {
 			at = min(at, t)
@@ -261,6 +262,7 @@ func (o *Orchestrator) tick() {
 	}
 	o.tickLease()
 	o.tickEarly()
+	o.tickGuard()
 	o.tickMeasure()
 	if o.run != nil {
 		o.order(o.run.run.Tick(o.now, o.stepID, o.orders[:0]))

@@ -31,6 +31,7 @@ type Status struct {
 	PeerState            PeerState
 	Silent               bool // nobody advertises
 	Restored             Restored
+	Claimant             string // who else answers for the held address: the peer's label or a hardware address
 }
 
 // Status returns the status as of now, as a copy.
@@ -46,6 +47,9 @@ func (o *Orchestrator) Status(now mono.Instant) Status {
 		Health:    append([]health.Status(nil), o.board.Statuses()...),
 		PeerKnown: o.peer.known, PeerFresh: o.linkFresh(), PeerState: o.peer.state, Silent: o.silent,
 		Restored: o.restored,
+	}
+	if o.lease.held {
+		s.Claimant = o.guard.claimant
 	}
 	if o.peer.known {
 		s.PeerAge = now.Sub(o.peer.at)
