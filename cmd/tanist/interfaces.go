@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"net"
 	"sync"
 	"time"
 
@@ -75,6 +76,9 @@ func (i *interfaces) changed(c vip.Change) {
 	case vip.LinkUp:
 		i.deliver(name, failover.LinkChanged{Up: true})
 	case vip.AddressGone:
+		if _, err := net.InterfaceByName(iface); err != nil {
+			return // it went with its interface, and InterfaceMissing follows
+		}
 		i.deliver(name, failover.AddressLost{Address: c.Prefix.String()})
 	case vip.AddressPresent:
 		i.deliver(name, failover.AddressFound{Address: c.Prefix.String()})

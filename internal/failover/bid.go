@@ -439,7 +439,6 @@ func (o *Orchestrator) bidDurable(ev Durable) {
 // promoted notes that this node has the role from now on.
 func (o *Orchestrator) promoted(epoch Epoch) {
 	o.role, o.previous, o.activeEpoch, o.epoch = hooks.Active, o.activeEpoch, epoch, max(o.epoch, epoch)
-	o.forgetHeard()
 	o.silent, o.settled, o.attempt = false, 0, 0
 	o.stopped = map[string]bool{}
 	o.dirty = true
@@ -585,5 +584,9 @@ func (o *Orchestrator) bidUndone() {
 	o.answerBid(b, RolledBack, b.why)
 }
 
-// acquired is told when the address came to this node.
-func (o *Orchestrator) acquired() { o.takeAcquired() }
+// acquired is told when the address came to this node. Until then a promotion can
+// be taken back, and the next one has to know what the lost source had.
+func (o *Orchestrator) acquired() {
+	o.forgetHeard()
+	o.takeAcquired()
+}

@@ -28,7 +28,10 @@ const (
 	AdvertInterval = 250 * time.Millisecond
 
 	binary     = "/usr/bin/tanist"
-	configFile = "/etc/tanist/tanist.yaml"
+	ConfigFile = "/etc/tanist/tanist.yaml"
+
+	keyFile    = "/etc/tanist/cluster.key"
+	clusterKey = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 	appUser    = "app"
 	appPass    = "app-in-the-lab"
 	ownPass    = "tanist-in-the-lab"
@@ -84,6 +87,7 @@ func Config(withDatabase bool) string {
 	return `nodes:
   primary: {addresses: [10.77.0.11, 10.77.1.11]}
   reserve: {addresses: [10.77.0.12, 10.77.1.12]}
+key_file: ` + keyFile + `
 
 instances:
   - name: ` + Instance + `
@@ -133,7 +137,8 @@ func (s *Site) furnish(ctx context.Context, o Options) error {
 			name, data string
 			mode       uint32
 		}{
-			{configFile, config, 0o644},
+			{ConfigFile, config, 0o644},
+			{keyFile, clusterKey + "\n", 0o600},
 			{"/etc/tanist/mysql.password", ownPass + "\n", 0o600},
 			{"/usr/lib/systemd/system/tanist.service", units.Tanist, 0o644},
 			{LabelFile, LabelText(n.Hostname, s.Primary.Hostname), 0o640},
