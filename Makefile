@@ -8,6 +8,7 @@ LABCTL  := $(GO) run ./test/lab/labctl
 BENCH    ?= .
 FUZZTIME ?= 20s
 NODE     ?= a
+PAIR     ?=
 RUN      ?=
 SEED     ?=
 SEEDS    ?= $(if $(SEED),1,100000)
@@ -26,7 +27,7 @@ PURE_PKGS := ./vrrp ./health ./hooks ./replication ./internal/failover ./interna
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help build test sim lab lab-up lab-down lab-shell lab-status interop \
-	lint fmt fuzz demo bench package setup clean
+	lint fmt fuzz demo bench bench-pair package setup clean
 
 help: ## this list
 	@awk -F ' *## *' '/^[a-z-]+:.*##/ {sub(/:.*/, "", $$1); printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -97,6 +98,10 @@ demo: setup build ## two hosts, a client that counts, a scripted failover
 
 bench: ## every benchmark (BENCH=regexp)
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+bench-pair: setup ## failover and cost beside keepalived, in namespaces (PAIR='-full', '-cost -instances 64'; docs/benchmarks.md)
+	$(GO) build -o bin/bench ./test/bench
+	@bin/bench $(PAIR)
 
 package: ## deb and rpm: none yet, and it says so
 	@echo 'package: there are no packages yet; make build writes bin/tanist, one static file' >&2; exit 1
