@@ -1,7 +1,10 @@
 // Command bench measures Tanist beside keepalived: the same network, intervals and
 // priorities, both in one run, one table. It needs root, nft and keepalived.
 //
-//	go run ./test/bench -cost
+//	go run ./test/bench                                       every scenario, minutes
+//	go run ./test/bench -scenario kill,stop -interval 100ms,1s -n 5
+//	go run ./test/bench -full                                 hours
+//	go run ./test/bench -cost                                 CPU and memory
 package main
 
 import (
@@ -14,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -49,6 +53,10 @@ type options struct {
 	lease     time.Duration
 	multicast bool
 	json      string
+	scenarios []scenario
+	full      bool
+	n, nLong  int
+	loss      time.Duration
 	cost      bool
 	busy      bool
 	window    time.Duration
@@ -58,7 +66,16 @@ func parse(args []string, out io.Writer) (options, error) {
 	var o options
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(out)
-	interval := f.String("interval", "", "advertisement `intervals`, comma separated (default 100ms; with -cost 1s,100ms,10ms)")
+	names := make([]string, 0, len(scenarios()))
+	for _, sc := range scenarios() {
+		names = append(names, sc.name)
+	}
+	wanted := f.String("scenario", "", "`scenarios`, comma separated (default all: "+strings.Join(names, ", ")+")")
+	interval := f.String("interval", "", "advertisement `intervals`, comma separated (default 100ms; with -full 1s,250ms,100ms,10ms; with -cost 1s,100ms,10ms)")
+	f.BoolVar(&o.full, "full", false, "four intervals, more trials, 120 s of loss: takes hours")
+	f.IntVar(&o.n, "n", 0, "`trials` of a scenario (default 2; with -full 5)")
+	f.IntVar(&o.nLong, "n-long", 0, "`trials` of the scenarios that take longest, or hardly vary: heal, loss, mute, deaf (default 1; with -full 3)")
+	f.DurationVar(&o.loss, "loss", 0, "for how long packets get lost (default 20s; with -full 120s)")
 	programs := f.String("program", "tanist,keepalived", "`programs` to measure")
 	instances := f.String("instances", "1,64,255", "with -cost: `numbers` of virtual routers")
 	f.StringVar(&o.binary, "tanist", "", "`file` of tanist (default: built from this module)")
@@ -74,13 +91,17 @@ func parse(args []string, out io.Writer) (options, error) {
 	if f.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
 	}
-	if *interval == "" {
-		*interval = "100ms"
-		if o.cost {
-			*interval = "1s,100ms,10ms"
-		}
-	}
 	var err error
+	if *interval == "" {
+		*interval = o.defaultIntervals()
+	}
+	if *wanted != "" {
+		names = strings.Split(*wanted, ",")
+	}
+	if o.scenarios, err = findScenarios(names); err != nil {
+		return o, err
+	}
+	o.fillIn()
 	if o.intervals, err = list(*interval, time.ParseDuration); err != nil {
 		return o, err
 	}
@@ -89,6 +110,33 @@ func parse(args []string, out io.Writer) (options, error) {
 	}
 	o.programs = strings.Split(*programs, ",")
 	return o, o.check()
+}
+
+func (o options) defaultIntervals() string {
+	switch {
+	case o.cost:
+		return "1s,100ms,10ms"
+	case o.full:
+		return "1s,250ms,100ms,10ms"
+	}
+	return "100ms"
+}
+
+// fillIn gives what was not named its default: minutes, or all there is.
+func (o *options) fillIn() {
+	n, nLong, loss := 2, 1, 20*time.Second
+	if o.full {
+		n, nLong, loss = 5, 3, 120*time.Second
+	}
+	if o.n == 0 {
+		o.n = n
+	}
+	if o.nLong == 0 {
+		o.nLong = min(o.n, nLong)
+	}
+	if o.loss == 0 {
+		o.loss = loss
+	}
 }
 
 func list[T any](text string, parse func(string) (T, error)) ([]T, error) {
@@ -113,6 +161,12 @@ func (o options) check() error {
 		if n < 1 || n > 255 {
 			return fmt.Errorf("%d instances: want 1 to 255", n)
 		}
+	}
+	if o.n < 1 || o.n > 1000 || o.nLong < 1 || o.nLong > 1000 {
+		return fmt.Errorf("%d and %d trials: want 1 to 1000", o.n, o.nLong)
+	}
+	if o.loss < time.Second || o.loss > maxLoss {
+		return fmt.Errorf("loss for %v: want 1s to %v", o.loss, maxLoss)
 	}
 	if o.window < time.Second || o.window > 10*time.Minute {
 		return fmt.Errorf("window %v: want 1s to 10m", o.window)
@@ -167,6 +221,9 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	if err := adoptOrphans(); err != nil {
 		return err
 	}
+	// Threads that come out of a system call find a free processor of the runtime,
+	// whatever the others do.
+	runtime.GOMAXPROCS(16)
 	dir, err := os.MkdirTemp("", "tanist-bench-")
 	if err != nil {
 		return err
@@ -179,9 +236,14 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	base := settings{Lease: o.lease, Multicast: o.multicast, Instances: 1}
 	tell := func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
 	var r Report
-	r.Machine = machine(ctx, programs)
-	plan := costPlan{Instances: o.instances, Intervals: o.intervals, Window: o.window, Busy: o.busy}
-	r.Costs, err = measureCosts(ctx, programs, plan, base, dir, tell)
+	r.Machine, r.Lease = machine(ctx, programs), o.lease
+	if o.cost {
+		plan := costPlan{Instances: o.instances, Intervals: o.intervals, Window: o.window, Busy: o.busy}
+		r.Costs, err = measureCosts(ctx, programs, plan, base, dir, tell)
+	} else {
+		c := campaign{o.scenarios, o.intervals, programs, o.n, o.nLong, o.loss}
+		r.Trials, err = c.run(ctx, base, dir, tell)
+	}
 	r.print(out)
 	return errors.Join(err, r.write(o.json))
 }

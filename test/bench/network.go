@@ -223,7 +223,7 @@ func (n *network) pull(s side) error { return n.bridge.down(s.String()) }
 func (n *network) plugIn(s side) error { return n.bridge.up(s.String()) }
 
 const cutTable = `add table bridge cut
-add chain bridge cut fwd { type filter hook forward priority 0; }
+add chain bridge cut forward { type filter hook forward priority 0; }
 `
 
 // drop silently drops frames, ARP included, that go from one router to another
@@ -233,12 +233,12 @@ func (n *network) drop(ctx context.Context, from side, to string, verdict string
 	if to != "" {
 		out = fmt.Sprintf("oifname %q ", to)
 	}
-	return n.nft(ctx, fmt.Sprintf("%sadd rule bridge cut fwd iifname %q %s%s\n", cutTable, from.String(), out, verdict))
+	return n.nft(ctx, fmt.Sprintf("%sadd rule bridge cut forward iifname %q %s%s\n", cutTable, from.String(), out, verdict))
 }
 
 // isolate drops every frame from and to a router. The carrier stays.
 func (n *network) isolate(ctx context.Context, s side) error {
-	return n.nft(ctx, fmt.Sprintf("%[1]sadd rule bridge cut fwd iifname %[2]q drop\nadd rule bridge cut fwd oifname %[2]q drop\n", cutTable, s.String()))
+	return n.nft(ctx, fmt.Sprintf("%[1]sadd rule bridge cut forward iifname %[2]q drop\nadd rule bridge cut forward oifname %[2]q drop\n", cutTable, s.String()))
 }
 
 // part drops what the routers send each other; the client still reaches both.
