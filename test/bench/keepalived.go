@@ -59,8 +59,8 @@ func keepalivedConfig(s side, set settings) string {
 	return b.String()
 }
 
-func (k keepalived) launch(on *space, dir string) (*process, error) {
-	return on.start(filepath.Join(dir, "log"), k.binary,
+func (k keepalived) launch(on *space, dir string, realtime bool) (*process, error) {
+	return on.start(filepath.Join(dir, "log"), realtime, k.binary,
 		"--use-file", filepath.Join(dir, "keepalived.conf"), "--dont-fork", "--log-console", "--vrrp",
 		"--pid", filepath.Join(dir, "pid"), "--vrrp_pid", filepath.Join(dir, "vrrp.pid"))
 }

@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -52,6 +53,8 @@ type options struct {
 	binary    string
 	lease     time.Duration
 	multicast bool
+	realtime  bool
+	keep      string
 	json      string
 	scenarios []scenario
 	full      bool
@@ -81,6 +84,8 @@ func parse(args []string, out io.Writer) (options, error) {
 	f.StringVar(&o.binary, "tanist", "", "`file` of tanist (default: built from this module)")
 	f.DurationVar(&o.lease, "lease", 2*time.Second, "lease of Tanist's address")
 	f.BoolVar(&o.multicast, "multicast", false, "advertise to the group, not to the peer's address")
+	f.BoolVar(&o.realtime, "realtime", false, "run the daemons of both programs under SCHED_RR, against what else this machine does")
+	f.StringVar(&o.keep, "keep", "", "leave configurations and logs in this new `directory`")
 	f.StringVar(&o.json, "json", "", "write the results to this `file` as well")
 	f.BoolVar(&o.cost, "cost", false, "measure CPU and memory at rest")
 	f.BoolVar(&o.busy, "busy", true, "with -cost: keep every core busy for a while at the highest number of instances")
@@ -224,16 +229,16 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	// Threads that come out of a system call find a free processor of the runtime,
 	// whatever the others do.
 	runtime.GOMAXPROCS(16)
-	dir, err := os.MkdirTemp("", "tanist-bench-")
+	dir, gone, err := o.directory()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	defer func() { err = errors.Join(err, gone()) }()
 	programs, err := o.build(ctx, dir)
 	if err != nil {
 		return err
 	}
-	base := settings{Lease: o.lease, Multicast: o.multicast, Instances: 1}
+	base := settings{Lease: o.lease, Multicast: o.multicast, Instances: 1, Realtime: o.realtime}
 	tell := func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
 	var r Report
 	r.Machine, r.Lease = machine(ctx, programs), o.lease
@@ -246,6 +251,19 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	}
 	r.print(out)
 	return errors.Join(err, r.write(o.json))
+}
+
+// directory makes the place for configurations and logs.
+func (o options) directory() (dir string, gone func() error, err error) {
+	if o.keep != "" {
+		dir, err = filepath.Abs(o.keep)
+		if err == nil {
+			err = os.Mkdir(dir, 0o700)
+		}
+		return dir, func() error { return nil }, err
+	}
+	dir, err = os.MkdirTemp("", "tanist-bench-")
+	return dir, func() error { return os.RemoveAll(dir) }, err
 }
 
 // firstLine is an error without the logs that come with it.

@@ -32,7 +32,7 @@ type process struct {
 }
 
 // start starts a daemon inside a router. What it writes is appended to log.
-func (s *space) start(log string, argv ...string) (*process, error) {
+func (s *space) start(log string, realtime bool, argv ...string) (*process, error) {
 	out, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
@@ -44,7 +44,18 @@ func (s *space) start(log string, argv ...string) (*process, error) {
 	// The death signal comes when the thread ends that started the process, and
 	// that is the namespace's.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := s.do(p.cmd.Start); err != nil {
+	begin := p.cmd.Start
+	if realtime {
+		begin = func() error {
+			// A child has its parent's policy.
+			err := schedule(unix.SCHED_RR, daemonPriority)
+			if err == nil {
+				err = p.cmd.Start()
+			}
+			return errors.Join(err, schedule(unix.SCHED_NORMAL, 0))
+		}
+	}
+	if err := s.do(begin); err != nil {
 		return nil, fmt.Errorf("start %s: %w", argv[0], err)
 	}
 	go func() {

@@ -16,7 +16,8 @@ type settings struct {
 	Lease     time.Duration // of a Tanist address; keepalived has none
 	Multicast bool
 	Preempt   bool
-	Instances int // virtual routers, one address each
+	Instances int  // virtual routers, one address each
+	Realtime  bool // the daemons run under SCHED_RR
 }
 
 // Priorities of the two routers in every instance.
@@ -39,7 +40,7 @@ type program interface {
 	// configure writes what a router needs into its directory.
 	configure(dir string, s side, set settings) error
 	// launch starts the daemon of a router that is configured.
-	launch(on *space, dir string) (*process, error)
+	launch(on *space, dir string, realtime bool) (*process, error)
 	// together reports whether both daemons may be started at once. Otherwise the
 	// first has to be Active before the second starts.
 	together() bool
@@ -105,7 +106,7 @@ func (p *pair) begin(ctx context.Context, dir string) error {
 
 // launch starts a router's daemon, again if it ran before.
 func (p *pair) launch(s side) error {
-	d, err := p.program.launch(p.routers[s], p.dirs[s])
+	d, err := p.program.launch(p.routers[s], p.dirs[s], p.set.Realtime)
 	if err != nil {
 		return err
 	}

@@ -119,12 +119,12 @@ Median / worst. The ratio is of the medians.
 	repeats, still := 0, 0
 	for _, t := range r.Trials {
 		repeats += t.Repeats
-		if t.Slowest > stillLimit {
+		if t.disturbed() {
 			still++
 		}
 	}
 	if repeats > 0 {
-		fmt.Fprintf(w, "\n%d trials were run again, because the machine stood still for more than %v or the pair did not settle; %d of those that count did stand still, too.\n", repeats, stillLimit, still)
+		fmt.Fprintf(w, "\n%d trials were run again, because the machine stood still for more than %v, the kernel's lock around addresses and links was taken for more than %v, or the pair did not settle. Of those that count, %d were disturbed, too.\n", repeats, stillLimit, lockLimit, still)
 	}
 	printBroken(w, broken)
 }

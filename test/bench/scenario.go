@@ -130,6 +130,7 @@ type trial struct {
 	*pair
 	client  *client
 	sampler *sampler
+	lock    *lockWatch
 	loss    time.Duration // of the scenario loss
 
 	from, to time.Duration // the span that counts

@@ -59,9 +59,9 @@ instances:
 	return b.String()
 }
 
-func (t tanist) launch(on *space, dir string) (*process, error) {
+func (t tanist) launch(on *space, dir string, realtime bool) (*process, error) {
 	argv := append([]string{t.binary, "run"}, where(dir)...)
-	return on.start(filepath.Join(dir, "log"), argv...)
+	return on.start(filepath.Join(dir, "log"), realtime, argv...)
 }
 
 // where are the flags that tell the daemon in a directory from the other one. The
