@@ -216,11 +216,9 @@ func (n *network) plug(bridge netlink.Link, port string, in *space, addr netip.A
 	return in.AddrAdd(link, &netlink.Addr{IPNet: &net.IPNet{IP: addr.AsSlice(), Mask: net.CIDRMask(subnetBits, 32)}})
 }
 
-// pull takes a router's cable out, plugIn puts it in again: the router's interface
+// pull takes a router's cable out: its interface
 // loses its carrier.
 func (n *network) pull(s side) error { return n.bridge.down(s.String()) }
-
-func (n *network) plugIn(s side) error { return n.bridge.up(s.String()) }
 
 const cutTable = `add table bridge cut
 add chain bridge cut forward { type filter hook forward priority 0; }
