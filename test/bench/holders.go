@@ -135,7 +135,6 @@ func (s *sampler) finish() error {
 // held is what the sampler saw in a span of time.
 type held struct {
 	both, none time.Duration
-	gained     [2]int // how often each router got the address
 	last       holding
 }
 
@@ -143,7 +142,6 @@ func (s *sampler) held(from, to time.Duration) held { return tally(s.looks, from
 
 func tally(looks []look, from, to time.Duration) held {
 	var h held
-	var before holding
 	for i, l := range looks {
 		until := to
 		if i+1 < len(looks) {
@@ -162,12 +160,6 @@ func tally(looks []look, from, to time.Duration) held {
 				h.none += span
 			}
 		}
-		for _, r := range []side{first, second} {
-			if l.at > from && i > 0 && l.held[r] && !before[r] {
-				h.gained[r]++
-			}
-		}
-		before = l.held
 	}
 	return h
 }

@@ -131,20 +131,24 @@ type trial struct {
 	client  *client
 	sampler *sampler
 	lock    *lockWatch
+	watch   *watch
 	loss    time.Duration // of the scenario loss
 
 	from, to time.Duration // the span that counts
+	// taken is how often the second router got the address before the span, and
+	// then in it.
+	taken int
 }
 
 // now starts the span that counts.
-func (t *trial) now() { t.from = t.client.clock.now() }
+func (t *trial) now() { t.from, t.taken = t.client.clock.now(), t.watch.moves().Taken }
 
 // over ends the span after a time in which nothing more is done.
 func (t *trial) over(ctx context.Context, after time.Duration) error {
 	if err := pause(ctx, after); err != nil {
 		return err
 	}
-	t.to = t.client.clock.now()
+	t.to, t.taken = t.client.clock.now(), t.watch.moves().Taken-t.taken
 	return pause(ctx, settleTime) // the answers to its last probes
 }
 

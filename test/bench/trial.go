@@ -35,7 +35,8 @@ type Trial struct {
 	None time.Duration `json:"none_ns"`
 	// Span is the time that all of this is about.
 	Span time.Duration `json:"span_ns"`
-	// Takeovers is how often the second router got the address.
+	// Takeovers is how often the second router got the address, by its kernel's
+	// messages: one that gives it back at once is seen as well.
 	Takeovers int    `json:"takeovers"`
 	Holder    string `json:"holder"` // in the end: a, b, a+b or none
 	// Slowest is the longest time for which this program itself stood still,
@@ -114,7 +115,13 @@ func (out *Trial) attempt(ctx context.Context, sc scenario, p program, set setti
 	if err != nil {
 		return errors.Join(err, cl.finish(), sm.finish())
 	}
-	t := &trial{pair: pr, client: cl, sampler: sm, lock: lock, loss: lossTime}
+	w, err := watchMoves(pr)
+	if err != nil {
+		_, ended := lock.finish()
+		return errors.Join(err, ended, cl.finish(), sm.finish())
+	}
+	defer w.stop()
+	t := &trial{pair: pr, client: cl, sampler: sm, lock: lock, watch: w, loss: lossTime}
 	err = t.warm(ctx)
 	if err == nil {
 		err = t.align(phase)
@@ -194,7 +201,7 @@ func (out *Trial) fill(t *trial, sc scenario) {
 	}
 	out.Outage, out.Probes, out.Lost = s.outage, s.probes, s.lost
 	out.Both, out.None, out.Span = h.both, h.none, t.to-t.from
-	out.Takeovers, out.Holder, out.Slowest = h.gained[second], h.last.String(), max(t.sampler.slow, s.slow)
+	out.Takeovers, out.Holder, out.Slowest = t.taken, h.last.String(), max(t.sampler.slow, s.slow)
 }
 
 // campaign says which trials are run.
