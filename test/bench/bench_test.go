@@ -120,7 +120,7 @@ func TestInterrupted(t *testing.T) {
 				return tr.over(ctx, time.Hour)
 			}}
 			set := settings{Interval: 100 * time.Millisecond, Lease: 2 * time.Second, Instances: 1}
-			if _, err := attempt(ctx, sc, p, set, 0, 0.5, dir); !errors.Is(err, context.Canceled) {
+			if _, err := attempt(ctx, sc, p, set, 0, 0.5, filepath.Join(dir, "t")); !errors.Is(err, context.Canceled) {
 				t.Errorf("got %v", err)
 			}
 			noneLeft(t, dir)
