@@ -230,6 +230,15 @@ func TestAnnouncedAnew(t *testing.T) {
 			}
 		})
 	}
+	t.Run("a peer that says goodbye", func(t *testing.T) {
+		r := activeRig(t, nil)
+		r.says(PeerState{State: Backup})
+		r.run(100 * time.Millisecond)
+		r.hears(0)
+		if announcements(r) == 0 {
+			t.Error("not announced")
+		}
+	})
 	t.Run("a peer that lets go of the address as well", func(t *testing.T) {
 		r := activeRig(t, nil)
 		r.says(PeerState{State: Active, Holds: true})

@@ -351,6 +351,9 @@ func (o *Orchestrator) advertised(ev Advertised) {
 	adv := ev.Advertisement
 	o.heardPeer()
 	o.left = adv.Priority == 0
+	if o.left && o.lease.held {
+		o.announceAnew() // it may have had the address too, and clients may know it there
+	}
 	o.noteRival(ev)
 	if ev.Proved {
 		o.learn(ev.Epoch)
