@@ -66,8 +66,8 @@ lab-shell: ## a shell on a host (NODE=a or b)
 lab-status: ## what runs
 	$(LABCTL) status
 
-interop: setup ## elections against a real keepalived
-	TANIST_INTEROP=1 $(GO) test -count=1 -v -run Keepalived ./vrrp/wire
+interop: setup ## the daemon elects against a real keepalived, others decode what it sends (RUN=regexp)
+	$(GOTEST) -v ./test/interop
 
 # Linters are pinned in internal/tools and built once, in about two CPU minutes.
 bin/golangci-lint: internal/tools/go.mod internal/tools/go.sum $(wildcard internal/tools/purity/*.go)

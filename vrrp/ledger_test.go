@@ -2,6 +2,7 @@ package vrrp
 
 import (
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -22,6 +23,7 @@ func TestLedger(t *testing.T) {
 		t.Fatal(err)
 	}
 	tests := testsUnder(t, ".")
+	maps.Copy(tests, testsUnder(t, filepath.Join("..", "test", "interop")))
 	for _, match := range namedTest.FindAllStringSubmatch(string(text), -1) {
 		name, row := match[1], match[2]
 		source, exists := tests[name]
