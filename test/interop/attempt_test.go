@@ -32,11 +32,13 @@ type attempt struct {
 	cleanups []func()
 }
 
-func (a *attempt) Log(args ...any)                 { a.test.Log(args...) }
-func (a *attempt) Logf(format string, args ...any) { a.test.Logf(format, args...) }
-func (a *attempt) TempDir() string                 { return a.test.TempDir() }
-func (a *attempt) Context() context.Context        { return a.test.Context() }
-func (a *attempt) Cleanup(f func())                { a.cleanups = append(a.cleanups, f) }
+func (a *attempt) Log(args ...any) { a.Logf("%s", fmt.Sprint(args...)) }
+func (a *attempt) Logf(format string, args ...any) {
+	a.test.Log(lineOfTest() + fmt.Sprintf(format, args...))
+}
+func (a *attempt) TempDir() string          { return a.test.TempDir() }
+func (a *attempt) Context() context.Context { return a.test.Context() }
+func (a *attempt) Cleanup(f func())         { a.cleanups = append(a.cleanups, f) }
 
 func (a *attempt) Error(args ...any) { a.Errorf("%s", fmt.Sprint(args...)) }
 
