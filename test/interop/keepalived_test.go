@@ -86,18 +86,25 @@ func (k *keepalived) leave() {
 	k.cmd = nil
 }
 
-// kill is kill -9 of both its processes, the parent first so that it starts no
-// other child. What it had in the kernel stays there.
+// kill is kill -9 of both its processes. The child is stopped first: it says
+// goodbye when it sees its parent die, and a parent whose child died starts
+// another. What they had in the kernel stays there.
 func (k *keepalived) kill() {
 	if k.cmd == nil {
 		return
 	}
-	child, err := os.ReadFile(k.file("vrrp.pid"))
-	_ = k.cmd.Process.Kill()
-	if pid, convErr := strconv.Atoi(strings.TrimSpace(string(child))); err == nil && convErr == nil {
-		_ = syscall.Kill(pid, syscall.SIGKILL)
+	child := 0
+	if b, err := os.ReadFile(k.file("vrrp.pid")); err == nil {
+		child, _ = strconv.Atoi(strings.TrimSpace(string(b))) // 0: it has none yet
 	}
+	if child > 0 {
+		_ = syscall.Kill(child, syscall.SIGSTOP)
+	}
+	_ = k.cmd.Process.Kill()
 	_ = k.cmd.Wait()
+	if child > 0 {
+		_ = syscall.Kill(child, syscall.SIGKILL)
+	}
 	k.cmd = nil
 }
 
