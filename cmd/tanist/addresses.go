@@ -61,6 +61,7 @@ func (a addresses) Leftover() bool {
 type kernel struct {
 	iface string
 	vips  []netip.Addr
+	local []netip.Addr
 	peer  []netip.Addr
 	ports []netip.AddrPort
 	// hardware tells the peer's answers from a stranger's. It learns from every
@@ -68,8 +69,8 @@ type kernel struct {
 	hardware *vip.Peer
 }
 
-func newKernel(hardware *vip.Peer, in config.Instance, peer []netip.Addr, port uint16) kernel {
-	k := kernel{iface: in.Interface, vips: vips(in), peer: peer, hardware: hardware}
+func newKernel(hardware *vip.Peer, in config.Instance, local, peer []netip.Addr, port uint16) kernel {
+	k := kernel{iface: in.Interface, vips: vips(in), local: local, peer: peer, hardware: hardware}
 	for _, a := range peer {
 		k.ports = append(k.ports, netip.AddrPortFrom(a, port))
 	}
@@ -79,6 +80,9 @@ func newKernel(hardware *vip.Peer, in config.Instance, peer []netip.Addr, port u
 // Ask puts the question. The interface's subnets are looked up each time: they
 // can change while the daemon runs.
 func (k kernel) Ask(ctx context.Context, within time.Duration) failover.Asked {
+	if !slices.ContainsFunc(k.local, func(a netip.Addr) bool { return hasAddress(a.String()) }) {
+		return failover.Asked{Err: errNowhere}
+	}
 	prefixes, err := interfacePrefixes(k.iface)
 	if err != nil {
 		return failover.Asked{Err: err}
@@ -92,6 +96,9 @@ func (k kernel) Ask(ctx context.Context, within time.Duration) failover.Asked {
 	}
 	return answer
 }
+
+// errNowhere: whoever has no address to be answered at hears no answer.
+var errNowhere = errors.New("none of this node's own addresses is there yet")
 
 // onLink returns those of the peer's addresses that an interface's subnets reach.
 func onLink(prefixes []netip.Prefix, peer []netip.Addr) []netip.Addr {

@@ -167,7 +167,7 @@ func (d *daemon) open(file *config.File, in config.Instance) (*service, error) {
 	cfg := d.core(file, in)
 	s := &service{
 		cfg: in, router: cfg.Router, survey: newSurvey(in, file, d.self, d.units),
-		kernel: newKernel(d.peerOn(in.Interface), in, d.nodes[1-d.self].Addresses, file.PeerPort),
+		kernel: newKernel(d.peerOn(in.Interface), in, d.nodes[d.self].Addresses, d.nodes[1-d.self].Addresses, file.PeerPort),
 	}
 	var err error
 	if s.core, err = failover.New(cfg); err != nil {

@@ -151,7 +151,7 @@ func (d *decoder) checkPriority(in *Instance, at string, labels []string) {
 	}
 	for i, p := range in.Priority {
 		if p == 255 && len(labels) == 2 {
-			d.notice(node.child(labels[i]), "priority 255 is the address owner's: this node takes over whenever it starts, whatever preempt says", "use 254 unless that is what you want")
+			d.notice(node.child(labels[i]), "priority 255 is the address owner's in RFC 9568, and no address here has an owner: it only wins elections", "use 254 unless that is what you want")
 		}
 	}
 }

@@ -98,6 +98,9 @@ func (o *Orchestrator) asked(ev Asked) {
 		}
 	}
 	b.stage, b.until = bidWaiting, b.asked.Add(askAgain)
+	if ev.Address && over {
+		b.until = o.now.Add(retryDelay) // nothing is in a hurry any more
+	}
 	if b.quiet > 0 || !o.now.Before(b.until) {
 		o.ask() // of a host that may be dead at once: it had all the time it gets
 	}

@@ -123,6 +123,13 @@ func (o *Orchestrator) mayBid() bool {
 		o.enter(Fault, w)
 		return false
 	}
+	if o.deaf {
+		o.enter(Refused, Why{Reason: Deaf, Detail: "no heartbeat path is open"})
+		return false
+	}
+	if o.now.Sub(o.hearing) < o.router.ActiveDownInterval() {
+		return false // what was not heard before that may have been said
+	}
 	return true
 }
 
@@ -245,8 +252,10 @@ func (o *Orchestrator) beginBid(b *bid) {
 	case o.hostSilent():
 		b.dead, b.silence = true, o.early.found
 	case b.contend: // it lets go when it hears the claim, and is asked for then
-	case o.left: // and whoever leaves takes the address off first
+	case o.left && (o.proved || o.peer.known): // a Tanist takes the address off first
 		b.silence = o.now
+	case o.left: // others say goodbye and may then be stopped
+		b.contend = true
 	case !o.linkFresh():
 		o.ask()
 		return

@@ -15,7 +15,7 @@ func (o *Orchestrator) start(s Started) {
 	if o.started {
 		return
 	}
-	o.started, o.boot, o.begun, o.lastWord = true, s.Boot, o.now, o.now
+	o.started, o.boot, o.begun, o.lastWord, o.hearing = true, s.Boot, o.now, o.now, o.now
 	o.tellAt, o.measure.at = o.now, o.now
 	o.epoch, o.activeEpoch = Epoch(s.Memory.Epoch), Epoch(s.Memory.ActiveEpoch)
 	o.attempt, o.journaled = Epoch(s.Memory.Attempt), o.epoch

@@ -39,7 +39,7 @@ func (o *Orchestrator) earlyDeadline() mono.Instant {
 	if e.id != 0 {
 		return e.until
 	}
-	if e.over || o.left || o.role != hooks.Standby || o.router.State() != vrrp.Backup || o.bid != nil || o.taking() || o.giving() {
+	if e.over || o.left || o.deaf || o.role != hooks.Standby || o.router.State() != vrrp.Backup || o.bid != nil || o.taking() || o.giving() {
 		return mono.Never
 	}
 	down, armed := o.router.Deadline()

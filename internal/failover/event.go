@@ -67,6 +67,9 @@ type (
 	AddressLost struct{ Address string }
 	// AddressFound says that an address is on the interface.
 	AddressFound struct{ Address string }
+	// Hearing says whether any heartbeat path is open. Until the first one that says
+	// otherwise the node takes it that one is.
+	Hearing struct{ Open bool }
 	// Held answers Hold. A failed renewal comes back with ID 0.
 	Held struct {
 		ID  ID
@@ -130,6 +133,7 @@ func (StepEnded) event()        {}
 func (LinkChanged) event()      {}
 func (AddressLost) event()      {}
 func (AddressFound) event()     {}
+func (Hearing) event()          {}
 func (Held) event()             {}
 func (Durable) event()          {}
 func (Asked) event()            {}

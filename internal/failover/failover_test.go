@@ -324,16 +324,43 @@ func TestEarlyQuestions(t *testing.T) {
 			t.Error("no bid")
 		}
 	})
-	t.Run("whoever leaves is not asked for", func(t *testing.T) {
+	// leaves lets an Active that was heard for a while say goodbye.
+	leaves := func(t *testing.T, say func(r *rig, priority uint8)) *rig {
 		r := standby(t, false)
-		r.hears(0)
+		for range 5 {
+			r.run(200 * time.Millisecond)
+			say(r, 253)
+		}
+		say(r, 0)
 		down, _ := r.o.router.Deadline()
 		r.now = down
 		r.step(Tick{})
 		none[AskKernel](r)
-		if a := need[Append](r); a.Record.Kind != hooks.Began {
-			t.Errorf("%+v", a.Record)
+		for {
+			if a, ok := find[Append](r); ok && a.Record.Kind == hooks.Began {
+				return r
+			}
+			if r.o.bid == nil {
+				t.Fatal("no bid")
+			}
+			r.now, _ = r.o.Deadline()
+			r.step(Tick{})
 		}
+	}
+	t.Run("a Tanist that leaves is not asked for: its address went first", func(t *testing.T) {
+		r := leaves(t, func(r *rig, p uint8) { r.proves(p, 0) })
+		r.journaled(nil)
+		r.ends("replication", hooks.Changed)
+		r.ends("open", hooks.Changed)
+		need[Hold](r)
+	})
+	t.Run("of a foreign router the goodbye proves nothing", func(t *testing.T) {
+		r := leaves(t, func(r *rig, p uint8) { r.hears(p) })
+		r.journaled(nil)
+		r.ends("replication", hooks.Changed)
+		r.ends("open", hooks.Changed)
+		none[Hold](r)
+		need[AskKernel](r)
 	})
 	t.Run("an Active only looks after its address", func(t *testing.T) {
 		r := activeRig(t, nil)
@@ -351,6 +378,21 @@ func TestEarlyQuestions(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestDeaf(t *testing.T) {
+	r := newRig(t, nil)
+	r.boots()
+	r.step(Hearing{Open: false})
+	r.run(10 * time.Second)
+	r.wantState(Refused, Deaf)
+	none[AskKernel](r)
+	r.step(Hearing{Open: true})
+	opened := r.now
+	r.asksSilence()
+	if waited := r.now.Sub(opened); waited < r.o.router.ActiveDownInterval() {
+		t.Errorf("takes over %s after it began to hear", waited)
+	}
 }
 
 func TestBidRefused(t *testing.T) {
@@ -382,6 +424,18 @@ func TestBidRefused(t *testing.T) {
 			}
 		}
 		r.wantState(Conflict, AddressAnswers)
+		asked := 0
+		for end := r.now.Add(10 * time.Second); r.now.Before(end); {
+			ask, ok := r.asked(end.Sub(r.now))
+			if !ok {
+				break
+			}
+			asked++
+			r.after(ask.Within, Asked{ID: ask.ID, Address: true, Host: true, OnLink: true})
+		}
+		if asked < 5 || asked > 11 {
+			t.Errorf("asked %d times in 10 s", asked)
+		}
 	})
 	t.Run("a live host off the link is waited for until its lease is over", func(t *testing.T) {
 		r := newRig(t, nil)

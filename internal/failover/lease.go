@@ -27,6 +27,7 @@ type lease struct {
 	burstAt   mono.Instant
 	secondAt  mono.Instant // start of the second burst, 0: none is due
 	refreshAt mono.Instant // 0: never
+	calmAt    mono.Instant // the other of two holders is gone by then, 0: there was none
 }
 
 func (l *lease) deadline() mono.Instant {
@@ -42,6 +43,9 @@ func (l *lease) deadline() mono.Instant {
 	}
 	if l.refreshAt > 0 {
 		at = min(at, l.refreshAt)
+	}
+	if l.calmAt > 0 {
+		at = min(at, l.calmAt)
 	}
 	return at
 }
@@ -81,6 +85,10 @@ func (o *Orchestrator) tickLease() {
 		l.renewAt = o.nextRenewal()
 		o.emit(Hold{Lease: o.cfg.Lease})
 	}
+	if l.calmAt > 0 && !o.now.Before(l.calmAt) {
+		l.calmAt = 0
+		o.announceAnew()
+	}
 	if l.secondAt > 0 && !o.now.Before(l.secondAt) {
 		l.secondAt = 0
 		o.startBurst()
@@ -92,6 +100,14 @@ func (o *Orchestrator) tickLease() {
 	}
 	if l.refreshAt > 0 && !o.now.Before(l.refreshAt) {
 		o.announceNow()
+	}
+}
+
+// contested notes that a weaker Active was heard: it announces the address until
+// it knows better, so this node has the last word afterwards.
+func (o *Orchestrator) contested() {
+	if o.lease.held {
+		o.lease.calmAt = o.now.Add(o.cfg.Router.Interval.Duration() * 3 / 2)
 	}
 }
 

@@ -230,6 +230,24 @@ func TestAnnouncedAnew(t *testing.T) {
 			}
 		})
 	}
+	t.Run("the last word after a contest", func(t *testing.T) {
+		r := activeRig(t, nil)
+		r.run(time.Second)
+		for range 5 {
+			r.hears(100)
+			r.run(200 * time.Millisecond)
+		}
+		quiet, last := r.now, r.now
+		for r.now.Sub(quiet) < 2*time.Second {
+			r.now, _ = r.o.Deadline()
+			if r.step(Tick{}); announcements(r) > 0 {
+				last = r.now
+			}
+		}
+		if after := last.Sub(quiet); after < 100*time.Millisecond || after > time.Second {
+			t.Errorf("announced %s after the other fell silent", after)
+		}
+	})
 	t.Run("a peer that says goodbye", func(t *testing.T) {
 		r := activeRig(t, nil)
 		r.says(PeerState{State: Backup})

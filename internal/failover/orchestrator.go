@@ -108,8 +108,11 @@ type Orchestrator struct {
 	goneAsk  ID           // the question that is out, 0: none
 	goneNext mono.Instant // the next question
 	strange  string       // hardware address of the stranger that was reported last
+	deaf     bool         // no heartbeat path is open
+	hearing  mono.Instant // since when it is or is not
 	answered bool         // the peer's daemon was heard since this one started
 	early    early
+	proved   bool         // and it was authentic
 	left     bool         // the peer's last advertisement said that it leaves
 	clash    mono.Instant // since when another Active is heard, 0: none
 	settleAt mono.Instant // no settling before this
@@ -230,6 +233,8 @@ func (o *Orchestrator) handle(ev Event) {
 		o.board.Sample(ev.Check, ev.OK, ev.Detail)
 	case StepEnded:
 		o.stepEnded(ev)
+	case Hearing:
+		o.deaf, o.hearing = !ev.Open, o.now
 	case LinkChanged:
 		o.linkChanged(ev)
 	case AddressLost:
@@ -337,6 +342,7 @@ func (o *Orchestrator) route(ev vrrp.Event) {
 		case vrrp.Heard:
 			o.silent = false
 		case vrrp.WeakerHeard:
+			o.contested()
 			o.announceNow()
 		case vrrp.Transition:
 			if e.From == vrrp.Active && (e.Reason == vrrp.ReasonHigherPriority || e.Reason == vrrp.ReasonHigherAddress) {
@@ -350,7 +356,7 @@ func (o *Orchestrator) route(ev vrrp.Event) {
 func (o *Orchestrator) advertised(ev Advertised) {
 	adv := ev.Advertisement
 	o.heardPeer()
-	o.left = adv.Priority == 0
+	o.left, o.proved = adv.Priority == 0, ev.Proved
 	if o.left && o.lease.held {
 		o.announceAnew() // it may have had the address too, and clients may know it there
 	}
@@ -407,6 +413,7 @@ func (o *Orchestrator) contest(ev Advertised) {
 // answerContest says at once who is here, and no more than once in an interval:
 // two nodes that answer every answer on every path would never stop.
 func (o *Orchestrator) answerContest() {
+	o.contested()
 	if o.now.Before(o.answerAt) {
 		return
 	}

@@ -75,6 +75,7 @@ const (
 	AddressTaken                  // somebody else took the address off the interface
 	StrangerAnswers               // a third host answers for the address
 	FenceFailed                   // a required fence step failed
+	Deaf                          // no heartbeat path is open: silence means nothing
 	AddressForeign                // somebody else put the address on this node, which may not have it
 )
 
@@ -85,7 +86,7 @@ func (r Reason) String() string {
 		"stopping", "handed_over", "stronger_peer", "newer_epoch", "late", "lease_lost", "unhealthy", "gate_closed",
 		"address_answers", "journal_failed", "step_failed", "catch_up_failed", "peer_refused", "peer_unreachable",
 		"timed_out", "withdrawn", "busy", "settling", "not_elected", "drifted", "cannot_ask", "renumbered",
-		"link_down", "address_taken", "stranger_answers", "fence_failed", "address_found",
+		"link_down", "address_taken", "stranger_answers", "fence_failed", "deaf", "address_found",
 	}
 	if int(r) < len(names) {
 		return names[r]

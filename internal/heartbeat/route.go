@@ -51,6 +51,16 @@ func (h *Heartbeat) route(cfg Instance) *Route {
 	return r
 }
 
+// Open reports whether any of the paths is open.
+func (r *Route) Open() bool {
+	for _, p := range r.paths {
+		if p.conn.Load() != nil {
+			return true
+		}
+	}
+	return false
+}
+
 func (r *Route) find(vrid uint8) *instance { return r.table.Load()[vrid] }
 
 func (r *Route) set(vrid uint8, in *instance) {

@@ -103,6 +103,9 @@ func (in *instance) status(now mono.Instant) InstanceStatus {
 		s.Proved, s.Doubt, s.SecondKey = in.last.proved, in.last.doubt, in.last.secondKey
 		s.PeerChecksum, s.Mismatch = in.last.form, in.last.mismatch
 	}
+	if in.cfg.Router.Version == vrrp.Version2 || !in.cfg.Router.Addresses[0].Is4() {
+		s.Checksum, s.PeerChecksum = vrrp.ChecksumRFC, vrrp.ChecksumRFC // there is one form
+	}
 	for _, reason := range vrrp.DropReasons() {
 		s.Dropped[reason.String()] = in.drops[reason]
 	}

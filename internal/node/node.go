@@ -296,6 +296,12 @@ func (n *Node) hear(work context.Context) {
 	for _, h := range n.hearts {
 		h.Drain()
 	}
+	for _, in := range n.instances {
+		if in.Heartbeat != nil && in.Heartbeat.Open() == in.deaf {
+			in.deaf = !in.deaf
+			in.step(work, failover.Hearing{Open: !in.deaf})
+		}
+	}
 	n.mu.Lock()
 	n.turn, n.heard = n.heard, n.turn[:0]
 	n.mu.Unlock()

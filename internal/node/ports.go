@@ -27,6 +27,8 @@ type (
 		Send(failover.Send) error
 		// Drain delivers every advertisement that had arrived before the call.
 		Drain()
+		// Open reports whether advertisements can be heard.
+		Open() bool
 	}
 	// Addresses are the virtual addresses of one instance on this host.
 	Addresses interface {

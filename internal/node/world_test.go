@@ -60,6 +60,7 @@ type host struct {
 	log       []string   // what was done, renewals and announcements left out
 	holds     []time.Duration
 	announced int
+	closed    bool  // no heartbeat path is open
 	refused   int   // announcements
 	refuses   error // announcements
 	adverts   []vrrp.Advertisement
@@ -234,6 +235,12 @@ func (h *host) Send(s failover.Send) error {
 		h.note("bye")
 	}
 	return nil
+}
+
+func (h *host) Open() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !h.closed
 }
 
 func (h *host) Drain() {

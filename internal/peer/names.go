@@ -88,6 +88,7 @@ var reasonNames = map[failover.Reason]string{
 	failover.AddressTaken:    "address_taken",
 	failover.StrangerAnswers: "stranger_answers",
 	failover.FenceFailed:     "fence_failed",
+	failover.Deaf:            "deaf",
 	failover.AddressForeign:  "address_found",
 	failover.Renumbered:      "renumbered",
 }
