@@ -118,8 +118,8 @@ func documentTimer(t *testing.T, row row) string {
 		return "stopped"
 	case wasArmed && row.timer == before && row.end == row.state:
 		return "runs on"
-	case row.end == Active && ahead == cfg.Interval.Duration():
-		return "Adver_Timer = Advertisement_Interval"
+	case row.end == Active && ahead <= cfg.Interval.Duration() && row.timer.Sub(0)%cfg.Interval.Duration() == 0:
+		return "Adver_Timer = next multiple of Advertisement_Interval"
 	case row.end == Backup && ahead == r.SkewTime():
 		return "Active_Down_Timer = Skew_Time"
 	case row.end == Backup && ahead == r.ActiveDownInterval():

@@ -364,9 +364,13 @@ func (r *Router) becomeActive(now mono.Instant, out []Effect) []Effect {
 	return append(out, Transition{From: Backup, To: Active, Reason: ReasonClaimed})
 }
 
-// advertise counts the interval from now, so a late timer never sends a burst.
+// advertise sends, and arms the Adver_Timer for the next multiple of the interval
+// on the clock: the routers of a host that have one interval then have one wake-up.
+// An interval is so never longer than Advertisement_Interval, the first one after a
+// claim can be shorter, and a late timer sends no burst.
 func (r *Router) advertise(now mono.Instant, out []Effect) []Effect {
-	r.arm(now, r.cfg.Interval.Duration())
+	interval := r.cfg.Interval.Duration()
+	r.arm(now, interval-now.Sub(0)%interval)
 	return append(out, Send{Advertisement: r.Advertisement()})
 }
 

@@ -2,6 +2,7 @@ package vrrp
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"reflect"
 	"testing"
@@ -122,6 +123,30 @@ func TestEveryPairHasARow(t *testing.T) {
 			pair := fmt.Sprintf("%v x %v", state, reflect.TypeOf(ev).Name())
 			if !seen[pair] {
 				t.Errorf("no row for %s", pair)
+			}
+		}
+	}
+}
+
+// TestAdvertisementsKeepToMultiplesOfTheInterval claims at any instant and wakes
+// up to a whole interval late: no interval between two deadlines is longer than
+// Advertisement_Interval.
+func TestAdvertisementsKeepToMultiplesOfTheInterval(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for _, interval := range []Centiseconds{1, 10, 33, 100, MaxInterval} {
+		length := interval.Duration()
+		cfg := testConfig()
+		cfg.Interval = interval
+		r, now := routerIn(t, cfg, Backup), startedAt.Add(time.Duration(rnd.Int64N(int64(length))))
+		r.Step(now, Claim{}, nil)
+		for range 100 {
+			timer, armed := r.Deadline()
+			if !armed || !timer.After(now) || timer.Sub(now) > length || timer.Sub(0)%length != 0 {
+				t.Fatalf("interval %v: sent at %v, the next is due %v later", length, now, timer.Sub(now))
+			}
+			now = timer.Add(time.Duration(rnd.Int64N(int64(length))))
+			if sent := r.Step(now, Tick{}, nil); len(sent) != 1 {
+				t.Fatalf("interval %v: effects %v at the deadline", length, sent)
 			}
 		}
 	}
