@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/sys/unix"
 
 	"github.com/tanist-ha/tanist/health"
 	"github.com/tanist-ha/tanist/hooks"
@@ -68,14 +67,6 @@ type service struct {
 	unwatch   func() // ends the survey, nil before it runs
 }
 
-// bootClock reads CLOCK_BOOTTIME, which counts the time that a virtual machine
-// was suspended.
-func bootClock() mono.Instant {
-	var ts unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) // cannot fail with this clock
-	return mono.Instant(ts.Nano())
-}
-
 // build opens what the daemon works with. Nothing runs and no address is touched
 // until run.
 func build(c *common, file *config.File, self int, log *logger) (*daemon, error) {
@@ -91,11 +82,12 @@ func build(c *common, file *config.File, self int, log *logger) (*daemon, error)
 	if d.notifier, err = systemd.NewNotifier(); err != nil {
 		return nil, err
 	}
+	clock := newBootReader().now
 	d.units = systemd.NewUnits(systemd.UnitsConfig{})
 	if d.keys, err = clusterKeys(file); err != nil {
 		return nil, err
 	}
-	if d.heartbeat, err = openHeartbeat(file, self, d.keys, c.stateDir, log); err != nil {
+	if d.heartbeat, err = openHeartbeat(file, self, d.keys, c.stateDir, clock, log); err != nil {
 		return nil, err
 	}
 	me, other := file.Nodes[self], file.Nodes[1-self]
@@ -116,8 +108,8 @@ func build(c *common, file *config.File, self int, log *logger) (*daemon, error)
 	}
 	d.memories = journal.Memories(entries)
 	cfg := node.Config{
-		Clock: bootClock, Journal: d.journal, Link: d.link, Log: log, Renewer: renewer{d.table},
-		Watchdog: newWatchdog(d.notifier, log), Slack: slack(file.Instances),
+		Clock: clock, Journal: d.journal, Link: d.link, Log: log, Renewer: renewer{d.table},
+		Watchdog: newWatchdog(d.notifier, clock, log), Slack: slack(file.Instances),
 	}
 	for _, in := range file.Instances {
 		s, err := d.open(file, in)
@@ -290,13 +282,14 @@ func (d *daemon) close() {
 // watchdog passes the loop's progress on to systemd.
 type watchdog struct {
 	notifier *systemd.Notifier
+	clock    node.Clock
 	log      *logger
 	every    time.Duration
 	last     mono.Instant
 }
 
-func newWatchdog(n *systemd.Notifier, log *logger) *watchdog {
-	return &watchdog{notifier: n, log: log, every: n.WatchdogInterval() / 3}
+func newWatchdog(n *systemd.Notifier, clock node.Clock, log *logger) *watchdog {
+	return &watchdog{notifier: n, clock: clock, log: log, every: n.WatchdogInterval() / 3}
 }
 
 // Progress is called by the loop after each turn.
@@ -304,7 +297,7 @@ func (w *watchdog) Progress() {
 	if w.every <= 0 {
 		return
 	}
-	now := bootClock()
+	now := w.clock()
 	if w.last != 0 && now.Sub(w.last) < w.every {
 		return
 	}

@@ -10,17 +10,18 @@ import (
 	"github.com/tanist-ha/tanist/internal/config"
 	"github.com/tanist-ha/tanist/internal/control"
 	"github.com/tanist-ha/tanist/internal/heartbeat"
+	"github.com/tanist-ha/tanist/internal/mono"
 	"github.com/tanist-ha/tanist/vrrp"
 	"github.com/tanist-ha/tanist/vrrp/auth"
 )
 
 // openHeartbeat makes the heartbeat of this host, without instances.
 func openHeartbeat(
-	file *config.File, self int, keys []auth.Key, stateDir string, log heartbeat.Log,
+	file *config.File, self int, keys []auth.Key, stateDir string, clock func() mono.Instant, log heartbeat.Log,
 ) (*heartbeat.Heartbeat, error) {
 	return heartbeat.New(heartbeat.Config{
 		Local: file.Nodes[self].Addresses, Peer: file.Nodes[1-self].Addresses, Keys: keys,
-		StateFile: filepath.Join(stateDir, "heartbeat"), Clock: bootClock, Log: log,
+		StateFile: filepath.Join(stateDir, "heartbeat"), Clock: clock, Log: log,
 	})
 }
 
