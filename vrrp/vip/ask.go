@@ -95,28 +95,25 @@ func (a Answer) OnLink() bool { return bits.OnesCount8(a.heard) > askRounds/2 }
 // With an error the Answer holds what was heard, but silence in it means
 // nothing. ErrNoCarrier and ErrNoARP say so of the interface.
 func Ask(ctx context.Context, q Question) (Answer, error) {
+	return ask(ctx, q.bounded())
+}
+
+func (q Question) bounded() Question {
 	if q.Within <= 0 {
 		q.Within = AskWithin
 	}
 	q.Within = min(q.Within, ProbeWithin)
-	return ask(ctx, q)
+	return q
 }
 
 func ask(ctx context.Context, q Question) (Answer, error) {
 	if err := q.validate(); err != nil {
 		return Answer{}, fmt.Errorf("ask: %w", err)
 	}
-	a := asking{question: q.plain()}
-	err := errors.Join(a.open(), ctx.Err())
-	if err == nil {
-		err = a.converse(ctx)
-	}
-	err = errors.Join(err, a.close())
+	a := &asking{question: q.plain()}
+	converse(ctx, []*asking{a}, q.Within)
 	a.answer.conclude(q.Peer)
-	if err != nil {
-		return a.answer, fmt.Errorf("ask on %s: %w", q.Interface, err)
-	}
-	return a.answer, nil
+	return a.answer, a.err
 }
 
 func (q Question) validate() error {
@@ -147,6 +144,7 @@ func (q Question) plain() Question {
 type asking struct {
 	question Question
 	answer   Answer
+	err      error // nothing is asked any more
 	voices   []voice
 }
 
@@ -256,25 +254,47 @@ func byFamily(as []netip.Addr) (v4, v6 []netip.Addr) {
 }
 
 // converse asks in rounds spread over the time, and listens throughout.
-func (a *asking) converse(ctx context.Context) error {
+func converse(ctx context.Context, all []*asking, within time.Duration) {
+	for _, a := range all {
+		a.fail(errors.Join(a.open(), ctx.Err()))
+	}
 	start := time.Now()
 	for round := range askRounds {
-		a.answer.round = uint8(round)
-		for _, v := range a.voices {
-			if err := v.ask(); err != nil {
-				return err
-			}
+		for _, a := range all {
+			a.ask(round)
 		}
-		end := start.Add(a.question.Within * time.Duration(round+1) / askRounds)
-		if err := a.listen(ctx, end); err != nil {
-			return err
+		end := start.Add(within * time.Duration(round+1) / askRounds)
+		if err := listen(ctx, all, end); err != nil {
+			for _, a := range all {
+				a.fail(err)
+			}
+			break
 		}
 	}
-	return nil
+	for _, a := range all {
+		a.fail(a.close())
+	}
 }
 
-func (a *asking) listen(ctx context.Context, end time.Time) error {
-	for {
+func (a *asking) fail(err error) {
+	if err != nil {
+		a.err = errors.Join(a.err, fmt.Errorf("ask on %s: %w", a.question.Interface, err))
+	}
+}
+
+func (a *asking) ask(round int) {
+	a.answer.round = uint8(round)
+	for _, v := range a.voices {
+		if a.err != nil {
+			return
+		}
+		a.fail(v.ask())
+	}
+}
+
+// listen ends early when nobody is left who asks.
+func listen(ctx context.Context, all []*asking, end time.Time) error {
+	for slices.ContainsFunc(all, func(a *asking) bool { return a.err == nil }) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -282,18 +302,28 @@ func (a *asking) listen(ctx context.Context, end time.Time) error {
 		if left <= 0 {
 			return nil
 		}
-		if err := a.listenOnce(min(left, pollSlice)); err != nil {
+		if err := listenOnce(all, min(left, pollSlice)); err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
-func (a *asking) listenOnce(wait time.Duration) error {
+func listenOnce(all []*asking, wait time.Duration) error {
+	type ear struct {
+		voice  voice
+		answer *Answer
+	}
 	var fds []unix.PollFd
-	var owners []voice
-	for _, v := range a.voices {
-		for _, fd := range v.listening() {
-			fds, owners = append(fds, fd), append(owners, v)
+	var ears []ear
+	for _, a := range all {
+		if a.err != nil {
+			continue
+		}
+		for _, v := range a.voices {
+			for _, fd := range v.listening() {
+				fds, ears = append(fds, fd), append(ears, ear{v, &a.answer})
+			}
 		}
 	}
 	timeout := unix.NsecToTimespec(wait.Nanoseconds())
@@ -302,7 +332,7 @@ func (a *asking) listenOnce(wait time.Duration) error {
 	}
 	for i, fd := range fds {
 		if fd.Revents != 0 {
-			owners[i].hear(int(fd.Fd), &a.answer)
+			ears[i].voice.hear(int(fd.Fd), ears[i].answer)
 		}
 	}
 	return nil
@@ -321,7 +351,7 @@ func (a *Answer) claim(addr netip.Addr, hw net.HardwareAddr) {
 		return c.Address == addr && bytes.Equal(c.Hardware, hw)
 	})
 	if !known {
-		a.Claimants = append(a.Claimants, Claimant{Address: addr, Hardware: hw})
+		a.Claimants = append(a.Claimants, Claimant{Address: addr, Hardware: bytes.Clone(hw)})
 	}
 }
 
@@ -329,7 +359,7 @@ func (a *Answer) hostHardware(hw net.HardwareAddr) {
 	a.Host = true
 	a.heard |= 1 << a.round
 	if !slices.ContainsFunc(a.HostHardware, func(known net.HardwareAddr) bool { return bytes.Equal(known, hw) }) {
-		a.HostHardware = append(a.HostHardware, hw)
+		a.HostHardware = append(a.HostHardware, bytes.Clone(hw))
 	}
 }
 

@@ -22,6 +22,7 @@ type echo struct {
 	index   int
 	message []byte
 	fd      int
+	buf     [maxPacket]byte
 }
 
 func openEcho(ifi *net.Interface, family int, targets []netip.Addr) (*echo, error) {
@@ -63,7 +64,7 @@ func (e *echo) listening() []unix.PollFd {
 
 // hear takes any ICMP from the peer for life, errors included: its kernel sent it.
 func (e *echo) hear(fd int, answer *Answer) {
-	receive(fd, func(_ []byte, from netip.Addr) {
+	receive(fd, e.buf[:], func(_ []byte, from netip.Addr) {
 		if slices.Contains(e.targets, from) {
 			answer.Host = true
 		}

@@ -21,6 +21,10 @@ const (
 	// hearLimit bounds the packets taken from one socket in one turn.
 	hearLimit = 256
 	maxPacket = 2048
+	// hearBuffer is the SO_RCVBUF asked for, of which a short frame takes some 768
+	// bytes: the answers for hundreds of addresses come in one burst, and so do
+	// those that others asked for.
+	hearBuffer = 1 << 20
 )
 
 // neighbours asks who is on the link: by ARP, or by neighbour solicitation.
@@ -30,6 +34,7 @@ type neighbours struct {
 	parse    func(frame []byte) (claim, bool)
 	probes   [][]byte
 	fd       int
+	buf      [maxPacket]byte
 }
 
 // openARP asks for the IPv4 addresses.
@@ -103,6 +108,8 @@ func openPacketSocket(index int, kind ethernet.EtherType, filter []bpf.Instructi
 	if filter != nil {
 		err = attachFilter(fd, filter)
 	}
+	// It goes beyond net.core.rmem_max with CAP_NET_ADMIN; without, the default has to do.
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, hearBuffer)
 	if err == nil {
 		protocol := binary.BigEndian.AppendUint16(nil, uint16(kind))
 		err = os.NewSyscallError("bind", unix.Bind(fd,
@@ -143,7 +150,7 @@ func (n *neighbours) listening() []unix.PollFd {
 // hear does not take this host's own voice for an answer: another of its
 // interfaces may be on the same link.
 func (n *neighbours) hear(fd int, answer *Answer) {
-	receive(fd, func(b []byte, _ netip.Addr) {
+	receive(fd, n.buf[:], func(b []byte, _ netip.Addr) {
 		c, ok := n.parse(b)
 		if !ok || slices.ContainsFunc(n.own, func(hw net.HardwareAddr) bool { return bytes.Equal(hw, c.hardware) }) {
 			return
@@ -164,10 +171,9 @@ func (n *neighbours) close() error {
 	return nil
 }
 
-// receive hands over what a socket has, each time in a buffer of its own.
-func receive(fd int, take func(b []byte, from netip.Addr)) {
+// receive hands over what a socket has, in the buffer b: take keeps nothing of it.
+func receive(fd int, b []byte, take func(b []byte, from netip.Addr)) {
 	for range hearLimit {
-		b := make([]byte, maxPacket)
 		n, from, err := unix.Recvfrom(fd, b, unix.MSG_DONTWAIT)
 		if errors.Is(err, unix.EAGAIN) {
 			return
