@@ -77,24 +77,64 @@ func newKernel(hardware *vip.Peer, in config.Instance, local, peer []netip.Addr,
 	return k
 }
 
-// Ask puts the question. The interface's subnets are looked up each time: they
-// can change while the daemon runs.
-func (k kernel) Ask(ctx context.Context, within time.Duration) failover.Asked {
-	if !slices.ContainsFunc(k.local, func(a netip.Addr) bool { return hasAddress(a.String()) }) {
-		return failover.Asked{Err: errNowhere}
-	}
-	prefixes, err := interfacePrefixes(k.iface)
-	if err != nil {
-		return failover.Asked{Err: err}
-	}
-	a, err := vip.Ask(ctx, vip.Question{
+// question is looked up each time: the interface's subnets can change while the
+// daemon runs.
+func (k kernel) question(prefixes []netip.Prefix, within time.Duration) vip.Question {
+	return vip.Question{
 		Interface: k.iface, VIPs: k.vips, PeerOnLink: onLink(prefixes, k.peer), PeerTCP: k.ports, Peer: k.hardware, Within: within,
-	})
-	answer := failover.Asked{Address: a.PeerClaims(), Host: a.Host, OnLink: a.OnLink(), Err: err}
-	if strangers := a.Strangers(); len(strangers) > 0 {
-		answer.Stranger = strangers[0].Hardware.String()
 	}
-	return answer
+}
+
+// Ask puts the question.
+func (k kernel) Ask(ctx context.Context, within time.Duration) failover.Asked {
+	return asker{}.Ask(ctx, []node.Kernel{k}, within)[0]
+}
+
+// asker puts the questions of several instances together.
+type asker struct{}
+
+// Ask returns each one's answer.
+func (asker) Ask(ctx context.Context, kernels []node.Kernel, within time.Duration) []failover.Asked {
+	type look struct {
+		prefixes []netip.Prefix
+		err      error
+	}
+	looks := map[string]look{}
+	answers := make([]failover.Asked, len(kernels))
+	var questions []vip.Question
+	var of []int
+	for i, n := range kernels {
+		k, ok := n.(kernel)
+		if !ok { // build makes no others
+			answers[i] = n.Ask(ctx, within)
+			continue
+		}
+		l, looked := looks[k.iface]
+		if !looked {
+			l.prefixes, l.err = interfacePrefixes(k.iface)
+			if l.err == nil && !slices.ContainsFunc(k.local, hasAddress) {
+				l.err = errNowhere
+			}
+			looks[k.iface] = l
+		}
+		if l.err != nil {
+			answers[i].Err = l.err
+			continue
+		}
+		questions, of = append(questions, k.question(l.prefixes, within)), append(of, i)
+	}
+	for i, r := range vip.AskTogether(ctx, questions) {
+		answers[of[i]] = asked(r)
+	}
+	return answers
+}
+
+func asked(r vip.Reply) failover.Asked {
+	a := failover.Asked{Address: r.Answer.PeerClaims(), Host: r.Answer.Host, OnLink: r.Answer.OnLink(), Err: r.Err}
+	if strangers := r.Answer.Strangers(); len(strangers) > 0 {
+		a.Stranger = strangers[0].Hardware.String()
+	}
+	return a
 }
 
 // errNowhere: whoever has no address to be answered at hears no answer.
@@ -112,13 +152,13 @@ func onLink(prefixes []netip.Prefix, peer []netip.Addr) []netip.Addr {
 }
 
 // hasAddress reports whether an interface of this host has the address.
-func hasAddress(address string) bool {
+func hasAddress(address netip.Addr) bool {
 	as, err := net.InterfaceAddrs()
 	if err != nil {
 		return false
 	}
 	for _, a := range as {
-		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().String() == address {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr() == address {
 			return true
 		}
 	}

@@ -116,7 +116,7 @@ func (h *hostCheck) run(ctx context.Context) {
 	}
 	me := h.file.Nodes[h.self]
 	for i, a := range me.Addresses {
-		if !hasAddress(a.String()) {
+		if !hasAddress(a) {
 			h.problem(fmt.Sprintf("nodes.%s.addresses[%d]", me.Label, i),
 				"correct the address, or run this on "+h.file.Nodes[1-h.self].Label, "no interface of this host has %s", a)
 		}

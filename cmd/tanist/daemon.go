@@ -108,7 +108,7 @@ func build(c *common, file *config.File, self int, log *logger) (*daemon, error)
 	}
 	d.memories = journal.Memories(entries)
 	cfg := node.Config{
-		Clock: clock, Journal: d.journal, Link: d.link, Log: log, Renewer: renewer{d.table},
+		Clock: clock, Journal: d.journal, Link: d.link, Log: log, Renewer: renewer{d.table}, Asker: asker{},
 		Watchdog: newWatchdog(d.notifier, clock, log), Slack: slack(file.Instances),
 	}
 	for _, in := range file.Instances {

@@ -157,11 +157,8 @@ func (in *instance) do(work context.Context, decided mono.Instant, e failover.Ef
 	case failover.CheckSteps:
 		in.worker(work, checkTime, func(ctx context.Context) failover.Event { return in.check(ctx, e) })
 	case failover.AskKernel:
-		in.worker(work, askTime, func(ctx context.Context) failover.Event {
-			answer := in.Kernel.Ask(ctx, e.Within)
-			answer.ID = e.ID
-			return answer
-		})
+		in.busy.Add(1) // until it is answered
+		in.node.asking = append(in.node.asking, question{in, e})
 	}
 	return nil
 }

@@ -58,6 +58,7 @@ type Config struct {
 	Journal   Journal
 	Link      Link
 	Renewer   Renewer // nil: every lease is renewed by itself
+	Asker     Asker   // nil: every peer's kernel is asked by itself
 	Watchdog  Watchdog
 	Log       Log
 	// Slack is how late a deadline may be served, so that one turn of the loop
@@ -84,6 +85,7 @@ type Node struct {
 	turn      []message   // what one turn of the loop hears
 	renewing  []*instance // those that want their lease renewed at the end of the turn
 	renewals  []Renewal   // for one call, reused
+	asking    []question  // put in this turn
 	told      bool        // something was sent by the link in this turn
 
 	workers sync.WaitGroup
@@ -212,6 +214,7 @@ func (n *Node) loop(ctx, kill, work context.Context) error {
 		in.start(work)
 	}
 	n.renew(work)
+	n.putQuestions(work)
 	n.flush()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -249,6 +252,7 @@ func (n *Node) loop(ctx, kill, work context.Context) error {
 		}
 		n.tick(work)
 		n.renew(work)
+		n.putQuestions(work)
 		n.flush()
 		n.cfg.Watchdog.Progress()
 	}

@@ -77,6 +77,13 @@ type (
 		// Ask listens for answers for that long. The answer's ID does not count.
 		Ask(ctx context.Context, within time.Duration) failover.Asked
 	}
+	// Asker is an optional way to ask for many instances at once, in place of Ask
+	// of each one's Kernel.
+	Asker interface {
+		// Ask does what Ask of each of the kernels would, all at the same time, and
+		// returns each one's answer in their order.
+		Ask(ctx context.Context, kernels []Kernel, within time.Duration) []failover.Asked
+	}
 	// Watchdog is told that the loop made progress.
 	Watchdog interface {
 		Progress()
