@@ -172,6 +172,7 @@ func (in *instance) trouble(doing string, err error) {
 // hold adds the address or renews it. A loop that was stopped since the decision
 // must not bring an address back: the peer may have it by now.
 func (in *instance) hold(e failover.Hold, decided mono.Instant) failover.Event {
+	in.node.settle(in)
 	began := in.node.now()
 	var err error
 	switch {
@@ -195,6 +196,7 @@ func (in *instance) hold(e failover.Hold, decided mono.Instant) failover.Event {
 // drop takes the address off, and goes on trying when the kernel does not answer:
 // the peer is about to hear that it is free.
 func (in *instance) drop() {
+	in.node.settle(in)
 	in.leased, in.renews = 0, false
 	err := in.Addresses.Drop()
 	in.undropped, in.dropAt = err != nil, in.node.now().Add(dropRetry)

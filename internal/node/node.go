@@ -85,8 +85,9 @@ type Node struct {
 	turn      []message   // what one turn of the loop hears
 	renewing  []*instance // those that want their lease renewed at the end of the turn
 	renewals  []Renewal   // for one call, reused
-	asking    []question  // put in this turn
-	told      bool        // something was sent by the link in this turn
+	pending   pending
+	asking    []question // put in this turn
+	told      bool       // something was sent by the link in this turn
 
 	workers sync.WaitGroup
 	closing sync.WaitGroup // those of the workers that close writes at once
@@ -237,6 +238,9 @@ func (n *Node) loop(ctx, kill, work context.Context) error {
 			}
 		case <-n.wake:
 			n.hear(work)
+		case errs := <-n.pending.done:
+			n.hear(work)
+			n.renewedLate(errs)
 		case call := <-n.calls:
 			n.hear(work)
 			if ctx.Err() != nil {

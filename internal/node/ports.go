@@ -19,7 +19,7 @@ type Renewal struct {
 // What the loop needs of the world. The adapters behind these are wired by cmd.
 // Calls without a context are made by the loop and must not block.
 type (
-	// Clock reads CLOCK_BOOTTIME.
+	// Clock reads CLOCK_BOOTTIME, for the loop and its workers.
 	Clock func() mono.Instant
 
 	// Heartbeat carries advertisements over every path.
@@ -59,7 +59,8 @@ type (
 		Sync() error
 	}
 	// Renewer is an optional way to renew the leases of many instances in one
-	// call, in place of Hold of each one's Addresses.
+	// call, in place of Hold of each one's Addresses. A worker makes one call at a
+	// time; the loop goes on when that takes long.
 	Renewer interface {
 		// Renew does what Hold of each renewal's Addresses would, none of which
 		// is new to the kernel, and returns each one's error in their order.
