@@ -45,7 +45,7 @@ func (a *address) bound() time.Duration {
 	default:
 		most = max(0, a.moving-w.now)
 	}
-	return w.setup.Lease + expiry + 2*w.check.patience() + w.net.spread + healAnswer + most
+	return w.setup.fenceTime() + w.setup.Lease + expiry + 2*w.check.patience() + w.net.spread + healAnswer + most
 }
 
 func (c *checker) patience() time.Duration {
@@ -80,6 +80,23 @@ func Address(seed uint64) *World { return addressOf(seed, Broken{}, allTroubles)
 func addressOf(seed uint64, b Broken, kinds []func(*address)) *World {
 	s := NewWorld(seed, DefaultSetup()).drawAddress()
 	s.Broken = b
+	return playAddress(seed, s, kinds)
+}
+
+// Foreign is one seed of the foreign scenario: the same, but that the reserve is
+// another router, on one path and without a link.
+func Foreign(seed uint64) *World { return foreignOf(seed, Broken{}, foreignTroubles) }
+
+func foreignOf(seed uint64, b Broken, kinds []func(*address)) *World {
+	draw := NewWorld(seed, DefaultSetup())
+	s := draw.drawAddress()
+	s.Broken, s.Foreign, s.Nopreempt = b, true, draw.chance(0.3)
+	s.NoLink, s.OnePath, s.Stuck, s.Proved = true, true, false, false
+	s.Loss = [2][2]float64{} // it would take the address for every few packets lost
+	return playAddress(seed, s, kinds)
+}
+
+func playAddress(seed uint64, s Setup, kinds []func(*address)) *World {
 	w := NewWorld(seed, s)
 	a := &address{w: w, kinds: kinds, rounds: addressRounds}
 	w.watch = a.watch
@@ -120,6 +137,8 @@ func (w *World) drawAddress() Setup {
 	for i := range s.Rate {
 		s.Rate[i] = r.Int64N(2*rateMost+1) - rateMost
 	}
+	s.Proved, s.Echoes = w.chance(0.5), w.chance(0.5)
+	w.drawFence(&s)
 	return s
 }
 
@@ -175,6 +194,7 @@ func (a *address) next() {
 		a.heal()
 		return
 	}
+	w.healing = false
 	a.left--
 	a.kinds[w.rng.IntN(len(a.kinds))](a)
 	gap := a.while()
@@ -197,14 +217,15 @@ func (a *address) waited(round int) func() {
 func (a *address) heal() {
 	w := a.w
 	w.say(-1, "everything is healed")
-	w.net.unlinked = w.setup.NoLink
+	w.net.unlinked, w.net.stranger, w.healing = w.setup.NoLink, false, true
 	for p := range w.net.ways {
 		for d := range w.net.ways[p] {
 			w.net.ways[p][d] = w.setup.way(p, d)
 		}
 	}
 	for _, n := range w.nodes {
-		n.trap = trap{}
+		n.trap, n.lacks = trap{}, false
+		n.linkUp()
 		n.powerOn()
 		n.thaw(allStood)
 		n.resume()

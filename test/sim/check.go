@@ -70,6 +70,7 @@ type watched struct {
 	knownAt   time.Duration
 	began     hooks.Record // latest promotion
 	beganLife uint32
+	fences    int            // steps of a fence that went well since the latest begin
 	override  bool           // since the latest begin of anything
 	forced    bool           // the latest handover away from the node overrides the gate
 	index     int            // of the step started last in this stretch
@@ -121,6 +122,7 @@ func (c *checker) heard(n *node, s *failover.PeerState) {
 func (c *checker) after(*node) {
 	c.holders()
 	c.leases()
+	c.interfaces()
 	c.units()
 	c.writers()
 	if w := c.w; w.watch != nil && c.failure == nil {
@@ -149,7 +151,10 @@ func (c *checker) writers() {
 func (c *checker) holders() {
 	w := c.w
 	a, b := w.nodes[0], w.nodes[1]
-	if !a.kernel.has || !b.kernel.has || !a.kernel.holds() || !b.kernel.holds() {
+	if !a.kernel.has || !b.kernel.has || !a.kernel.own() || !b.kernel.own() {
+		if (c.two >= 0 || c.handover) && (a.kernel.own() || a.kernel.missed()) && (b.kernel.own() || b.kernel.missed()) {
+			return // it is about to be put back
+		}
 		c.two, c.handover = -1, false
 		return
 	}
@@ -194,6 +199,10 @@ func (c *checker) begins() {
 	c.two, c.apart = w.now, w.net.since < 0 || w.now-w.net.since < InFlight
 	switch {
 	case c.apart || c.handover:
+	case taker.foreign:
+		// It takes the address whenever it hears nobody, whoever has it.
+		c.apart = true
+		w.overrun++
 	case w.net.lossy() && w.now-taker.heard > min(failover.LinkPatience, c.proofs[1-taker.i].patience+askedTwice):
 		// No advertisement, no message and no answer to two questions came through.
 		c.apart = true
@@ -225,7 +234,7 @@ func (c *checker) units() {
 
 // sends is the order of leaving: the address is off before priority 0 invites.
 func (c *checker) sends(n *node, priority uint8) {
-	if priority == 0 && n.kernel.holds() {
+	if priority == 0 && n.kernel.own() && !n.foreign {
 		c.w.fail("order", "%s sends priority 0 with the address", n.label)
 	}
 }
@@ -239,7 +248,7 @@ func (c *checker) journals(n *node, e failover.Append) {
 	}
 	switch r.Kind {
 	case hooks.Began:
-		x.index, x.cancelled = -1, nil
+		x.index, x.cancelled, x.fences = -1, nil, 0
 		if r.Planned && r.Role == hooks.Standby {
 			x.forced = x.override // this handover, and no later one
 		}
@@ -313,6 +322,9 @@ func (c *checker) resumes(n *node, name string) {
 func (c *checker) acquired(n *node, promotion bool) {
 	w, x, p := c.w, &c.nodes[n.i], n.peer()
 	c.newest = n.i
+	if n.foreign {
+		return
+	}
 	if !promotion {
 		w.fail("I2", "%s renews an address that the kernel had removed", n.label)
 		return
@@ -323,6 +335,7 @@ func (c *checker) acquired(n *node, promotion bool) {
 	}
 	x.epoch = failover.Epoch(x.began.Epoch)
 	if !x.began.Planned {
+		c.fenced(n)
 		return
 	}
 	c.handover = true
@@ -358,6 +371,23 @@ func (c *checker) starts(n *node, s *step) {
 	}
 	if a, ok := s.order.Step.Action.(hooks.Writes); ok && a.Open && s.order.Step.Name == "writes open" {
 		c.opens(n)
+	}
+}
+
+// fenced is about a takeover behind a required fence: every step of it went well,
+// or the peer itself had just said that it has nothing.
+func (c *checker) fenced(n *node) {
+	w := c.w
+	if !w.setup.FenceRequired || len(w.setup.Fence) == 0 {
+		return
+	}
+	if c.nodes[n.i].fences == len(w.setup.Fence) {
+		w.fenced++
+		return
+	}
+	if n.word < 0 || n.peerHeld || n.claimed-n.word > failover.LinkPatience+leaseSlack {
+		w.fail("fence", "%s takes over behind %d of %d steps of its fence, its peer said something %s before",
+			n.label, c.nodes[n.i].fences, len(w.setup.Fence), n.claimed-n.word)
 	}
 }
 

@@ -29,6 +29,7 @@ const (
 	kThaw                 // the frozen host goes on
 	kDatabase             // the database is back
 	kRejoin               // an operator looks after the replication of a standby
+	kNotice               // the kernel tells of the interface or the address
 	kScript               // the scenario goes on; id: where
 )
 
@@ -43,8 +44,9 @@ type item struct {
 	ev    failover.Event // also what a message says
 	catch *failover.CatchUp
 	step  hooks.StepID
-	wait  time.Duration // of a question
-	do    func()        // of a script
+	wait  time.Duration  // of a question
+	epoch failover.Epoch // that an advertisement proves
+	do    func()         // of a script
 }
 
 func (a *item) before(b *item) bool {

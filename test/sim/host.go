@@ -16,19 +16,32 @@ func (n *node) start() {
 	if !n.up || n.core != nil {
 		return
 	}
-	core, err := failover.New(n.w.config(n.i))
+	core, err := n.machine()
 	if err != nil {
 		n.w.fail("setup", "%v", err)
 		return
 	}
 	n.life++
+	n.awake, n.word = n.w.now, -1
 	n.core, n.paused, n.held, n.steps = core, false, nil, nil
 	n.linkBoot, n.linkSeq, n.linkLife, n.claimed = 0, 0, 0, -1
 	n.failing = [2]bool{}
 	n.blind = 0
 	n.w.check.started(n)
 	n.disk.sync() // the journal is read and written anew
-	n.step(failover.Started{Boot: n.w.rng.Uint64() | 1, Memory: n.disk.memory(), Leftover: n.kernel.holds()})
+	n.step(failover.Started{Boot: n.w.rng.Uint64() | 1, Memory: n.disk.memory(), Leftover: n.kernel.own()})
+	if n.core != nil {
+		n.present()
+	}
+}
+
+// machine returns what a daemon of the node begins with.
+func (n *node) machine() (machine, error) {
+	cfg := n.w.config(n.i)
+	if n.foreign {
+		return newKeepalived(cfg.Router, n.w.setup.Nopreempt), nil
+	}
+	return failover.New(cfg)
 }
 
 // kill ends the daemon and everything it started.
@@ -41,7 +54,7 @@ func (n *node) kill() {
 
 // releaseForGood is what the service manager runs for a daemon that stays away.
 func (n *node) releaseForGood(life uint32) {
-	if !n.up || n.core != nil || life != n.life {
+	if !n.up || n.core != nil || life != n.life || n.foreign {
 		return
 	}
 	n.kernel.drop()
@@ -60,6 +73,7 @@ func (n *node) resume() {
 	}
 	n.paused = false
 	n.sleptFor(n.w.now - n.pausedA)
+	n.awake = n.w.now
 	n.w.say(n.i, "daemon goes on")
 	n.w.check.disturbed = n.w.now
 	n.release()
@@ -110,6 +124,9 @@ func (n *node) powerOn() {
 	n.w.say(n.i, "host is up")
 	n.w.settleAll()
 	n.up = true
+	if n.lacks {
+		n.kernel.down, n.kernel.since = ifMissing, n.w.now
+	}
 	n.offset = n.w.between(time.Second, 10*time.Second) - n.w.now - n.w.now*time.Duration(n.rate)/million
 	n.ran = n.w.now
 	for _, db := range n.dbs {
@@ -145,7 +162,7 @@ func (n *node) thaw(how thaw) {
 	}
 	n.w.settleAll()
 	gone := n.w.now - n.frozeA
-	n.frozen = false
+	n.frozen, n.awake = false, n.w.now
 	if how == allStood {
 		n.offset -= gone + gone*time.Duration(n.rate)/million
 		n.tickAt += gone

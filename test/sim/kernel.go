@@ -19,6 +19,7 @@ type kernel struct {
 	until   time.Duration // the lifetime ends
 	removal time.Duration // the address is gone
 	failing bool          // adding and renewing fail
+	iface
 }
 
 // holds reports whether the address is on the interface.
@@ -33,17 +34,17 @@ func (k *kernel) holds() bool {
 func (k *kernel) hold(lease time.Duration) {
 	w := k.n.w
 	w.settleAll()
-	k.has = true
+	k.has, k.planted, k.taken = true, false, false
 	k.until = w.now + k.n.lasts(lease)
 	k.removal = k.until + time.Duration(w.rng.Int64N(int64(expiry)))
-	if w.setup.Broken.NoExpiry {
+	if w.setup.Broken.NoExpiry || lease == 0 {
 		k.removal = 1 << 60
 	}
 }
 
 func (k *kernel) drop() {
 	k.n.w.settleAll()
-	k.has = false
+	k.has, k.planted, k.taken = false, false, false
 }
 
 type disk struct {

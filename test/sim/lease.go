@@ -28,7 +28,7 @@ func newProof(cfg failover.Config) proof {
 // its peer has to wait.
 func (c *checker) late(n *node, ev failover.Event) bool {
 	p := &c.proofs[n.i]
-	if !n.kernel.has {
+	if !n.kernel.has || n.kernel.planted || n.foreign {
 		return false
 	}
 	if _, ok := ev.(failover.Started); ok { // it adopts the address or drops it
@@ -73,7 +73,7 @@ func (c *checker) renews(n *node, e failover.Hold) {
 func (c *checker) leases() {
 	w := c.w
 	for _, n := range w.nodes {
-		if n.kernel.has && w.now-n.ran > w.setup.Lease+expiry+leaseSlack && !n.frozen && n.kernel.holds() {
+		if n.kernel.has && !n.kernel.planted && !n.foreign && w.now-n.ran > w.setup.Lease+expiry+leaseSlack && !n.frozen && n.kernel.holds() {
 			w.fail("I2", "%s still has the address %s after its daemon did anything", n.label, w.now-n.ran)
 		}
 	}

@@ -27,6 +27,7 @@ type network struct {
 	// unlinked says that the daemons' link is cut, whatever the paths carry.
 	unlinked bool
 	spread   time.Duration // how long until an advertisement has got through for certain
+	stranger bool          // a third host answers for the address
 	since    time.Duration // both ways on one path since then; -1: they are not
 }
 
@@ -41,7 +42,9 @@ const (
 	goodDelay = 50 * time.Millisecond
 )
 
-func (n *network) open(path int) bool { return !n.ways[path][0].cut && !n.ways[path][1].cut }
+func (n *network) open(path int) bool {
+	return !n.ways[path][0].cut && !n.ways[path][1].cut && !n.dark(path)
+}
 
 // linked reports whether a stream can run between the hosts.
 func (n *network) linked() bool { return !n.unlinked && (n.open(0) || n.open(1)) }
@@ -63,6 +66,9 @@ func (n *network) exchanges() bool {
 
 // carries reports whether a path carries packets both ways and loses at most loss.
 func (n *network) carries(path int, loss float64) bool {
+	if n.dark(path) {
+		return false
+	}
 	for _, y := range n.ways[path] {
 		if y.cut || y.loss > loss || y.delay+y.jitter > goodDelay {
 			return false
@@ -129,16 +135,16 @@ func (y *way) after(w *World) time.Duration {
 func (w *World) chance(p float64) bool { return p > 0 && w.rng.Float64() < p }
 
 // advertise sends one advertisement on both paths.
-func (n *network) advertise(from int, priority uint8) {
+func (n *network) advertise(from int, priority uint8, epoch failover.Epoch) {
 	id := uint64(n.w.now)<<8 | uint64(priority)
 	for p := range n.ways {
 		y := &n.ways[p][from]
-		if y.cut || n.w.chance(y.loss) {
+		if y.cut || n.w.chance(y.loss) || n.dark(p) {
 			continue
 		}
-		n.w.push(n.w.item(item{at: n.w.now + y.after(n.w), kind: kAdvert, node: uint8(1 - from), id: id}))
+		n.w.push(n.w.item(item{at: n.w.now + y.after(n.w), kind: kAdvert, node: uint8(1 - from), id: id, epoch: epoch}))
 		if n.w.chance(y.double) {
-			n.w.push(n.w.item(item{at: n.w.now + y.after(n.w), kind: kAdvert, node: uint8(1 - from), id: id}))
+			n.w.push(n.w.item(item{at: n.w.now + y.after(n.w), kind: kAdvert, node: uint8(1 - from), id: id, epoch: epoch}))
 		}
 	}
 }

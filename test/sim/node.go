@@ -14,6 +14,12 @@ import (
 
 var tick failover.Event = failover.Tick{}
 
+// machine is what decides on a node.
+type machine interface {
+	Step(now mono.Instant, ev failover.Event, out []failover.Effect) []failover.Effect
+	Deadline() (mono.Instant, bool)
+}
+
 type node struct {
 	w      *World
 	i      int
@@ -30,8 +36,13 @@ type node struct {
 	unit   bool   // lsyncd runs
 	file   string // what the label file names as active
 
-	core     *failover.Orchestrator
-	life     uint32 // of the daemon
+	core     machine
+	foreign  bool          // it is another router than ours
+	lacks    bool          // the host comes up without its interface
+	awake    time.Duration // the daemon runs since then, if it does
+	word     time.Duration // when the peer's latest message came, -1: none did
+	peerHeld bool          // as it said
+	life     uint32        // of the daemon
 	paused   bool
 	pausedA  time.Duration
 	held     []*item
@@ -57,6 +68,7 @@ type node struct {
 func newNode(w *World, i int) *node {
 	n := &node{w: w, i: i, label: labels[i], up: true, file: ""}
 	n.offset = w.between(time.Second, time.Hour)
+	n.foreign, n.word = w.setup.Foreign && i == 1, -1
 	n.kernel.n, n.state, n.rate = n, &failover.PeerState{}, w.setup.Rate[i]
 	for d := range w.setup.Databases {
 		db := &database{w: w, node: n, index: d, up: true, readOnly: true}
@@ -181,11 +193,11 @@ func (n *node) do(e failover.Effect) {
 			n.claimed = w.now
 		}
 		n.sprung(onSend)
-		w.net.advertise(n.i, e.Advertisement.Priority)
+		w.net.advertise(n.i, e.Advertisement.Priority, e.Epoch)
 	case failover.Hold:
 		n.hold(e)
 	case failover.Drop:
-		n.kernel.drop()
+		n.dropped()
 		n.claimed = -1
 		n.sprung(onDrop)
 	case failover.CloseWrites:
@@ -238,9 +250,22 @@ func (n *node) hold(e failover.Hold) {
 		n.answer(soon, failover.Held{ID: e.ID, Err: errKernel})
 		return
 	}
-	had := n.kernel.holds()
-	n.w.check.renews(n, e)
+	if n.kernel.down == ifMissing {
+		n.answer(soon, failover.Held{ID: e.ID, Err: errNoDevice})
+		return
+	}
+	had, there := n.kernel.own(), n.kernel.holds()
+	if !had && e.ID == 0 && n.kernel.missed() {
+		had = true
+		n.w.restored++
+	}
+	if !n.foreign {
+		n.w.check.renews(n, e)
+	}
 	n.kernel.hold(e.Lease)
+	if !there && n.w.setup.Echoes {
+		n.tellCore(failover.AddressFound{Address: vipPrefix})
+	}
 	if !had {
 		n.w.takeovers++
 		n.w.check.acquired(n, e.ID != 0)
@@ -249,6 +274,23 @@ func (n *node) hold(e failover.Hold) {
 		n.sprung(onAcquire)
 		n.answer(soon, failover.Held{ID: e.ID})
 	}
+}
+
+// dropped takes the address off.
+func (n *node) dropped() {
+	k := &n.kernel
+	if k.holds() {
+		switch {
+		case k.planted:
+			n.w.removed++
+		case k.down != "":
+			n.w.downs++
+		}
+		if n.w.setup.Echoes {
+			n.tellCore(failover.AddressLost{Address: vipPrefix})
+		}
+	}
+	k.drop()
 }
 
 var errDisk = errors.New("write journal: no space left on device")
@@ -274,7 +316,7 @@ func (n *node) local(it *item) {
 		return
 	}
 	switch it.kind {
-	case kAnswer:
+	case kAnswer, kNotice:
 		n.step(it.ev)
 	case kMeasure:
 		n.measure(it)
@@ -298,10 +340,24 @@ func (n *node) local(it *item) {
 const heldMost = 512
 
 func (n *node) hold4later(it *item) {
-	if len(n.held) < heldMost {
+	if len(n.held) < heldMost || it.kind == kNotice { // the kernel's own queue is a long one
 		c := *it
 		n.held = append(n.held, &c)
 	}
+}
+
+// proof returns the advertisement of a node as its peer hears it: with the epoch
+// at which it was sent, where it proves one.
+func (w *World) proof(i, bye int, e failover.Epoch) failover.Event {
+	if !w.setup.Proved {
+		return w.adverts[i][bye]
+	}
+	ev, ok := w.adverts[i][bye].(failover.Advertised)
+	if ok && (!ev.Proved || ev.Epoch != e) {
+		ev.Epoch, ev.Proved = e, true
+		w.adverts[i][bye] = ev
+	}
+	return w.adverts[i][bye]
 }
 
 func (n *node) hear(it *item) {
@@ -318,10 +374,10 @@ func (n *node) hear(it *item) {
 	n.heard = n.w.now
 	n.heardOf = time.Duration(it.id >> 8)
 	if uint8(it.id) == 0 {
-		n.step(n.w.adverts[p.i][1])
+		n.step(n.w.proof(p.i, 1, it.epoch))
 		return
 	}
-	n.step(n.w.adverts[p.i][0])
+	n.step(n.w.proof(p.i, 0, it.epoch))
 }
 
 // told passes a message on, unless a newer one came before it.
@@ -345,6 +401,7 @@ func (n *node) told(it *item) {
 		return
 	}
 	n.linkBoot, n.linkSeq, n.heard = s.Boot, s.Seq, n.w.now
+	n.word, n.peerHeld = n.w.now, s.Holds
 	n.w.check.heard(n, s)
 	n.step(it.ev)
 }
@@ -403,6 +460,9 @@ func (n *node) catchUp(c *failover.CatchUp) {
 	}
 }
 
+// strangerAnswers is the chance that a stranger's answer comes in time.
+const strangerAnswers = 0.9
+
 // answerAsk runs on the network and in the peer's kernel: no daemon takes part.
 func (n *node) answerAsk(it *item) {
 	p := n.peer()
@@ -412,12 +472,20 @@ func (n *node) answerAsk(it *item) {
 	address, rounds, second := n.w.net.answers(0, 1), n.w.net.rounds(0), n.w.net.answers(1, 1)
 	echo := n.w.net.answers(0, 1)
 	if p.up && !p.frozen && !n.w.setup.Broken.BlindCapture {
+		// A link that is down takes the addresses of its interface with it, one
+		// without a carrier does not: a weak host answers for them elsewhere.
+		weak := second && n.w.setup.WeakHost && (p.kernel.down == "" || p.kernel.down == carrierLost)
 		ev.Host = rounds > 0 || echo || second
-		ev.OnLink = rounds > probes/2 || second && n.w.setup.WeakHost
-		ev.Address = p.kernel.holds() && (address || second && n.w.setup.WeakHost)
+		ev.OnLink = rounds > probes/2 || weak
+		ev.Address = p.kernel.holds() && (address || weak)
 	}
 	if n.w.setup.Broken.StaleAnswers {
 		ev.Address = true
+	}
+	if n.kernel.down != "" {
+		ev = failover.Asked{ID: ev.ID, Err: errNoCarrier}
+	} else if n.w.net.stranger && n.w.chance(strangerAnswers) {
+		ev.Stranger = "02:00:00:00:00:99"
 	}
 	if ev.Host || ev.Address {
 		n.heard = n.w.now

@@ -17,8 +17,10 @@ func world(scenario string, seed uint64) (*World, error) {
 		return Faults(seed), nil
 	case "address":
 		return Address(seed), nil
+	case "foreign":
+		return Foreign(seed), nil
 	}
-	return nil, fmt.Errorf("scenario %s is not plain, faults or address", scenario)
+	return nil, fmt.Errorf("scenario %s is not plain, faults, address or foreign", scenario)
 }
 
 // Tally is what happened in one or more seeds.
@@ -32,6 +34,11 @@ type Tally struct {
 	Unlucky   int           // second holders that loss excuses: no packet of the peer came
 	Races     int           // second holders whose claims crossed on the wire, without the link
 	Longest   time.Duration // from healed to one holder
+	Overrun   int           // second holders that are another router's doing
+	Restored  int           // addresses that somebody took off and the holder put back
+	Removed   int           // addresses that somebody put on a node and it took off
+	Downs     int           // addresses let go of over a link that was down
+	Fenced    int           // takeovers behind a required fence
 }
 
 // Add adds what happened in other seeds.
@@ -42,6 +49,11 @@ func (t *Tally) Add(u Tally) {
 	t.Rounds += u.Rounds
 	t.Unlucky += u.Unlucky
 	t.Races += u.Races
+	t.Overrun += u.Overrun
+	t.Restored += u.Restored
+	t.Removed += u.Removed
+	t.Downs += u.Downs
+	t.Fenced += u.Fenced
 	t.Longest = max(t.Longest, u.Longest)
 }
 
@@ -49,6 +61,7 @@ func (w *World) tally() Tally {
 	return Tally{
 		Failovers: max(0, w.takeovers-1), Simulated: w.now, Steps: w.stepped,
 		Rounds: w.rounds, Unlucky: w.unlucky, Races: w.races, Longest: w.longest,
+		Overrun: w.overrun, Restored: w.restored, Removed: w.removed, Downs: w.downs, Fenced: w.fenced,
 	}
 }
 

@@ -58,6 +58,9 @@ func (n *node) startStep(e failover.StartStep) {
 		n.fault = stepFault{}
 		w.say(n.i, "step %s is going to %s", e.Order.Step.Name, [...]string{"", "fail", "hang", "be deaf"}[f.mode])
 	}
+	if isFence(e.Order.Step) && !w.healing && w.chance(w.setup.FenceFails) {
+		s.mode = stepMode(1 + w.rng.IntN(2))
+	}
 	n.steps = append(n.steps, s)
 	after := w.between(time.Millisecond, w.setup.StepTime)
 	if s.mode == stepDeaf {
@@ -107,6 +110,9 @@ func (n *node) stepDue(id hooks.StepID) {
 		return
 	}
 	n.steps = slices.Delete(n.steps, i, i+1)
+	if out == hooks.Changed && isFence(s.order.Step) {
+		n.fences()
+	}
 	n.step(failover.StepEnded{ID: id, Outcome: out, Detail: detail})
 }
 

@@ -14,6 +14,16 @@ var allTroubles = []func(*address){
 	(*address).oneWay, (*address).oneWay, (*address).path, (*address).partition, (*address).partition, (*address).partition,
 	(*address).loss, (*address).delay,
 	(*address).link, (*address).leave, (*address).switchover, (*address).aim, (*address).aim,
+	(*address).unplug, (*address).unplug, (*address).flap, (*address).recreate, (*address).absent,
+	(*address).takenOff, (*address).planted, (*address).stranger,
+}
+
+// foreignTroubles lack what only two of ours have: a link.
+var foreignTroubles = []func(*address){
+	(*address).restart, (*address).restart, (*address).die, (*address).pause, (*address).pauseBoth,
+	(*address).power, (*address).power, (*address).powerBoth, (*address).freeze, (*address).oneWay, (*address).partition,
+	(*address).loss, (*address).delay, (*address).leave, (*address).leave, (*address).aim,
+	(*address).unplug, (*address).flap, (*address).recreate, (*address).absent, (*address).takenOff, (*address).planted, (*address).stranger,
 }
 
 func (a *address) restart() { a.restartOf(a.active()) }
@@ -166,6 +176,7 @@ func (a *address) ask(n *node, to string, timeout time.Duration) {
 
 var aimed = []func(*address, *node){
 	(*address).restartOf, (*address).dieOf, (*address).pauseOf, (*address).powerOf, (*address).freezeOf,
+	(*address).unplugOf, (*address).recreateOf,
 }
 
 // aim lets something happen right after what a node does next, often on the way

@@ -42,7 +42,15 @@ type Setup struct {
 	OnePath       bool          // there is no second path
 	NoLink        bool          // there is no link between the daemons
 	Stream        bool          // the link is a connection, and ends with what it connects
-	Rate          [2]int64      // how much faster a host's clock runs than the world's, ppm
+	Proved        bool          // advertisements prove their epoch
+	Echoes        bool          // the kernel also tells a daemon of what it did itself
+	Fence         hooks.Plan
+	FenceRequired bool
+	FenceFails    float64  // chance that a step of it does
+	FenceOff      bool     // it powers the peer off
+	Foreign       bool     // the reserve is another router, without a link
+	Nopreempt     bool     // which leaves the role to a weaker one
+	Rate          [2]int64 // how much faster a host's clock runs than the world's, ppm
 
 	Broken Broken
 
@@ -92,6 +100,12 @@ type World struct {
 	races     int           // second holders that could not know of the first one's claim
 	rounds    int           // in which everything was healed
 	longest   time.Duration // from healed to one holder
+	overrun   int           // second holders that are another router's doing
+	restored  int           // addresses that were taken off and put back
+	removed   int           // that were put on a standby and taken off
+	downs     int           // addresses let go of since the link was down
+	fenced    int           // takeovers behind a required fence
+	healing   bool          // fences work again
 }
 
 // NewWorld returns a world in which nothing runs yet.
@@ -220,7 +234,7 @@ func (w *World) dispatch(it *item) {
 		n.hear(it)
 	case kTell:
 		n.told(it)
-	case kAnswer, kMeasure, kStep, kCatchUp, kDurable:
+	case kNotice, kAnswer, kMeasure, kStep, kCatchUp, kDurable:
 		n.local(it)
 	case kAsk:
 		n.answerAsk(it)
@@ -285,7 +299,7 @@ func (w *World) config(i int) failover.Config {
 		PeerPriority: priorities[1-i], Preempt: s.Preempt, Lease: s.Lease,
 		Announce:  failover.Announcement{Repeat: 5, Delay: 5 * time.Second, Refresh: 30 * time.Second},
 		Databases: w.setup.dbNames, Gate: s.Policy, DrainTimeout: s.Drain,
-		Promote: s.Promote, Demote: s.Demote, Checks: s.Checks,
+		Promote: s.Promote, Demote: s.Demote, Checks: s.Checks, Fence: s.Fence, FenceRequired: s.FenceRequired,
 	}
 }
 

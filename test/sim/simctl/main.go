@@ -24,7 +24,7 @@ const (
 func main() {
 	seeds := flag.Uint64("seeds", 1000, "how many seeds to run")
 	first := flag.Uint64("seed", 1, "the first seed")
-	scenario := flag.String("scenario", "faults", "plain, faults or address")
+	scenario := flag.String("scenario", "faults", "plain, faults, address or foreign")
 	verbose := flag.Bool("v", false, "print the transcript of every seed")
 	routine := flag.Bool("routine", false, "with heartbeats, renewals, gossip and measurements")
 	until := flag.Duration("for", 0, "begin no seed after so long, 0: run them all")
@@ -118,7 +118,8 @@ func (r *run) report(took time.Duration) {
 		r.scenario, r.ran, t.Failovers, t.Simulated.Round(time.Second), t.Steps, took.Round(time.Millisecond),
 		float64(t.Failovers)/took.Seconds())
 	if t.Rounds > 0 {
-		fmt.Printf("healed %d times, one holder after %s at the longest; second holders: %d when every packet got lost, %d whose claims crossed\n", t.Rounds, t.Longest, t.Unlucky, t.Races)
+		fmt.Printf("healed %d times, one holder after %s at the longest; second holders: %d when every packet got lost, %d whose claims crossed, %d of another router's doing\n", t.Rounds, t.Longest, t.Unlucky, t.Races, t.Overrun)
+		fmt.Printf("addresses: %d put back, %d that somebody put there taken off, %d let go of over a dead link; takeovers behind a required fence: %d\n", t.Restored, t.Removed, t.Downs, t.Fenced)
 	}
 	if r.failed > 0 {
 		fmt.Printf("%d seeds failed\n", r.failed)
