@@ -283,7 +283,7 @@ func (a *address) watch() {
 			a.after(a.steady-w.now+time.Second, func() { a.ask(n, n.peer().label, 10*time.Second) })
 		}
 	case calm:
-		if w.now < a.steady {
+		if w.now < a.steady || w.lastFence > 0 && w.now-w.lastFence < a.bound() {
 			if h := a.found(); h >= 0 {
 				a.holder = h
 			}

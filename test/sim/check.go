@@ -48,7 +48,9 @@ type checker struct {
 	two         time.Duration // since when both have the address, -1: they do not
 	apart       bool          // it began while they could not exchange packets
 	handover    bool          // it began as an acknowledged handover
-	newest      int           // the node that got the address last
+	putBack     time.Duration // when an address was put back last
+	putBackBy   int
+	newest      int // the node that got the address last
 	twoUnits    time.Duration
 	twoWriters  time.Duration
 	nodes       [2]watched
@@ -165,6 +167,9 @@ func (c *checker) holders() {
 		c.apart = true
 		return
 	}
+	if b.foreign && !b.runs() && c.apart {
+		return // what a killed router of that make has, it keeps until it is started again
+	}
 	together := max(c.two, w.net.since)
 	if c.apart || c.handover {
 		together = max(together, c.disturbed)
@@ -199,6 +204,11 @@ func (c *checker) begins() {
 	c.two, c.apart = w.now, w.net.since < 0 || w.now-w.net.since < InFlight
 	switch {
 	case c.apart || c.handover:
+	case c.putBack == w.now && c.putBackBy != c.newest:
+		// Its kernel truly said that the address was not there, and its daemon, which
+		// was away for less than its peer's patience, puts it back.
+		c.apart = true
+		w.putBacks++
 	case taker.foreign:
 		// It takes the address whenever it hears nobody, whoever has it.
 		c.apart = true
@@ -394,7 +404,7 @@ func (c *checker) fenced(n *node) {
 func (c *checker) opens(n *node) {
 	x, p := &c.nodes[n.i], n.peer()
 	if x.drift {
-		if !n.kernel.holds() {
+		if !n.kernel.holds() && !n.kernel.missed() {
 			c.w.fail("I5", "%s opens writes again without the address", n.label)
 		}
 		return
@@ -451,7 +461,7 @@ type appearance struct {
 }
 
 func (c *checker) look(n *node) appearance {
-	a := appearance{holds: n.kernel.holds(), open: true, unit: n.unit, file: n.file}
+	a := appearance{holds: n.kernel.own() || n.kernel.missed(), open: true, unit: n.unit, file: n.file}
 	for _, db := range n.dbs {
 		a.open = a.open && !db.readOnly
 	}

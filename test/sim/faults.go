@@ -74,6 +74,8 @@ func (w *World) drawSetup() Setup {
 		}
 	}
 	s.Promote, s.Demote = drawPlans(w)
+	s.Proved, s.Echoes = w.chance(0.5), w.chance(0.3)
+	w.drawFence(&s)
 	return s
 }
 
@@ -122,7 +124,7 @@ func (f *faults) next() {
 func (f *faults) mend() {
 	w := f.w
 	w.say(-1, "everything is mended")
-	f.mended = true
+	f.mended, w.healing, w.net.stranger = true, true, false
 	w.settleAll()
 	for p := range w.net.ways {
 		for d := range w.net.ways[p] {
@@ -132,6 +134,7 @@ func (f *faults) mend() {
 	for _, n := range w.nodes {
 		n.disk.failing, n.kernel.failing, n.fault = false, false, stepFault{}
 		n.powerOn()
+		n.linkUp()
 		n.thaw(allStood)
 		n.resume()
 		if n.core == nil {
@@ -170,6 +173,7 @@ var allFaults = []func(*faults){
 	(*faults).hang, (*faults).crash, (*faults).step, (*faults).step, (*faults).journal, (*faults).kernel,
 	(*faults).switchover, (*faults).switchover, (*faults).switchover, (*faults).switchover, (*faults).switchover,
 	(*faults).terminate, (*faults).checkFails, (*faults).powerBoth,
+	(*faults).unplug, (*faults).unplug, (*faults).takenOff, (*faults).planted, (*faults).stranger,
 }
 
 func (f *faults) restart() {
@@ -357,6 +361,27 @@ func (f *faults) switchover() {
 		f.w.check.commands++
 		n.answer(0, failover.SwitchoverWanted{Command: failover.ID(f.w.check.commands), Request: r})
 	}
+}
+
+func (f *faults) unplug() {
+	n, w := f.active(), f.w
+	why := [...]string{carrierLost, adminDown, ifMissing}[w.rng.IntN(3)]
+	d := w.between(0, 8*time.Second)
+	if w.chance(0.5) {
+		d = w.between(0, 2*linkLongest)
+	}
+	w.say(n.i, "%s for %s", why, d)
+	n.linkDown(why)
+	f.after(d, n.linkUp)
+}
+
+func (f *faults) takenOff() { f.active().takeOff() }
+
+func (f *faults) planted() { f.node().plant() }
+
+func (f *faults) stranger() {
+	f.change("a third host answers", f.w.between(0, 8*time.Second),
+		func() { f.w.net.stranger = true }, func() { f.w.net.stranger = false })
 }
 
 func (f *faults) terminate() {

@@ -53,6 +53,7 @@ func (n *node) fences() {
 	}
 	w.say(p.i, "fenced: power cut")
 	p.powerOff()
+	w.lastFence = w.now
 	w.schedule(w.between(time.Second, 3*time.Second), item{kind: kPower, node: uint8(p.i)})
 }
 

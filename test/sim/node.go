@@ -247,6 +247,7 @@ const soon = 30 * time.Microsecond
 
 func (n *node) hold(e failover.Hold) {
 	if n.kernel.failing {
+		n.kernel.refused = n.w.now
 		n.answer(soon, failover.Held{ID: e.ID, Err: errKernel})
 		return
 	}
@@ -258,6 +259,7 @@ func (n *node) hold(e failover.Hold) {
 	if !had && e.ID == 0 && n.kernel.missed() {
 		had = true
 		n.w.restored++
+		n.w.check.putBack, n.w.check.putBackBy = n.w.now, n.i
 	}
 	if !n.foreign {
 		n.w.check.renews(n, e)

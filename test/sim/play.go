@@ -34,6 +34,7 @@ type Tally struct {
 	Unlucky   int           // second holders that loss excuses: no packet of the peer came
 	Races     int           // second holders whose claims crossed on the wire, without the link
 	Longest   time.Duration // from healed to one holder
+	PutBacks  int           // second holders that put back what somebody had taken off
 	Overrun   int           // second holders that are another router's doing
 	Restored  int           // addresses that somebody took off and the holder put back
 	Removed   int           // addresses that somebody put on a node and it took off
@@ -49,6 +50,7 @@ func (t *Tally) Add(u Tally) {
 	t.Rounds += u.Rounds
 	t.Unlucky += u.Unlucky
 	t.Races += u.Races
+	t.PutBacks += u.PutBacks
 	t.Overrun += u.Overrun
 	t.Restored += u.Restored
 	t.Removed += u.Removed
@@ -61,7 +63,7 @@ func (w *World) tally() Tally {
 	return Tally{
 		Failovers: max(0, w.takeovers-1), Simulated: w.now, Steps: w.stepped,
 		Rounds: w.rounds, Unlucky: w.unlucky, Races: w.races, Longest: w.longest,
-		Overrun: w.overrun, Restored: w.restored, Removed: w.removed, Downs: w.downs, Fenced: w.fenced,
+		PutBacks: w.putBacks, Overrun: w.overrun, Restored: w.restored, Removed: w.removed, Downs: w.downs, Fenced: w.fenced,
 	}
 }
 

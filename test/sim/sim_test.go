@@ -83,6 +83,9 @@ func TestFoundAddressSeeds(t *testing.T) {
 		"one lost question in a conflict":                                 {21278},
 		"the silence of the address among lost frames was taken for sure": {2545, 11587, 14067, 15139},
 		"a rival that did not yield lost one answer":                      {16247, 18406},
+		"a claim stood against a proved newer epoch":                      {105, 292, 651, 5053, 5105},
+		"a handover's address was acquired over a dead link":              {10086, 10969, 20000446},
+		"a link that was up again made a peer silent that was heard":      {20000723},
 	} {
 		for _, seed := range seeds {
 			if _, err := Play("address", seed); err != nil {
@@ -94,7 +97,7 @@ func TestFoundAddressSeeds(t *testing.T) {
 
 // TestSameSeedSameRun holds the simulator to its promise.
 func TestSameSeedSameRun(t *testing.T) {
-	for _, scenario := range []string{"plain", "faults", "address"} {
+	for _, scenario := range []string{"plain", "faults", "address", "foreign"} {
 		for seed := uint64(1); seed <= 10; seed++ {
 			var first, second bytes.Buffer
 			Replay(scenario, seed, &first, true)
@@ -123,9 +126,46 @@ func TestAddress(t *testing.T) {
 		total.Add(n)
 	}
 	t.Logf("%+v", total)
+	if total.Restored == 0 || total.Removed == 0 || total.Downs == 0 || total.Fenced == 0 {
+		t.Error("a world in which this does not happen tests nothing")
+	}
 	if total.Failovers < 10*int(seeds) {
 		t.Errorf("%d failovers in %d seeds", total.Failovers, seeds)
 	}
+}
+
+// foreignSeeds is what a few seconds allow.
+const foreignSeeds = 300
+
+func TestForeign(t *testing.T) {
+	seeds := uint64(foreignSeeds)
+	if testing.Short() {
+		seeds /= 10
+	}
+	var total Tally
+	for seed := uint64(1); seed <= seeds; seed++ {
+		n, err := Play("foreign", seed)
+		if err != nil {
+			t.Fatalf("SEED=%d %v\nreplay: go run ./test/sim/simctl -scenario foreign -seed %d -seeds 1 -v", seed, err, seed)
+		}
+		total.Add(n)
+	}
+	t.Logf("%+v", total)
+	if total.Failovers < 10*int(seeds) || total.Overrun == 0 {
+		t.Errorf("%d failovers and %d overruns in %d seeds", total.Failovers, total.Overrun, seeds)
+	}
+}
+
+// TestForeignCheckersFire holds that a router of another make does not excuse
+// whatever this one does.
+func TestForeignCheckersFire(t *testing.T) {
+	for seed := uint64(1); seed <= 300; seed++ {
+		err := foreignOf(seed, Broken{BlindCapture: true}, []func(*address){(*address).die, (*address).pause}).Finish()
+		if err != nil && strings.HasPrefix(err.Error(), "I1 ") {
+			return
+		}
+	}
+	t.Error("checker I1 did not fire")
 }
 
 // TestCheckersFire breaks one thing at a time and wants the checker that is
@@ -181,6 +221,10 @@ func TestAddressCheckersFire(t *testing.T) {
 		{"kernel keeps the address for ever", Broken{NoExpiry: true}, only((*address).pause, (*address).die), "I2"},
 		{"clock stands while the loop does", Broken{BlindClock: true}, only((*address).pause, (*address).freeze), "I8"},
 		{"somebody answers for the address for ever", Broken{StaleAnswers: true}, only((*address).power), "liveness"},
+		{"nobody tells of a link that is down", Broken{DeafKernel: true}, only((*address).unplug), "link"},
+		{"nobody tells of an address that is gone", Broken{DeafKernel: true}, only((*address).takenOff), "restore"},
+		{"nobody tells of an address that is there", Broken{DeafKernel: true}, only((*address).planted), "foreign"},
+		{"a fence that failed says done", Broken{KindFence: true}, only((*address).power, (*address).partition), "fence"},
 		{"somebody moves the address for no reason", Broken{Restless: true}, only((*address).restart), "stability"},
 	}
 	for _, tt := range tests {

@@ -112,6 +112,8 @@ func (n *node) stepDue(id hooks.StepID) {
 	n.steps = slices.Delete(n.steps, i, i+1)
 	if out == hooks.Changed && isFence(s.order.Step) {
 		n.fences()
+	} else if out == hooks.Failed && isFence(s.order.Step) && n.w.setup.Broken.KindFence {
+		out, detail = hooks.Changed, ""
 	}
 	n.step(failover.StepEnded{ID: id, Outcome: out, Detail: detail})
 }

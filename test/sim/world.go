@@ -71,6 +71,8 @@ type Broken struct {
 	BlindCapture bool // the kernel's answer to a question is always silence
 	StaleAnswers bool // somebody answers for the address for ever
 	BlindClock   bool // a daemon's clock does not count the time for which it stood still
+	DeafKernel   bool // the kernel tells nobody of its interface and addresses
+	KindFence    bool // a fence that failed says that it went well
 	Restless     bool // somebody moves the address while nothing should happen
 }
 
@@ -100,11 +102,13 @@ type World struct {
 	races     int           // second holders that could not know of the first one's claim
 	rounds    int           // in which everything was healed
 	longest   time.Duration // from healed to one holder
+	putBacks  int           // second holders that put back what somebody had taken off
 	overrun   int           // second holders that are another router's doing
 	restored  int           // addresses that were taken off and put back
 	removed   int           // that were put on a standby and taken off
 	downs     int           // addresses let go of since the link was down
 	fenced    int           // takeovers behind a required fence
+	lastFence time.Duration // when a fence powered a host off last
 	healing   bool          // fences work again
 }
 
