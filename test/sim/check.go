@@ -217,9 +217,9 @@ func (c *checker) begins() {
 		// No advertisement, no message and no answer to two questions came through.
 		c.apart = true
 		w.unlucky++
-	case !w.net.linked() && taker.heardOf < taker.peer().claimed:
-		// Both claimed the role within the time that a packet takes, and without
-		// the link nobody answers a claim.
+	case w.net.isolated() && taker.heardOf < taker.peer().claimed:
+		// No advertisement of the first claim came to the second, and without the
+		// link nobody answers a claim.
 		c.apart = true
 		w.races++
 	}
@@ -395,9 +395,9 @@ func (c *checker) fenced(n *node) {
 		w.fenced++
 		return
 	}
-	if n.word < 0 || n.peerHeld || n.claimed-n.word > failover.LinkPatience+leaseSlack {
+	if said := n.claimedAt.Sub(n.word); n.word == 0 || n.peerHeld || said > failover.LinkPatience {
 		w.fail("fence", "%s takes over behind %d of %d steps of its fence, its peer said something %s before",
-			n.label, c.nodes[n.i].fences, len(w.setup.Fence), n.claimed-n.word)
+			n.label, c.nodes[n.i].fences, len(w.setup.Fence), said)
 	}
 }
 

@@ -22,7 +22,7 @@ func (n *node) start() {
 		return
 	}
 	n.life++
-	n.awake, n.word = n.w.now, -1
+	n.awake, n.word = n.w.now, 0
 	n.core, n.paused, n.held, n.steps = core, false, nil, nil
 	n.linkBoot, n.linkSeq, n.linkLife, n.claimed = 0, 0, 0, -1
 	n.failing = [2]bool{}

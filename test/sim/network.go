@@ -28,8 +28,12 @@ type network struct {
 	unlinked bool
 	spread   time.Duration // how long until an advertisement has got through for certain
 	stranger bool          // a third host answers for the address
+	joined   time.Duration // the link is there since then, if it is
 	since    time.Duration // both ways on one path since then; -1: they are not
 }
+
+// isolated reports whether there is no link, or was none a moment ago.
+func (n *network) isolated() bool { return n.joined < 0 || n.w.now-n.joined < InFlight }
 
 // retransmit is after how long a stream sends again what was lost.
 const retransmit = 200 * time.Millisecond
@@ -111,7 +115,11 @@ func (n *network) changed() {
 	}
 	n.spread = n.tries()
 	if !n.linked() {
+		n.joined = -1
 		return
+	}
+	if n.joined < 0 {
+		n.joined = n.w.now
 	}
 	for to := range n.stuck {
 		for _, it := range n.stuck[to] {

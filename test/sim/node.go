@@ -36,39 +36,40 @@ type node struct {
 	unit   bool   // lsyncd runs
 	file   string // what the label file names as active
 
-	core     machine
-	foreign  bool          // it is another router than ours
-	lacks    bool          // the host comes up without its interface
-	awake    time.Duration // the daemon runs since then, if it does
-	word     time.Duration // when the peer's latest message came, -1: none did
-	peerHeld bool          // as it said
-	life     uint32        // of the daemon
-	paused   bool
-	pausedA  time.Duration
-	held     []*item
-	heard    time.Duration // when anything of the peer arrived last
-	heardOf  time.Duration // when the advertisement was sent that came last
-	claimed  time.Duration // when it began to advertise, -1: it does not
-	ran      time.Duration // when the daemon did something last
-	trap     trap
-	tickAt   time.Duration
-	lastTick time.Duration
-	spins    int
-	effects  []failover.Effect
-	steps    []*step
-	fault    stepFault
-	linkSeq  uint64 // newest message of the peer
-	linkBoot uint64
-	linkLife uint32              // of the peer at the other end
-	lost     uint32              // the life that the power ended last
-	state    *failover.PeerState // as last told
-	failing  [2]bool             // health checks
+	core      machine
+	foreign   bool          // it is another router than ours
+	lacks     bool          // the host comes up without its interface
+	awake     time.Duration // the daemon runs since then, if it does
+	word      mono.Instant  // when the peer's latest message came, 0: none did
+	claimedAt mono.Instant  // claimed by the host's clock
+	peerHeld  bool          // as it said
+	life      uint32        // of the daemon
+	paused    bool
+	pausedA   time.Duration
+	held      []*item
+	heard     time.Duration // when anything of the peer arrived last
+	heardOf   time.Duration // when the advertisement was sent that came last
+	claimed   time.Duration // when it began to advertise, -1: it does not
+	ran       time.Duration // when the daemon did something last
+	trap      trap
+	tickAt    time.Duration
+	lastTick  time.Duration
+	spins     int
+	effects   []failover.Effect
+	steps     []*step
+	fault     stepFault
+	linkSeq   uint64 // newest message of the peer
+	linkBoot  uint64
+	linkLife  uint32              // of the peer at the other end
+	lost      uint32              // the life that the power ended last
+	state     *failover.PeerState // as last told
+	failing   [2]bool             // health checks
 }
 
 func newNode(w *World, i int) *node {
 	n := &node{w: w, i: i, label: labels[i], up: true, file: ""}
 	n.offset = w.between(time.Second, time.Hour)
-	n.foreign, n.word = w.setup.Foreign && i == 1, -1
+	n.foreign = w.setup.Foreign && i == 1
 	n.kernel.n, n.state, n.rate = n, &failover.PeerState{}, w.setup.Rate[i]
 	for d := range w.setup.Databases {
 		db := &database{w: w, node: n, index: d, up: true, readOnly: true}
@@ -190,7 +191,7 @@ func (n *node) do(e failover.Effect) {
 		w.check.sends(n, e.Advertisement.Priority)
 		w.check.prove(n)
 		if n.claimed < 0 && e.Advertisement.Priority > 0 {
-			n.claimed = w.now
+			n.claimed, n.claimedAt = w.now, n.clock()
 		}
 		n.sprung(onSend)
 		w.net.advertise(n.i, e.Advertisement.Priority, e.Epoch)
@@ -403,7 +404,7 @@ func (n *node) told(it *item) {
 		return
 	}
 	n.linkBoot, n.linkSeq, n.heard = s.Boot, s.Seq, n.w.now
-	n.word, n.peerHeld = n.w.now, s.Holds
+	n.word, n.peerHeld = n.clock(), s.Holds
 	n.w.check.heard(n, s)
 	n.step(it.ev)
 }
