@@ -384,23 +384,6 @@ func (c *checker) starts(n *node, s *step) {
 	}
 }
 
-// fenced is about a takeover behind a required fence: every step of it went well,
-// or the peer itself had just said that it has nothing.
-func (c *checker) fenced(n *node) {
-	w := c.w
-	if !w.setup.FenceRequired || len(w.setup.Fence) == 0 {
-		return
-	}
-	if c.nodes[n.i].fences == len(w.setup.Fence) {
-		w.fenced++
-		return
-	}
-	if said := n.claimedAt.Sub(n.word); n.word == 0 || n.peerHeld || said > failover.LinkPatience {
-		w.fail("fence", "%s takes over behind %d of %d steps of its fence, its peer said something %s before",
-			n.label, c.nodes[n.i].fences, len(w.setup.Fence), said)
-	}
-}
-
 func (c *checker) opens(n *node) {
 	x, p := &c.nodes[n.i], n.peer()
 	if x.drift {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/internal/failover"
 )
 
 // A fence of the simulator: steps that fail at random, and of which the first may
@@ -59,3 +60,20 @@ func (n *node) fences() {
 
 // isFence reports whether a step is one of a fence.
 func isFence(s hooks.Step) bool { return strings.HasPrefix(s.Name, fenceName) }
+
+// fenced is about a takeover behind a required fence: every step of it went well,
+// or the peer itself had just said that it has nothing.
+func (c *checker) fenced(n *node) {
+	w := c.w
+	if !w.setup.FenceRequired || len(w.setup.Fence) == 0 {
+		return
+	}
+	if c.nodes[n.i].fences == len(w.setup.Fence) {
+		w.fenced++
+		return
+	}
+	if said := n.claimedAt.Sub(n.word); n.word == 0 || n.peerHeld || said > failover.LinkPatience {
+		w.fail("fence", "%s takes over behind %d of %d steps of its fence, its peer said something %s before",
+			n.label, c.nodes[n.i].fences, len(w.setup.Fence), said)
+	}
+}

@@ -55,6 +55,10 @@ func (k *keepalived) Step(now mono.Instant, ev failover.Event, out []failover.Ef
 			out = append(out, failover.Drop{}, k.advert(0))
 		}
 		return append(out, failover.Stopped{})
+	case failover.Tick, failover.PeerSaid, failover.Measured, failover.Probed, failover.StepEnded, failover.AddressLost,
+		failover.AddressFound, failover.Held, failover.Durable, failover.Asked, failover.CaughtUp, failover.Checked,
+		failover.SwitchoverWanted:
+		// It knows nothing of them.
 	}
 	if k.state == failover.Fault || now.Before(k.timer) {
 		return out
@@ -69,19 +73,17 @@ func (k *keepalived) Step(now mono.Instant, ev failover.Event, out []failover.Ef
 
 func (k *keepalived) hears(now mono.Instant, ev failover.Advertised, out []failover.Effect) []failover.Effect {
 	p := ev.Advertisement.Priority
-	switch k.state {
-	case failover.Backup:
-		switch {
-		case p == 0:
-			k.timer = now.Add(k.skew())
-		case p >= k.cfg.Priority || k.nopreempt:
-			k.timer = now.Add(3*k.interval() + k.skew())
-		}
-	case failover.Active:
-		if p > k.cfg.Priority || p == k.cfg.Priority && k.cfg.Local.Less(ev.Source) {
-			return k.backup(now, append(out, failover.Drop{}))
-		}
+	active := k.state == failover.Active
+	switch {
+	case k.state == failover.Fault:
+	case active && (p > k.cfg.Priority || p == k.cfg.Priority && k.cfg.Local.Less(ev.Source)):
+		return k.backup(now, append(out, failover.Drop{}))
+	case active:
 		k.timer = now // it answers at once
+	case p == 0:
+		k.timer = now.Add(k.skew())
+	case p >= k.cfg.Priority || k.nopreempt:
+		k.timer = now.Add(3*k.interval() + k.skew())
 	}
 	return out
 }
