@@ -3,5 +3,6 @@
 // runs in workers whose only output is an event.
 //
 // The loop itself does netlink calls, datagram sends and nothing else: no disk,
-// no log, no D-Bus, no database.
+// no log, no D-Bus, no database. It waits for no renewal that takes long: other
+// processes can hold the kernel's lock on the network's configuration for seconds.
 package node
