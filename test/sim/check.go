@@ -217,11 +217,13 @@ func (c *checker) begins() {
 		// No advertisement, no message and no answer to two questions came through.
 		c.apart = true
 		w.unlucky++
+		w.say(c.newest, "a second holder: everything was lost")
 	case w.net.isolated() && taker.heardOf < taker.peer().claimed:
 		// No advertisement of the first claim came to the second, and without the
 		// link nobody answers a claim.
 		c.apart = true
 		w.races++
+		w.say(c.newest, "a second holder: the claims crossed")
 	}
 }
 
