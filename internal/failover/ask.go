@@ -120,6 +120,9 @@ func (o *Orchestrator) stranger(hardware string) {
 	}
 }
 
+// doubt forgets what was found out so far.
+func (b *bid) doubt() { b.silence, b.dead, b.misses, b.quiet = 0, false, 0, 0 }
+
 // clear reports whether the address may be taken now. A plan can take long, and
 // what was true when it began may not be: a peer that speaks has to have heard of
 // the claim, and one that does not is asked for again.

@@ -157,7 +157,6 @@ func (o *Orchestrator) thinkHealth() {
 		o.enterStandby(Why{})
 	case !faulty && o.state == Fault:
 		o.enter(Backup, Why{Reason: Starting})
-		o.silent = o.silent || !o.linkFresh()
 	}
 	if y, failing := o.board.Failing(health.Yield); failing && o.state == Active && !o.now.Before(o.healthAt) &&
 		o.linkFresh() && o.peer.state.Bids && len(o.peer.state.Gate) == 0 {

@@ -134,6 +134,27 @@ func TestContest(t *testing.T) {
 			}
 		})
 	}
+	for _, epoch := range []Epoch{0, 3} {
+		t.Run(fmt.Sprintf("a claim that hears the proved epoch %d", epoch), func(t *testing.T) {
+			r := newRig(t, nil)
+			r.boots()
+			r.asksSilence()
+			r.journaled(nil)
+			step := need[StartStep](r)
+			r.proves(100, epoch)
+			if epoch == 0 {
+				r.wantState(Promoting, PeerSilent)
+				return
+			}
+			if c := need[CancelStep](r); c.ID != step.Order.ID {
+				t.Errorf("cancelled %d", c.ID)
+			}
+			r.wantState(Demoting, PeerActive)
+			if s := need[Send](r); s.Advertisement.Priority != 0 {
+				t.Errorf("%+v", s)
+			}
+		})
+	}
 	t.Run("a standby journals a proved epoch and says its own in turn", func(t *testing.T) {
 		r := newRig(t, nil)
 		r.boots()

@@ -133,8 +133,13 @@ func (o *Orchestrator) announceNow() {
 	}
 }
 
-// acquire asks for the address; heldAnswer goes on.
+// acquire asks for the address; heldAnswer goes on. On a link that is down, even
+// for a moment, nobody could be told of it.
 func (o *Orchestrator) acquire() {
+	if o.link.down != 0 {
+		o.pivotEnded(hooks.Failed, o.link.detail)
+		return
+	}
 	o.lease.acquire = o.id()
 	o.lease.before = o.now
 	o.emit(Hold{ID: o.lease.acquire, Lease: o.cfg.Lease})

@@ -47,9 +47,14 @@ func (o *Orchestrator) linkChanged(ev LinkChanged) {
 		if o.link.down == 0 {
 			o.link.down = o.now
 		}
+		o.early = early{over: true} // silence over a dead link means nothing
+		if o.bid != nil {
+			o.bid.doubt()
+		}
 		o.link.detail = ev.Detail
 	case o.link.down != 0:
 		o.link = linkView{}
+		o.early = early{}
 		if o.lease.held { // a switch may have forgotten the address meanwhile
 			o.announceAnew()
 		}

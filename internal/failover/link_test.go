@@ -64,6 +64,20 @@ func TestLinkDown(t *testing.T) {
 		r.run(time.Second)
 		r.wantState(Active, PeerSilent)
 	})
+	t.Run("a node whose link goes during its takeover does not take the address", func(t *testing.T) {
+		r := newRig(t, func(c *Config) { c.Promote = c.Promote[1:] })
+		r.boots()
+		r.asksSilence()
+		r.journaled(nil)
+		open := need[StartStep](r)
+		r.step(down)
+		r.after(10*time.Millisecond, StepEnded{ID: open.Order.ID, Outcome: hooks.Changed})
+		none[Hold](r)
+		ask := need[AskKernel](r) // what was found before means nothing
+		r.after(ask.Within, Asked{ID: ask.ID, Err: errTest})
+		r.run(400 * time.Millisecond)
+		r.wantState(Demoting, LinkDown)
+	})
 	t.Run("a node that starts without its interface waits", func(t *testing.T) {
 		r := newRig(t, nil)
 		r.boots()

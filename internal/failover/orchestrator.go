@@ -394,10 +394,18 @@ func (o *Orchestrator) contest(ev Advertised) {
 		theirs, known = o.peer.state.ActiveEpoch, o.linkFresh()
 	}
 	switch {
+	case o.bid != nil && !o.lease.held && ev.Proved && ev.Epoch > o.heldEpoch():
+		// It was promoted later than this node ever was and does not give way to a
+		// claim.
+		o.withdrawBid(Why{Reason: PeerActive})
 	case o.bid != nil && !o.lease.held:
 		// Two claims, or one against a holder: who goes first is settled before the
 		// address, and what was found out before this word means nothing.
-		o.bid.silence, o.bid.dead, o.bid.misses, o.bid.quiet = 0, false, 0, 0
+		o.bid.doubt()
+		if ev.Proved && ev.Epoch < o.heldEpoch() {
+			o.answerContest() // it goes by the epochs, too
+			return
+		}
 		o.route(rec)
 	case known && theirs > o.activeEpoch:
 		o.stepDown(Why{Reason: NewerEpoch}, hooks.OnDemote)

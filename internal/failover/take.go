@@ -64,15 +64,21 @@ func (o *Orchestrator) thinkTake() {
 	}
 	switch t.view.Stage {
 	case TakePreparing, TakePrepared:
+		w, faulty := o.fault()
 		switch {
+		case faulty:
+			o.refuseTake(w)
 		case same && g.Stage == GiveFrozen && t.view.Stage == TakePrepared:
 			o.catchUpTo(g)
 		case o.linkFresh() && !same, same && g.Stage >= GiveUndoing, !o.linkFresh() && o.now.Sub(o.peer.at) > HandoverLease:
 			o.refuseTake(Why{Reason: Withdrawn})
 		}
 	case TakeCatchingUp, TakePromoting:
+		w, faulty := o.fault()
 		switch {
 		case o.lease.held:
+		case faulty:
+			o.undoTake(w)
 		case o.linkFresh() && !same, same && g.Stage >= GiveUndoing:
 			o.undoTake(Why{Reason: Withdrawn})
 		case o.now.After(t.affirmed):

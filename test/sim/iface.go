@@ -31,7 +31,6 @@ var (
 type iface struct {
 	down    string        // why it cannot be used, empty: it can
 	since   time.Duration // when it went down, or was back
-	told    bool          // the daemon was told that it is down
 	planted bool          // somebody else put the address there, for ever
 	put     time.Duration // when
 	taken   bool          // somebody else took the held address off, or it went with the interface
