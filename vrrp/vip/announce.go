@@ -38,11 +38,11 @@ type announcer struct {
 // long an announcement is worth something, repeats it. An interface without ARP
 // is ErrNoARP.
 func (h *Holder) Announce() error {
-	ifi, err := h.table.kernel.ethernet(h.cfg.Interface)
+	announcer, router := h.table.announcer(h.cfg.Interface), false
+	ifi, err := announcer.look(h.table.kernel, h.cfg.Interface)
 	if err != nil {
 		return fmt.Errorf("announce on %s: %w", h.cfg.Interface, err)
 	}
-	announcer, router := h.table.announcer(h.cfg.Interface), false
 	if slices.ContainsFunc(h.cfg.Addresses, func(p netip.Prefix) bool { return p.Addr().Is6() }) {
 		router = routes(h.cfg.Interface)
 	}
@@ -80,6 +80,52 @@ func (k *kernel) ethernet(name string) (*net.Interface, error) {
 	return &net.Interface{
 		Index: index, MTU: attrs.MTU, Name: name, HardwareAddr: attrs.HardwareAddr, Flags: attrs.Flags,
 	}, nil
+}
+
+// look returns the interface as it is now, as ethernet does, and asks nothing for
+// which the kernel takes its RTNL lock: who announces renews leases, and the lock can
+// be another's for seconds.
+func (a *announcer) look(k *kernel, name string) (*net.Interface, error) {
+	index, flags, err := k.link(name)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case flags&(unix.IFF_LOOPBACK|unix.IFF_NOARP) != 0:
+		return nil, ErrNoARP
+	case flags&unix.IFF_RUNNING == 0:
+		// It may be coming up, which the kernel completes with the lock: until then
+		// it throws frames away.
+		return k.ethernet(name)
+	}
+	ifi := &net.Interface{Index: index, Name: name}
+	ifi.HardwareAddr, err = a.hardware(ifi)
+	return ifi, err
+}
+
+// hardware is what the interface's packet socket says of it.
+func (a *announcer) hardware(ifi *net.Interface) (net.HardwareAddr, error) {
+	conn, err := a.open(ifi)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var address unix.Sockaddr
+	var nameErr error
+	if err := raw.Control(func(fd uintptr) { address, nameErr = unix.Getsockname(int(fd)) }); err != nil {
+		return nil, err
+	}
+	if nameErr != nil {
+		return nil, os.NewSyscallError("getsockname", nameErr)
+	}
+	link, ok := address.(*unix.SockaddrLinklayer)
+	if !ok || link.Halen != ethernetAddressLength {
+		return nil, ErrNoARP
+	}
+	return net.HardwareAddr(link.Addr[:ethernetAddressLength]), nil
 }
 
 func (a *announcer) announce(ifi *net.Interface, addr netip.Addr, router bool) error {
