@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tanist-ha/tanist/internal/failover"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -54,7 +56,8 @@ func TestFaults(t *testing.T) {
 	if takeovers < int(seeds) || rolledBack == 0 {
 		t.Errorf("%d takeovers and %d roll-backs in %d seeds", takeovers, rolledBack, seeds)
 	}
-	for i, n := range outcomes[:5] {
+	// A switchover that runs out of time is rare since a peer that forgot it ends it.
+	for i, n := range outcomes[:failover.TimedOutBack] {
 		if n == 0 && !testing.Short() {
 			t.Errorf("no command ended with outcome %d", i)
 		}
