@@ -23,7 +23,9 @@ func TestLedger(t *testing.T) {
 		t.Fatal(err)
 	}
 	tests := testsUnder(t, ".")
-	maps.Copy(tests, testsUnder(t, filepath.Join("..", "test", "interop")))
+	for _, dir := range []string{filepath.Join("..", "test", "interop"), filepath.Join("..", "internal", "failover")} {
+		maps.Copy(tests, testsUnder(t, dir))
+	}
 	for _, match := range namedTest.FindAllStringSubmatch(string(text), -1) {
 		name, row := match[1], match[2]
 		source, exists := tests[name]
