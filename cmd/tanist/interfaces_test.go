@@ -12,21 +12,6 @@ import (
 	"github.com/tanist-ha/tanist/internal/control"
 )
 
-func delAddress(t *testing.T, link, prefix string) {
-	t.Helper()
-	l, err := netlink.LinkByName(link)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a, err := netlink.ParseAddr(prefix)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := netlink.AddrDel(l, a); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func setLink(t *testing.T, name string, set func(netlink.Link) error) {
 	t.Helper()
 	l, err := netlink.LinkByName(name)
@@ -85,13 +70,7 @@ func TestInterfaces(t *testing.T) {
 		}
 	})
 	t.Run("made-permanent", func(t *testing.T) {
-		setLink(t, "veth0", func(l netlink.Link) error {
-			a, err := netlink.ParseAddr("192.0.2.100/24")
-			if err != nil {
-				return err
-			}
-			return netlink.AddrReplace(l, a)
-		})
+		withAddress(t, "veth0", "192.0.2.100/24", netlink.AddrReplace)
 		eventually(t, "a lease again", func() bool { return lifetime(t, "veth0", "192.0.2.100/24") < 10 })
 	})
 	t.Run("carrier-lost-and-back", func(t *testing.T) {

@@ -63,7 +63,11 @@ func inside(t *testing.T) bool {
 	return false
 }
 
-func addAddress(t *testing.T, link, prefix string) {
+func addAddress(t *testing.T, link, prefix string) { withAddress(t, link, prefix, netlink.AddrAdd) }
+
+func delAddress(t *testing.T, link, prefix string) { withAddress(t, link, prefix, netlink.AddrDel) }
+
+func withAddress(t *testing.T, link, prefix string, do func(netlink.Link, *netlink.Addr) error) {
 	t.Helper()
 	l, err := netlink.LinkByName(link)
 	if err != nil {
@@ -73,7 +77,7 @@ func addAddress(t *testing.T, link, prefix string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := netlink.AddrAdd(l, a); err != nil {
+	if err := do(l, a); err != nil {
 		t.Fatal(err)
 	}
 }
