@@ -29,6 +29,10 @@ const silenceHolds = 500 * time.Millisecond
 // just been told to go: its clients wait.
 const contendWithin = 25 * time.Millisecond
 
+// hurries reports whether the kernel of a rival is asked in short questions: of
+// two nodes that both contend, only the stronger one does.
+func (o *Orchestrator) hurries() bool { return o.bid.contend && !o.yieldsTo() }
+
 // yieldTime is how much later, besides an advertisement interval, the weaker of
 // two nodes that wait for the same instant acts.
 const yieldTime = 200 * time.Millisecond
@@ -143,7 +147,7 @@ func (o *Orchestrator) askAtPivot() {
 	b := o.bid
 	b.wait, b.asked = o.id(), o.now
 	within := o.askWithin()
-	if b.contend {
+	if o.hurries() {
 		within = min(within, contendWithin)
 	}
 	o.emit(AskKernel{ID: b.wait, Within: within})
@@ -196,7 +200,7 @@ func (o *Orchestrator) askedAtPivot(ev Asked) {
 	default:
 		b.askAt = b.asked.Add(askAgain)
 	}
-	if b.contend {
+	if o.hurries() {
 		b.askAt = o.now
 	}
 	switch {
