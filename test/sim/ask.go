@@ -20,7 +20,7 @@ func (n *node) answerAsk(it *item) {
 		// without a carrier does not: a weak host answers for them elsewhere.
 		weak := second && n.w.setup.WeakHost && (p.kernel.down == "" || p.kernel.down == carrierLost)
 		ev.Host = rounds > 0 || echo || second
-		ev.OnLink = rounds > probes/2 || weak
+		ev.OnLink = rounds >= probes-1 || weak
 		ev.Address = p.kernel.holds() && (address || weak)
 	}
 	if n.w.setup.Broken.StaleAnswers {

@@ -83,10 +83,10 @@ func (a Answer) Strangers() []Claimant {
 	return slices.DeleteFunc(slices.Clone(a.Claimants), func(c Claimant) bool { return c.Peer })
 }
 
-// OnLink reports whether the peer's host answered on the link itself, and in most
-// rounds: then it would also have answered for a VIP. Where most frames get lost
-// the silence of a VIP means little.
-func (a Answer) OnLink() bool { return bits.OnesCount8(a.heard) > askRounds/2 }
+// OnLink reports whether the peer's host answered on the link itself, and in all
+// rounds but one at the most: then it would also have answered for a VIP. Where
+// frames get lost the silence of a VIP means little.
+func (a Answer) OnLink() bool { return bits.OnesCount8(a.heard) >= askRounds-1 }
 
 // Ask asks the kernels on the network, not the daemons: who has the virtual
 // addresses, and is the peer's host alive. It puts all questions at once, five
