@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -35,7 +36,15 @@ func newRun(c *common) *cobra.Command {
 	}
 }
 
+// heapGrowth, in percent, is how much garbage the daemon keeps. Its heap is a few
+// megabytes, so that collecting it more often than Go does by default costs no CPU
+// to speak of, and 255 instances stay under 30 MB.
+const heapGrowth = 40
+
 func runDaemon(c *common) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(heapGrowth)
+	}
 	file, self, err := load(c)
 	if err != nil {
 		return err
