@@ -184,14 +184,13 @@ func TestAskLeavesDetectionAlone(t *testing.T) {
 // same link.
 func TestAskDoesNotHearItself(t *testing.T) {
 	l := newLAN6(t)
-	second := &netlink.Macvlan{
-		LinkAttrs: netlink.LinkAttrs{Name: "self1", ParentIndex: l.self.Link(t, "self0").Attrs().Index},
-		Mode:      netlink.MACVLAN_MODE_BRIDGE,
+	netnstest.Connect(t, l.self, l.sw, "self1")
+	if err := l.sw.LinkSetMaster(l.sw.Link(t, "self1"), l.sw.Link(t, "br0")); err != nil {
+		t.Fatal(err)
 	}
-	if err := l.self.LinkAdd(second); err != nil {
-		t.Skipf("needs macvlan: %v", err)
-	}
-	l.self.Up(t, "self1")
+	netnstest.Eventually(t, limit, "the carrier of self1", func() bool {
+		return l.self.Link(t, "self1").Attrs().OperState == netlink.OperUp
+	})
 	l.self.AddAddr(t, "self1", "192.0.2.100/24")
 	put6(t, l.self, "self1", "2001:db8::100/64")
 	got, err := l.ask(t, Question{VIPs: []netip.Addr{vipAddr, vipAddr6}})

@@ -25,7 +25,7 @@ var (
 // lan is three hosts on a switch: who asks, the peer, and a stranger. Each has
 // an interface of its own name.
 type lan struct {
-	self, peer, stranger *netnstest.Namespace
+	self, peer, stranger, sw *netnstest.Namespace
 }
 
 func newLAN(t *testing.T) lan {
@@ -43,7 +43,7 @@ func newLAN(t *testing.T) lan {
 		}
 		return ns
 	}
-	l := lan{self: connect("self0"), peer: connect("peer0"), stranger: connect("stranger0")}
+	l := lan{self: connect("self0"), peer: connect("peer0"), stranger: connect("stranger0"), sw: sw}
 	l.self.AddAddr(t, "self0", "192.0.2.11/24")
 	l.peer.AddAddr(t, "peer0", "192.0.2.12/24")
 	l.stranger.AddAddr(t, "stranger0", "192.0.2.13/24")
