@@ -35,10 +35,11 @@ const (
 	Reverted                       // the promotion of this epoch did not come about
 	Learned                        // the other node is Active in this epoch
 	Acquired                       // the address came with the planned promotion of this epoch
+	Missed                         // what the promotion of this epoch may have left behind of one database
 )
 
 func (k RecordKind) String() string {
-	names := [...]string{"", "began", "stepped", "ended", "override", "reverted", "learned", "acquired"}
+	names := [...]string{"", "began", "stepped", "ended", "override", "reverted", "learned", "acquired", "missed"}
 	if k > 0 && int(k) < len(names) {
 		return names[k]
 	}
@@ -57,6 +58,20 @@ type Record struct {
 	Ending   Ending        // Ended
 	Duration time.Duration // Ended: of the whole transition
 	UID      uint32        // Override: who
+	Loss     Loss          // Missed
+}
+
+// Loss is what a promotion may have left behind of one database, whose source was
+// lost.
+type Loss struct {
+	Database      string
+	Proved        uint64 // transactions that the source is known to have had and this node lacks
+	ProvedKnown   bool
+	AtMost        uint64 // an estimate of Proved and what the source wrote after its last word
+	AtMostKnown   bool
+	HeardAge      time.Duration // how old that word was
+	HeardAgeKnown bool          // false: it is from before this host or daemon started, or there was none
+	Transactions  string        // those proved, in the server's notation; can be cut short
 }
 
 // Memory is what a node remembers of one instance over a restart.
@@ -111,7 +126,7 @@ func (m Memory) Fold(r Record) Memory {
 		if r.Epoch == m.ActiveEpoch {
 			m.ActiveEpoch = m.previous
 		}
-	case Stepped, Override, Learned:
+	case Stepped, Override, Learned, Missed:
 	}
 	return m
 }

@@ -97,6 +97,9 @@ type Database struct {
 	// the caller and kept across restarts: the server forgets what it received
 	// when its relay log goes. Empty before the first measurement.
 	MaxReceived Position
+	// SourceLost says that this database's source is gone though the cause is
+	// Planned: its host hands over in order, without it.
+	SourceLost bool
 }
 
 // Question is all that a verdict depends on, beside the instant and the policy.
@@ -115,13 +118,20 @@ func Gate(now mono.Instant, p Policy, q Question) Verdict {
 	v := Verdict{Reasons: nodeReasons(p, q)}
 	for _, d := range q.Databases {
 		e := examination{now: now, policy: p, in: d, out: DatabaseVerdict{Name: d.Name}}
-		e.run(q.Cause)
+		e.run(d.cause(q.Cause))
 		e.out.Open = len(e.reasons) == 0
 		v.Databases = append(v.Databases, e.out)
 		v.Reasons = append(v.Reasons, e.reasons...)
 	}
 	v.Open = len(v.Reasons) == 0
 	return v
+}
+
+func (d Database) cause(c Cause) Cause {
+	if c == Planned && d.SourceLost {
+		return SourceLost
+	}
+	return c
 }
 
 func nodeReasons(p Policy, q Question) []Reason {

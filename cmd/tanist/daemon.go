@@ -23,6 +23,7 @@ import (
 	"github.com/tanist-ha/tanist/internal/mono"
 	"github.com/tanist-ha/tanist/internal/node"
 	"github.com/tanist-ha/tanist/internal/peer"
+	"github.com/tanist-ha/tanist/internal/recall"
 	"github.com/tanist-ha/tanist/replication"
 	"github.com/tanist-ha/tanist/systemd"
 	"github.com/tanist-ha/tanist/vrrp"
@@ -47,6 +48,7 @@ type daemon struct {
 	peers     map[string]*vip.Peer // by interface
 	sight     *interfaces
 	memories  map[string]hooks.Memory // of the journal, when the daemon started
+	recall    *recall.File
 
 	mu       sync.Mutex // guards the fields below
 	file     *config.File
@@ -107,8 +109,11 @@ func build(c *common, file *config.File, self int, log *logger) (*daemon, error)
 		return nil, err
 	}
 	d.memories = journal.Memories(entries)
+	if d.recall, err = recall.Open(filepath.Join(c.stateDir, "positions")); err != nil {
+		log.warn("what the databases' sources had is not known from before", zap.Error(err))
+	}
 	cfg := node.Config{
-		Clock: clock, Journal: d.journal, Link: d.link, Log: log, Renewer: renewer{d.table}, Asker: asker{},
+		Clock: clock, Journal: d.journal, Positions: d.recall, Link: d.link, Log: log, Renewer: renewer{d.table}, Asker: asker{},
 		Watchdog: newWatchdog(d.notifier, clock, log), Slack: slack(file.Instances),
 	}
 	for _, in := range file.Instances {
@@ -198,7 +203,9 @@ func (d *daemon) instance(s *service) (node.Instance, error) {
 	}
 	return node.Instance{
 		Name: s.cfg.Name, Core: s.core,
-		Start:     failover.Started{Boot: bootID(), Memory: d.memories[s.cfg.Name]},
+		Start: failover.Started{
+			Boot: bootID(), Memory: d.memories[s.cfg.Name], Positions: d.recall.Recall(s.cfg.Name),
+		},
 		Heartbeat: beat, Addresses: s.addresses, Databases: s.databases, Steps: s.steps, Kernel: s.kernel,
 	}, nil
 }
@@ -229,6 +236,8 @@ func (d *daemon) core(file *config.File, in config.Instance) failover.Config {
 		Gate: replication.Policy{
 			MaxLag: in.Gate.MaxLag, MaxMissing: in.Gate.MaxMissing, AfterLoss: in.Gate.AfterLoss,
 		},
+		Grace:        writersGrace,
+		Discovers:    len(in.Discover) > 0,
 		DrainTimeout: in.Gate.DrainTimeout, Promote: in.Promote, Demote: in.Demote,
 		Fence: in.Fence, FenceRequired: in.FenceRequired,
 	}

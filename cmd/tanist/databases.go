@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -79,6 +80,9 @@ func (ds databases) CloseWrites(ctx context.Context) error { return ds.closeWrit
 func (ds databases) closeWrites(ctx context.Context, grace time.Duration) error {
 	return ds.each(func(_ int, d *mysql.Database) error {
 		_, err := d.CloseWrites(ctx, grace)
+		if mysql.NotRunning(err) {
+			return nil
+		}
 		return err
 	})
 }
@@ -94,6 +98,11 @@ func (ds databases) CatchUp(ctx context.Context, targets []failover.Position) er
 		_, err := d.CatchUp(ctx, byName[d.Name()])
 		return err
 	})
+}
+
+// Fence ends the process of a database that hangs.
+func (ds databases) Fence(_ context.Context, name string) error {
+	return fmt.Errorf("fence database %s: not possible yet", name)
 }
 
 // step makes the step of an action on databases.
@@ -117,6 +126,9 @@ type writes struct {
 func (w writes) Check(ctx context.Context) (step.State, error) {
 	return w.compare(func(d *mysql.Database) (bool, error) {
 		open, err := d.WritesOpen(ctx)
+		if !w.open && mysql.NotRunning(err) {
+			return true, nil
+		}
 		return open == w.open, err
 	})
 }

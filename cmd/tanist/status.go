@@ -123,6 +123,12 @@ func printInstance(t io.Writer, doc control.Document, in control.Instance, now t
 	for _, d := range in.Databases {
 		fmt.Fprintf(t, "  database %s\t%s\t%s\t%s\n", d.Name, d.Role, writable(d.ReadOnly), databaseWords(d))
 	}
+	for _, name := range in.Unprotected {
+		fmt.Fprintf(t, "  database %s\tUNPROTECTED\t\tthe active node has it and this one does not\n", name)
+	}
+	if in.Waiting != nil {
+		fmt.Fprintf(t, "  %s\n", waitingWords(*in.Waiting))
+	}
 	for _, h := range in.Health {
 		fmt.Fprintf(t, "  check %s\t%s\t%s\t%s\n", h.Name, checkWord(h.OK), h.Effect, h.Detail)
 	}
@@ -137,7 +143,28 @@ func printInstance(t io.Writer, doc control.Document, in control.Instance, now t
 		for _, s := range x.Steps {
 			fmt.Fprintf(t, "    %s\t%s\t%.1f ms\t%s\n", s.Name, s.Result, s.DurationMS, s.Detail)
 		}
+		for _, l := range x.Losses {
+			fmt.Fprintf(t, "    may have lost\t%s\t\t%s\n", l.Database, lossWords(l))
+		}
 	}
+}
+
+// lossWords says what is known of a loss: proved, and at most.
+func lossWords(l control.Loss) string {
+	words := "nothing is known: the source was never heard"
+	if l.Proved != nil {
+		words = fmt.Sprintf("proved %d", *l.Proved)
+	}
+	if l.AtMost != nil {
+		words += fmt.Sprintf(", at most about %d", *l.AtMost)
+	}
+	if l.HeardSeconds != nil {
+		words += fmt.Sprintf(", by what was heard %.1f s before", *l.HeardSeconds)
+	}
+	if l.Transactions != "" {
+		words += ": " + l.Transactions
+	}
+	return words
 }
 
 func printGate(t io.Writer, node string, g control.Gate) {

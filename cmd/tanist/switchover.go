@@ -77,6 +77,9 @@ func showLine(w io.Writer, l control.Line) {
 		}
 		fmt.Fprintln(w, strings.TrimRight(strings.Map(printable, text), " "))
 	}
+	if p := l.Waiting; p != nil {
+		fmt.Fprintln(w, strings.Map(printable, waitingWords(*p)))
+	}
 	for _, r := range l.Reasons {
 		db := ""
 		if r.Database != "" {
@@ -84,6 +87,17 @@ func showLine(w io.Writer, l control.Line) {
 		}
 		fmt.Fprintf(w, "  %s%s: %s\n", db, r.Code, r.Detail)
 	}
+}
+
+func waitingWords(p control.Waiting) string {
+	text := "waiting for " + p.For
+	if p.Left > 0 {
+		text += fmt.Sprintf(": %d transactions left", p.Left)
+	}
+	if p.PerSecond != nil && p.SecondsLeft != nil {
+		text += fmt.Sprintf(", %.0f/s, about %.0f s", *p.PerSecond, *p.SecondsLeft)
+	}
+	return text
 }
 
 func doneWords(dry bool) string {

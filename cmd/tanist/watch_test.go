@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tanist-ha/tanist/internal/mono"
+
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tanist-ha/tanist/hooks"
@@ -153,5 +155,31 @@ func TestSurvey(t *testing.T) {
 	cancel()
 	if err := <-over; err != nil {
 		t.Error(err)
+	}
+}
+
+// A wait is told at once, then once in a second, with the rate at which it gets less.
+func TestProgress(t *testing.T) {
+	var p progress
+	at := func(ms int, left uint64) *control.Waiting {
+		s := failover.Status{Now: mono.Instant(time.Duration(ms) * time.Millisecond)}
+		s.Waiting = failover.Waiting{For: "reserve to catch up", Left: left}
+		return p.look(s)
+	}
+	if w := at(1000, 900); w == nil || w.Left != 900 || w.PerSecond != nil {
+		t.Errorf("first: %+v", w)
+	}
+	if w := at(1500, 700); w != nil {
+		t.Errorf("told again after half a second: %+v", w)
+	}
+	w := at(2000, 600)
+	if w == nil || w.PerSecond == nil || *w.PerSecond != 300 || *w.SecondsLeft != 2 {
+		t.Fatalf("after a second: %+v", w)
+	}
+	if got, want := waitingWords(*w), "waiting for reserve to catch up: 600 transactions left, 300/s, about 2 s"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if w := p.look(failover.Status{Now: mono.Instant(3 * time.Second)}); w != nil {
+		t.Errorf("nothing is waited for: %+v", w)
 	}
 }

@@ -43,6 +43,51 @@ type entry struct {
 	Ending   string        `json:"ending,omitempty"`
 	Duration time.Duration `json:"duration_ns,omitempty"`
 	UID      uint32        `json:"uid,omitempty"`
+	Loss     *loss         `json:"loss,omitempty"`
+}
+
+// loss has no number where none is known.
+type loss struct {
+	Database     string         `json:"database"`
+	Proved       *uint64        `json:"proved,omitempty"`
+	AtMost       *uint64        `json:"at_most,omitempty"`
+	HeardAge     *time.Duration `json:"heard_age_ns,omitempty"`
+	Transactions string         `json:"transactions,omitempty"`
+}
+
+func toLoss(l hooks.Loss) *loss {
+	if l == (hooks.Loss{}) {
+		return nil
+	}
+	return &loss{
+		Database: l.Database, Transactions: l.Transactions,
+		Proved: known(l.Proved, l.ProvedKnown), AtMost: known(l.AtMost, l.AtMostKnown), HeardAge: known(l.HeardAge, l.HeardAgeKnown),
+	}
+}
+
+func (l *loss) record() hooks.Loss {
+	if l == nil {
+		return hooks.Loss{}
+	}
+	r := hooks.Loss{Database: l.Database, Transactions: l.Transactions}
+	r.Proved, r.ProvedKnown = given(l.Proved)
+	r.AtMost, r.AtMostKnown = given(l.AtMost)
+	r.HeardAge, r.HeardAgeKnown = given(l.HeardAge)
+	return r
+}
+
+func known[T any](v T, is bool) *T {
+	if !is {
+		return nil
+	}
+	return &v
+}
+
+func given[T any](p *T) (v T, is bool) {
+	if p == nil {
+		return v, false
+	}
+	return *p, true
 }
 
 type step struct {
@@ -62,7 +107,7 @@ func marshal(e Entry) ([]byte, error) {
 	out := entry{
 		At: e.At.UTC().Format(time.RFC3339Nano), Boot: e.Boot, Kind: textOf(kindNames, r.Kind),
 		Instance: r.Instance, Epoch: r.Epoch, Role: textOf(roleNames, r.Role), Planned: r.Planned, Reason: r.Reason,
-		Ending: textOf(endingNames, r.Ending), Duration: r.Duration, UID: r.UID,
+		Ending: textOf(endingNames, r.Ending), Duration: r.Duration, UID: r.UID, Loss: toLoss(r.Loss),
 	}
 	if s := r.Step; s != (hooks.Result{}) {
 		out.Step = &step{
@@ -93,7 +138,7 @@ func unmarshal(payload []byte) (Entry, error) {
 	}
 	e := Entry{At: at.UTC(), Boot: in.Boot, Record: hooks.Record{
 		Kind: valueOf(kindNames, in.Kind), Instance: in.Instance, Epoch: in.Epoch, Role: valueOf(roleNames, in.Role),
-		Planned: in.Planned, Reason: in.Reason, Ending: valueOf(endingNames, in.Ending), Duration: in.Duration, UID: in.UID,
+		Planned: in.Planned, Reason: in.Reason, Ending: valueOf(endingNames, in.Ending), Duration: in.Duration, UID: in.UID, Loss: in.Loss.record(),
 	}}
 	if s := in.Step; s != nil {
 		e.Record.Step = hooks.Result{
@@ -137,6 +182,7 @@ var kindNames = map[hooks.RecordKind]string{
 	hooks.Reverted: "reverted",
 	hooks.Learned:  "learned",
 	hooks.Acquired: "acquired",
+	hooks.Missed:   "missed",
 }
 
 var roleNames = map[hooks.Role]string{

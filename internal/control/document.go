@@ -54,6 +54,8 @@ type Instance struct {
 	Units          []Unit      `json:"units"`
 	Labels         []Label     `json:"labels"`
 	Drift          []Drift     `json:"drift"`
+	Unprotected    []string    `json:"unprotected,omitempty"` // databases of the active node that this one lacks
+	Waiting        *Waiting    `json:"waiting,omitempty"`     // for what a transition waits
 	Block          *Hold       `json:"block"`
 	Maintenance    *Hold       `json:"maintenance"`
 	LastTransition *Transition `json:"last_transition"`
@@ -150,6 +152,17 @@ type Transition struct {
 	Result     string  `json:"result"` // running, completed, aborted or interrupted
 	DurationMS float64 `json:"duration_ms"`
 	Steps      []Step  `json:"steps"`
+	// Losses are what a promotion that a lost source preceded may have left behind.
+	Losses []Loss `json:"losses,omitempty"`
+}
+
+// Loss is what one database may have lost. What is not known is null.
+type Loss struct {
+	Database     string   `json:"database"`
+	Proved       *uint64  `json:"proved"`                 // transactions the source is known to have had
+	AtMost       *uint64  `json:"at_most"`                // an estimate of those and what it wrote after its last word
+	HeardSeconds *float64 `json:"heard_seconds"`          // how old that word was; null: from before a restart, or there was none
+	Transactions string   `json:"transactions,omitempty"` // those proved
 }
 
 // Step is one step of a transition.
@@ -208,6 +221,7 @@ func NewInstance(now time.Time, s failover.Status, x Extra) Instance {
 		VIPs: []VIP{}, Gate: newGate(s.Gate.Reasons), Databases: []Database{}, Health: []Health{},
 		Units: append([]Unit{}, x.Units...), Labels: append([]Label{}, x.Labels...), Drift: []Drift{},
 		LastTransition: newTransition(s), Heartbeat: x.Heartbeat, Restored: newRestored(now, s), ClaimedBy: s.Claimant,
+		Unprotected: s.Unprotected, Waiting: NewWaiting(s.Waiting),
 	}
 	for _, p := range x.VIPs {
 		in.VIPs = append(in.VIPs, VIP{Address: p.String(), Interface: x.Interface, Held: x.Held(p.Addr())})
@@ -240,13 +254,48 @@ func newTransition(s failover.Status) *Transition {
 	t := &Transition{
 		Epoch: uint64(s.Last.Epoch), Kind: kind(s.Last.Role), Planned: s.Last.Planned,
 		Reason: s.Last.Reason.String(), Result: s.Last.Ending.String(), DurationMS: ms(s.Last.Duration),
-		Steps: newSteps(s.Last.Steps),
+		Steps: newSteps(s.Last.Steps), Losses: newLosses(s.Last.Losses),
 	}
 	// Between two of its plans a switchover waits for the other node.
 	if s.Last.Running || s.Last.Ending == hooks.Unfinished {
 		t.Result, t.DurationMS = "running", ms(s.LastAge)
 	}
 	return t
+}
+
+func newLosses(losses []hooks.Loss) []Loss {
+	var ls []Loss
+	for _, l := range losses {
+		out := Loss{Database: l.Database, Transactions: l.Transactions}
+		if l.ProvedKnown {
+			out.Proved = &l.Proved
+		}
+		if l.AtMostKnown {
+			out.AtMost = &l.AtMost
+		}
+		if l.HeardAgeKnown {
+			s := l.HeardAge.Seconds()
+			out.HeardSeconds = &s
+		}
+		ls = append(ls, out)
+	}
+	return ls
+}
+
+// Waiting is for what a transition waits.
+type Waiting struct {
+	For         string   `json:"for"`
+	Left        uint64   `json:"left,omitempty"`         // transactions
+	PerSecond   *float64 `json:"per_second,omitempty"`   // how many of them go, where that was seen
+	SecondsLeft *float64 `json:"seconds_left,omitempty"` // an estimate from both
+}
+
+// NewWaiting returns nil when nothing is waited for.
+func NewWaiting(w failover.Waiting) *Waiting {
+	if w == (failover.Waiting{}) {
+		return nil
+	}
+	return &Waiting{For: w.For, Left: w.Left}
 }
 
 func kind(r hooks.Role) string {

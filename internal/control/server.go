@@ -65,6 +65,7 @@ func (r SwitchoverRequest) check() error {
 type Line struct {
 	Node    string       `json:"node,omitempty"`
 	Step    *Step        `json:"step,omitempty"`
+	Waiting *Waiting     `json:"waiting,omitempty"`
 	Outcome *Outcome     `json:"outcome,omitempty"`
 	Reasons []GateReason `json:"reasons,omitempty"`
 }

@@ -50,6 +50,7 @@ type bid struct {
 	silence mono.Instant // when the peer's kernel was last found without the address, 0: never
 	askAt   mono.Instant // the next question of a running plan
 	why     Why          // of the undoing
+	losses  []hooks.Loss
 }
 
 func (b *bid) before(s bidStage) bool { return b.stage < s }
@@ -211,7 +212,7 @@ func (o *Orchestrator) outOfTime() {
 func (o *Orchestrator) bidMeasure(next bidStage) {
 	b := o.bid
 	b.stage = next
-	if len(o.cfg.Databases) == 0 {
+	if !o.hasDatabases() {
 		o.bidDecide()
 		return
 	}
@@ -282,9 +283,15 @@ func (o *Orchestrator) bidDecide() {
 	b.resumes = o.resumes()
 	b.epoch = o.epoch + 1
 	b.stage, b.wait, b.until = bidJournaling, o.id(), o.now.Add(measurePatience)
-	o.emit(Append{ID: b.wait, Record: hooks.Record{
+	if !b.resumes {
+		b.losses = o.losses(nil)
+	}
+	// Before any thread is touched it is durable how far it was received: the server
+	// forgets that.
+	o.emit(Append{ID: b.wait, Positions: o.remembered(), Record: hooks.Record{
 		Kind: hooks.Began, Instance: o.cfg.Instance, Epoch: uint64(b.epoch), Role: hooks.Active, Reason: b.reason.String(),
 	}})
+	o.journalLosses(b.epoch, b.losses)
 }
 
 func (o *Orchestrator) refuseBid(w Why) {
@@ -352,7 +359,7 @@ func (o *Orchestrator) bidDurable(ev Durable) {
 	plan := append(fence, o.cfg.Promote...)
 	o.startRun(&planRun{
 		purpose: bidding, plan: plan, fence: len(fence), to: len(plan), role: hooks.Active,
-		epoch: b.epoch, reason: b.reason, vars: o.vars(o.cfg.Node, hooks.OnPromote, b.reason, b.epoch),
+		epoch: b.epoch, reason: b.reason, vars: o.vars(o.cfg.Node, hooks.OnPromote, b.reason, b.epoch), losses: b.losses,
 	})
 }
 

@@ -20,6 +20,7 @@ func (o *Orchestrator) start(s Started) {
 	o.epoch, o.activeEpoch = Epoch(s.Memory.Epoch), Epoch(s.Memory.ActiveEpoch)
 	o.attempt, o.journaled = Epoch(s.Memory.Attempt), o.epoch
 	o.notUntil = o.now.Add(o.cfg.StartupDelay)
+	o.recall(s)
 	o.route(vrrp.Startup{})
 	wasActive := s.Memory.Role == hooks.Active && o.activeEpoch == o.epoch
 	if s.Leftover && wasActive {
@@ -224,7 +225,7 @@ func (o *Orchestrator) renumber() {
 }
 
 func (o *Orchestrator) tickMeasure() {
-	if len(o.cfg.Databases) == 0 {
+	if !o.hasDatabases() {
 		o.measure.at = mono.Never
 		return
 	}
@@ -239,7 +240,7 @@ func (o *Orchestrator) tickMeasure() {
 	}
 	o.measure.id, o.measure.begun = o.id(), o.now
 	every := measureStandby
-	if o.role == hooks.Active {
+	if o.role == hooks.Active || o.taking() {
 		every = measureActive
 	}
 	o.measure.at = o.now.Add(every)
@@ -247,7 +248,12 @@ func (o *Orchestrator) tickMeasure() {
 }
 
 func (o *Orchestrator) measured(ev Measured) {
-	o.noteFacts(ev.Facts)
+	began := o.measure.begun
+	if ev.ID != o.measure.id || ev.ID == 0 {
+		began = o.now
+	}
+	o.noteFacts(ev.Facts, began)
+	o.remember()
 	o.measure.positions = o.positions()
 	o.measure.latest = o.now
 	if ev.ID == o.measure.id {

@@ -6,7 +6,6 @@ import (
 
 	"github.com/tanist-ha/tanist/health"
 	"github.com/tanist-ha/tanist/hooks"
-	"github.com/tanist-ha/tanist/replication"
 	"github.com/tanist-ha/tanist/vrrp"
 )
 
@@ -24,7 +23,7 @@ func (o *Orchestrator) stepDown(w Why, on hooks.Occasion) {
 		return
 	}
 	o.dropAddress()
-	if len(o.cfg.Databases) > 0 {
+	if o.hasDatabases() {
 		o.emit(CloseWrites{})
 	}
 	o.yield()
@@ -206,60 +205,6 @@ func (o *Orchestrator) repaired(ending hooks.Ending) {
 		return
 	}
 	o.enter(Active, Why{Reason: o.why.Reason})
-}
-
-// thinkDrift keeps writes as the role wants them: a database that was restarted
-// comes back closed on the Active, and somebody may open one on the standby.
-func (o *Orchestrator) thinkDrift() {
-	if o.run != nil || o.bid != nil || o.giving() || o.taking() || o.now.Before(o.assertAt) {
-		return
-	}
-	active := o.state == Active
-	if !active && (o.role != hooks.Standby || o.state == Conflict) || !o.drifted(active) {
-		return
-	}
-	o.assertAt = o.now.Add(retryDelay)
-	plan := writesOf(o.cfg.Demote, false)
-	r := &planRun{purpose: asserting, role: hooks.Standby, epoch: o.activeEpoch, reason: Drifted}
-	r.vars = o.vars("", hooks.OnDemote, Drifted, o.activeEpoch)
-	if active {
-		plan = writesOf(o.cfg.Promote, true)
-		r.role, r.vars = hooks.Active, o.vars(o.cfg.Node, hooks.OnPromote, Drifted, o.activeEpoch)
-	}
-	if len(plan) > 0 {
-		r.plan, r.to = plan, len(plan)
-		o.startRun(r)
-	}
-}
-
-// drifted reports whether a database that answers has its writes the other way
-// than the role wants them. One that replicates is never opened.
-func (o *Orchestrator) drifted(active bool) bool {
-	wrong := false
-	for i := range o.databases {
-		f := &o.databases[i].Facts
-		readOnly, known := f.ReadOnly.Get()
-		channels, listed := f.Channels.Get()
-		switch {
-		case f.Reach != replication.Reachable || !known || !f.MeasuredAt.After(o.calm):
-			return false
-		case active && (!listed || follows(channels)):
-			return false
-		case readOnly == active:
-			wrong = true
-		}
-	}
-	return wrong
-}
-
-func writesOf(p hooks.Plan, open bool) hooks.Plan {
-	var q hooks.Plan
-	for _, s := range p {
-		if w, ok := s.Action.(hooks.Writes); ok && w.Open == open {
-			q = append(q, s)
-		}
-	}
-	return q
 }
 
 // thinkStop ends the daemon's role: handed over if the peer can take it, else

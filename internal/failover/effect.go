@@ -36,10 +36,11 @@ type (
 	// without an answer: the emergency form.
 	CloseWrites struct{}
 	// Append wants a record in the journal; with an ID, durably, and Durable
-	// follows.
+	// follows. Positions, if there are any, are remembered before it.
 	Append struct {
-		ID     ID
-		Record hooks.Record
+		ID        ID
+		Record    hooks.Record
+		Positions []Remembered
 	}
 	// StartStep wants a step carried out; StepEnded follows under Order.ID.
 	StartStep struct {
@@ -63,6 +64,14 @@ type (
 		Plan hooks.Plan
 		Vars hooks.Vars
 	}
+	// FenceDatabase wants the process of a database that hangs ended, for certain;
+	// DatabaseFenced follows.
+	FenceDatabase struct {
+		ID       ID
+		Database string
+	}
+	// Remember wants the positions stored in place of those stored before.
+	Remember struct{ Positions []Remembered }
 	// AskKernel asks the silent peer's kernel who still answers; Asked follows
 	// when Within is over.
 	AskKernel struct {
@@ -90,19 +99,21 @@ type (
 	Stopped struct{}
 )
 
-func (Send) effect()        {}
-func (Hold) effect()        {}
-func (Drop) effect()        {}
-func (Announce) effect()    {}
-func (CloseWrites) effect() {}
-func (Append) effect()      {}
-func (StartStep) effect()   {}
-func (CancelStep) effect()  {}
-func (Measure) effect()     {}
-func (CatchUp) effect()     {}
-func (CheckSteps) effect()  {}
-func (AskKernel) effect()   {}
-func (Tell) effect()        {}
-func (Answer) effect()      {}
-func (Note) effect()        {}
-func (Stopped) effect()     {}
+func (Send) effect()          {}
+func (Hold) effect()          {}
+func (Drop) effect()          {}
+func (Announce) effect()      {}
+func (CloseWrites) effect()   {}
+func (Append) effect()        {}
+func (StartStep) effect()     {}
+func (CancelStep) effect()    {}
+func (Measure) effect()       {}
+func (CatchUp) effect()       {}
+func (CheckSteps) effect()    {}
+func (AskKernel) effect()     {}
+func (FenceDatabase) effect() {}
+func (Remember) effect()      {}
+func (Tell) effect()          {}
+func (Answer) effect()        {}
+func (Note) effect()          {}
+func (Stopped) effect()       {}

@@ -22,6 +22,8 @@ type (
 	Started struct {
 		Boot   uint64 // random, another at every start of the daemon
 		Memory hooks.Memory
+		// Positions are what this node remembers of its databases.
+		Positions []Remembered
 		// Leftover says that the kernel holds the address with a lifetime that
 		// is still running: this daemon, restarted, finds its own address.
 		Leftover bool
@@ -98,6 +100,12 @@ type (
 		ID  ID
 		Err error
 	}
+	// DatabaseFenced answers FenceDatabase. Err is nil only when the process is gone.
+	DatabaseFenced struct {
+		ID       ID
+		Database string
+		Err      error
+	}
 	// Checked answers CheckSteps with what cannot be done, empty when all can.
 	Checked struct {
 		ID      ID
@@ -139,5 +147,6 @@ func (Durable) event()          {}
 func (Asked) event()            {}
 func (CaughtUp) event()         {}
 func (Checked) event()          {}
+func (DatabaseFenced) event()   {}
 func (SwitchoverWanted) event() {}
 func (StopWanted) event()       {}

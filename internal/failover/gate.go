@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"slices"
 	"time"
 
 	"github.com/tanist-ha/tanist/hooks"
@@ -11,28 +12,59 @@ import (
 // One gate answers for the promotion, for the dry run and for the standing
 // answer in status; only the cause differs.
 
-func (o *Orchestrator) gate(cause replication.Cause) replication.Verdict {
+// gate judges every database for the cause, and those named as lost for the loss of
+// their source.
+func (o *Orchestrator) gate(cause replication.Cause, lost []string) replication.Verdict {
 	q := replication.Question{Cause: cause, Databases: o.databases, Health: replication.HealthGood}
+	if len(lost) > 0 && cause == replication.Planned {
+		q.Databases = slices.Clone(o.databases)
+		for i := range q.Databases {
+			q.Databases[i].SourceLost = slices.Contains(lost, q.Databases[i].Name)
+		}
+	}
 	if w, faulty := o.fault(); faulty {
 		q.Health, q.HealthDetail = replication.HealthBad, w.Detail
 		if w.Reason == Unhealthy {
 			q.HealthDetail = "health check fails: " + w.Detail
 		}
 	}
-	return replication.Gate(o.now, o.cfg.Gate, q)
+	v := replication.Gate(o.now, o.cfg.Gate, q)
+	v.Reasons = append(v.Reasons, o.listReasons(cause)...)
+	v.Open = len(v.Reasons) == 0
+	return v
 }
 
-func (o *Orchestrator) plannedGate() replication.Verdict { return o.gate(replication.Planned) }
+// listReasons are those against a list of databases that is not known, or lacks
+// what the source has.
+func (o *Orchestrator) listReasons(cause replication.Cause) []replication.Reason {
+	var reasons []replication.Reason
+	if o.cfg.Discovers && o.measure.latest == 0 {
+		reasons = append(reasons, replication.Reason{Code: replication.NotKnown, Detail: "the databases were not looked for yet"})
+	}
+	if cause == replication.Resume || cause == replication.SourceLost && o.cfg.Gate.AfterLoss == replication.Drained {
+		return reasons
+	}
+	for _, name := range o.unprotected() {
+		reasons = append(reasons, replication.Reason{
+			Code: replication.NotReplica, Database: name, Detail: o.cfg.Peer + " has it and this node does not",
+		})
+	}
+	return reasons
+}
+
+func (o *Orchestrator) plannedGate() replication.Verdict {
+	return o.gate(replication.Planned, o.lostInTake())
+}
 
 func (o *Orchestrator) bidGate() replication.Verdict {
 	if o.resumes() {
-		return o.gate(replication.Resume)
+		return o.gate(replication.Resume, nil)
 	}
-	return o.gate(replication.SourceLost)
+	return o.gate(replication.SourceLost, nil)
 }
 
 // standingGate answers whether this node could be promoted now, whatever it is.
-func (o *Orchestrator) standingGate() replication.Verdict { return o.gate(o.standingCause()) }
+func (o *Orchestrator) standingGate() replication.Verdict { return o.gate(o.standingCause(), nil) }
 
 func (o *Orchestrator) standingCause() replication.Cause {
 	switch {
@@ -55,7 +87,7 @@ func (o *Orchestrator) toldGate() []replication.Reason {
 	_, faulty := o.fault()
 	t := &o.gateSaid
 	if t.at == 0 || o.now.Sub(t.at) >= gateTold || t.facts != o.measure.latest || t.cause != cause || t.faulty != faulty {
-		*t = gateSaid{at: o.now, facts: o.measure.latest, cause: cause, faulty: faulty, reasons: o.gate(cause).Reasons}
+		*t = gateSaid{at: o.now, facts: o.measure.latest, cause: cause, faulty: faulty, reasons: o.gate(cause, nil).Reasons}
 	}
 	return t.reasons
 }
@@ -139,6 +171,9 @@ func (o *Orchestrator) frozen() (string, bool) {
 		f := o.databases[i].Facts
 		readOnly, known := f.ReadOnly.Get()
 		_, at := f.Position()
+		if f.Reach != replication.Reachable && o.give != nil && slices.Contains(o.give.lost, o.databases[i].Name) {
+			continue // nobody writes to it, and nobody knows how far it came
+		}
 		if f.Reach != replication.Reachable || !at || closes && (!known || !readOnly) {
 			return o.databases[i].Name, false
 		}
@@ -155,41 +190,33 @@ func closesWrites(p hooks.Plan) bool {
 	return false
 }
 
-// noteFacts takes a measurement in.
-func (o *Orchestrator) noteFacts(facts []replication.Facts) {
-	for _, f := range facts {
-		for i := range o.databases {
-			d := &o.databases[i]
-			if d.Name != f.Name {
-				continue
-			}
-			d.Facts = f
-			if received, ok := f.Received(); ok && o.role == hooks.Standby {
-				d.MaxReceived = d.MaxReceived.Merge(received)
-			}
-			if applied, ok := f.Position(); ok {
-				d.Heard.Settle(applied)
-			}
+// noteFacts takes in a measurement that began at an instant.
+func (o *Orchestrator) noteFacts(facts []replication.Facts, began mono.Instant) {
+	o.adoptList(facts)
+	for i, f := range facts {
+		d := &o.databases[i]
+		d.Facts = f
+		o.watchFacts(i, began)
+		if received, ok := f.Received(); ok && o.role == hooks.Standby {
+			d.MaxReceived = d.MaxReceived.Merge(received)
+		}
+		if applied, ok := f.Position(); ok {
+			d.Heard.Settle(applied)
 		}
 	}
 }
 
 // noteHeard takes in how far the Active's databases are.
 func (o *Orchestrator) noteHeard(ps []Position) {
-	for _, p := range ps {
-		for i := range o.databases {
-			if o.databases[i].Name == p.Database {
-				o.databases[i].Heard.Note(p.Executed, o.now)
-			}
+	o.sourceHas = o.sourceHas[:0]
+	for at, p := range ps {
+		o.sourceHas = append(o.sourceHas, p.Database)
+		// Both list them in the same order, as a rule.
+		if at >= len(o.databases) || o.databases[at].Name != p.Database {
+			at = o.place(p.Database)
 		}
-	}
-}
-
-// forgetHeard starts afresh when this node becomes the source: what its peer
-// says from now on is about a replica.
-func (o *Orchestrator) forgetHeard() {
-	for i := range o.databases {
-		o.databases[i].Heard = replication.Heard{}
-		o.databases[i].MaxReceived = replication.Position{}
+		if at >= 0 {
+			o.databases[at].Heard.Note(p.Executed, o.now)
+		}
 	}
 }

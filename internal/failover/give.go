@@ -42,6 +42,9 @@ type giving struct {
 	why      Why // of the rollback
 	timedOut bool
 	pos      []Position
+	lost     []string      // databases here that are dead
+	fencing  map[string]ID // of those, what was asked for
+	begun    mono.Instant
 	journal  ID   // of the record that the epoch may go to the peer
 	closed   bool // only that record is missing
 	doneAt   mono.Instant
@@ -52,6 +55,7 @@ type giving struct {
 func (g *giving) view() *Give {
 	return &Give{
 		ID: g.id, Stage: g.stage, Epoch: g.epoch, DryRun: g.request.DryRun, Force: g.request.Force, Positions: g.pos,
+		Lost: g.lost,
 	}
 }
 
@@ -72,7 +76,7 @@ func (o *Orchestrator) giving() bool { return o.give != nil && o.give.stage < Gi
 // beginGive starts a planned switchover; whoever asked gets an answer.
 func (o *Orchestrator) beginGive(g *giving) {
 	g.id = HandoverID{Boot: o.boot, Seq: uint64(o.id())}
-	g.epoch = o.epoch + 1
+	g.epoch, g.begun = o.epoch+1, o.now
 	var w Why
 	switch {
 	case o.state != Active || o.run != nil || o.giving():
@@ -84,6 +88,10 @@ func (o *Orchestrator) beginGive(g *giving) {
 	default:
 		o.give, g.stage = g, GivePreparing
 		o.dirty = true
+		if g.cause == DatabaseDown {
+			g.checked = true // it would say that the database does not answer
+			return
+		}
 		g.check = o.id()
 		o.emit(CheckSteps{
 			ID: g.check, Plan: o.cfg.Demote,
@@ -164,6 +172,9 @@ func (o *Orchestrator) thinkGive() {
 			o.withdraw(Why{Reason: Withdrawn, Detail: o.cfg.Peer + " was restarted and knows nothing of it"}, false)
 		case g.stage == GiveFrozen && o.now.Sub(o.peer.at) > silencePatience:
 			o.withdraw(Why{Reason: PeerUnreachable}, false)
+		case g.stage == GiveFrozen && len(o.stillLost(g.lost)) < len(g.lost):
+			// With what never left it.
+			o.withdraw(Why{Reason: Withdrawn, Detail: "the database is back: " + listed(g.lost)}, false)
 		}
 	case GiveReleased:
 		tailOver := g.tail != hooks.Unfinished
@@ -197,8 +208,23 @@ func (o *Orchestrator) thinkPrepare(g *giving, t Take, known bool) {
 	case g.request.DryRun:
 		g.stage = GiveDone
 		o.answerGive(Done, Why{Reason: g.cause})
+	case len(g.lost) > 0 && len(o.stillLost(g.lost)) == 0:
+		o.refuseGive(Why{Reason: Withdrawn, Detail: "the database is back: " + listed(g.lost)})
+	case !o.fencedLost(g):
 	default:
+		o.closeUpInTime(g)
+	}
+}
+
+// closeUpInTime closes up when no transaction runs that would have to be killed, if
+// an operator is there to choose otherwise.
+func (o *Orchestrator) closeUpInTime(g *giving) {
+	what, long := o.longTransaction()
+	switch {
+	case !long, g.cause != Requested && g.cause != Preempting:
 		o.closeUp(g)
+	case o.now.Sub(g.begun) > prepareTime:
+		o.refuseGive(Why{Reason: LongTransaction, Detail: what})
 	}
 }
 
@@ -239,7 +265,7 @@ func (o *Orchestrator) giveClosed(r *planRun, ending hooks.Ending) {
 		o.rollBack(w)
 		return
 	}
-	if len(o.cfg.Databases) == 0 {
+	if !o.hasDatabases() {
 		o.freeze()
 		return
 	}
@@ -257,7 +283,7 @@ func (o *Orchestrator) giveMeasured(id ID) {
 		o.rollBack(Why{Reason: StepFailed, Detail: "the position of database " + db + " is not known, or it still takes writes"})
 		return
 	}
-	g.pos = o.measure.positions
+	g.pos, g.lost = o.measure.positions, o.stillLost(g.lost)
 	o.freeze()
 }
 

@@ -26,8 +26,10 @@ type Config struct {
 	Lease    time.Duration // lifetime of the address in the kernel, whole seconds
 	Announce Announcement
 
-	Databases    []string
+	Databases    []string // those of the configuration
+	Discovers    bool     // more are found while it runs
 	Gate         replication.Policy
+	Grace        time.Duration // what closing writes gives transactions that are open
 	DrainTimeout time.Duration // bound of applying what was received
 
 	Promote, Demote hooks.Plan
@@ -131,6 +133,10 @@ type Orchestrator struct {
 	gateSaid  gateSaid
 	shared    []string // units that the demote plan stops
 	databases []replication.Database
+	watch     []watched // by place as databases
+	sourceHas []string  // the databases that the source named last
+	memory    remembering
+	deadAt    mono.Instant // no handover because of a database before this
 	run       *planRun
 	nextRun   *planRun
 	last      *Transition
@@ -172,7 +178,7 @@ func New(cfg Config) (*Orchestrator, error) {
 		stopped: map[string]bool{}, shared: cfg.Demote.Units(hooks.StopUnit),
 	}
 	for _, name := range cfg.Databases {
-		o.databases = append(o.databases, replication.Database{Name: name})
+		o.databases, o.watch = append(o.databases, replication.Database{Name: name}), append(o.watch, watched{})
 	}
 	return o, nil
 }
@@ -249,6 +255,8 @@ func (o *Orchestrator) handle(ev Event) {
 		o.asked(ev)
 	case CaughtUp:
 		o.caughtUp(ev)
+	case DatabaseFenced:
+		o.databaseFenced(ev)
 	case Checked:
 		o.checked(ev)
 	case SwitchoverWanted:
@@ -282,6 +290,7 @@ func (o *Orchestrator) tick() {
 func (o *Orchestrator) think() {
 	o.thinkRun()
 	o.thinkHealth()
+	o.thinkDatabases()
 	o.thinkStop()
 	o.thinkPeerWish()
 	o.thinkGive()

@@ -84,6 +84,7 @@ type Give struct {
 	DryRun    bool
 	Force     bool
 	Positions []Position
+	Lost      []string // databases of the old node that are dead: what was received of them has to do
 }
 
 // TakeStage is how far the new node is with a planned switchover.
@@ -108,6 +109,9 @@ type Take struct {
 	Stage TakeStage
 	Why   Why
 	OK    bool // TakeDone: every step of the plan went well
+	// Left counts the transactions that the new node still has to apply, as of its
+	// latest look, while it catches up.
+	Left uint64
 }
 
 // Wish is an operator's switchover command given to the node that is not

@@ -23,6 +23,8 @@ type rig struct {
 	now mono.Instant
 	out []Effect
 	seq uint64
+
+	ended []Answer // all of them
 }
 
 var errTest = errors.New("no")
@@ -72,6 +74,9 @@ func newRig(t *testing.T, change func(*Config)) *rig {
 
 func (r *rig) step(ev Event) []Effect {
 	r.out = r.o.Step(r.now, ev, nil)
+	if a, ok := find[Answer](r); ok {
+		r.ended = append(r.ended, a)
+	}
 	return r.out
 }
 

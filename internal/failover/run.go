@@ -36,6 +36,7 @@ type planRun struct {
 	reason   Reason
 	earlier  []hooks.Result // of the same plan's steps before from
 	fence    int            // steps in front of the plan that fence the peer
+	losses   []hooks.Loss   // of a promotion
 	pivot    hooks.StepID   // the vip step that waits for the kernel
 	began    mono.Instant
 	run      *hooks.Run
@@ -96,7 +97,7 @@ func (o *Orchestrator) beginRun(r *planRun) {
 		o.last = &Transition{
 			fence: r.fence,
 			Epoch: r.epoch, Role: r.role, Planned: r.planned, Reason: r.reason,
-			Running: true, Began: time.Duration(o.now),
+			Running: true, Began: time.Duration(o.now), Losses: r.losses,
 		}
 		if r.purpose != bidding && r.purpose != taking1 {
 			// A promotion's beginning was journaled durably before it came here.

@@ -40,43 +40,46 @@ type Reason uint8
 
 // The reasons.
 const (
-	Starting        Reason = iota // the daemon just started
-	PeerActive                    // the peer is Active
-	PeerSilent                    // no advertisement, nothing over the link
-	PeerLeft                      // the peer says it gave the role up
-	Elected                       // both are up, nobody is Active, this one is to be
-	Adopted                       // restarted with the address still held
-	Requested                     // an operator's switchover
-	Forced                        // an operator's switchover against the gate
-	Preempting                    // a higher priority, and preempt is set
-	Stopping                      // the daemon is told to stop
-	HandedOver                    // the peer holds the address after a switchover
-	StrongerPeer                  // another Active with a higher priority
-	NewerEpoch                    // another Active of a newer epoch
-	Late                          // the loop woke after the peer's patience
-	LeaseLost                     // the address could not be renewed
-	Unhealthy                     // a health check failed
-	GateClosed                    // the gate refuses
-	AddressAnswers                // the silent peer's kernel still answers for the address
-	JournalFailed                 // the journal cannot be written
-	StepFailed                    // a step of the plan failed
-	CatchUpFailed                 // the replica did not reach the position
-	PeerRefused                   // the other node cannot take over
-	PeerUnreachable               // the link to the other node is down
-	TimedOut                      // the operator's time ran out
-	Withdrawn                     // the old node took its handover back
-	Busy                          // another transition is under way
-	Settling                      // taking over the standby's labels and files
-	NotElected                    // both are up, nobody is Active, and neither may be
-	Drifted                       // somebody else opened or closed a database's writes
-	CannotAsk                     // the peer is silent and its kernel cannot be asked
-	Renumbered                    // a newer epoch turned up that nobody holds any more
-	LinkDown                      // the interface of the address cannot be used
-	AddressTaken                  // somebody else took the address off the interface
-	StrangerAnswers               // a third host answers for the address
-	FenceFailed                   // a required fence step failed
-	Deaf                          // no heartbeat path is open: silence means nothing
-	AddressForeign                // somebody else put the address on this node, which may not have it
+	Starting         Reason = iota // the daemon just started
+	PeerActive                     // the peer is Active
+	PeerSilent                     // no advertisement, nothing over the link
+	PeerLeft                       // the peer says it gave the role up
+	Elected                        // both are up, nobody is Active, this one is to be
+	Adopted                        // restarted with the address still held
+	Requested                      // an operator's switchover
+	Forced                         // an operator's switchover against the gate
+	Preempting                     // a higher priority, and preempt is set
+	Stopping                       // the daemon is told to stop
+	HandedOver                     // the peer holds the address after a switchover
+	StrongerPeer                   // another Active with a higher priority
+	NewerEpoch                     // another Active of a newer epoch
+	Late                           // the loop woke after the peer's patience
+	LeaseLost                      // the address could not be renewed
+	Unhealthy                      // a health check failed
+	GateClosed                     // the gate refuses
+	AddressAnswers                 // the silent peer's kernel still answers for the address
+	JournalFailed                  // the journal cannot be written
+	StepFailed                     // a step of the plan failed
+	CatchUpFailed                  // the replica did not reach the position
+	PeerRefused                    // the other node cannot take over
+	PeerUnreachable                // the link to the other node is down
+	TimedOut                       // the operator's time ran out
+	Withdrawn                      // the old node took its handover back
+	Busy                           // another transition is under way
+	Settling                       // taking over the standby's labels and files
+	NotElected                     // both are up, nobody is Active, and neither may be
+	Drifted                        // somebody else opened or closed a database's writes
+	CannotAsk                      // the peer is silent and its kernel cannot be asked
+	Renumbered                     // a newer epoch turned up that nobody holds any more
+	LinkDown                       // the interface of the address cannot be used
+	AddressTaken                   // somebody else took the address off the interface
+	StrangerAnswers                // a third host answers for the address
+	FenceFailed                    // a required fence step failed
+	Deaf                           // no heartbeat path is open: silence means nothing
+	AddressForeign                 // somebody else put the address on this node, which may not have it
+	DatabaseDown                   // a database of the Active died or hangs
+	DatabasesChanged               // databases were found, or are gone
+	LongTransaction                // a transaction runs longer than closing writes would let it
 )
 
 // String returns the reason as status, log and journal name it.
@@ -87,6 +90,7 @@ func (r Reason) String() string {
 		"address_answers", "journal_failed", "step_failed", "catch_up_failed", "peer_refused", "peer_unreachable",
 		"timed_out", "withdrawn", "busy", "settling", "not_elected", "drifted", "cannot_ask", "renumbered",
 		"link_down", "address_taken", "stranger_answers", "fence_failed", "deaf", "address_found",
+		"database_down", "databases_changed", "long_transaction",
 	}
 	if int(r) < len(names) {
 		return names[r]
@@ -132,6 +136,7 @@ type Transition struct {
 	Began    time.Duration // since boot
 	Duration time.Duration
 	Steps    []hooks.Result
+	Losses   []hooks.Loss // of a promotion that a lost source preceded
 
 	fence int // of Steps, the first ones that are the fence's
 }

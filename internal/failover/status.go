@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"math"
 	"time"
 
 	"github.com/tanist-ha/tanist/health"
@@ -31,7 +32,9 @@ type Status struct {
 	PeerState            PeerState
 	Silent               bool // nobody advertises
 	Restored             Restored
-	Claimant             string // who else answers for the held address: the peer's label or a hardware address
+	Waiting              Waiting  // for what a transition that is prepared waits
+	Unprotected          []string // databases of the source that this node lacks
+	Claimant             string   // who else answers for the held address: the peer's label or a hardware address
 }
 
 // Status returns the status as of now, as a copy.
@@ -46,7 +49,7 @@ func (o *Orchestrator) Status(now mono.Instant) Status {
 		Gate: o.standingGate(), Databases: append([]replication.Database(nil), o.databases...),
 		Health:    append([]health.Status(nil), o.board.Statuses()...),
 		PeerKnown: o.peer.known, PeerFresh: o.linkFresh(), PeerState: o.peer.state, Silent: o.silent,
-		Restored: o.restored,
+		Restored: o.restored, Unprotected: o.unprotected(), Waiting: o.waiting(),
 	}
 	if o.lease.held {
 		s.Claimant = o.guard.claimant
@@ -65,4 +68,41 @@ func (o *Orchestrator) Status(now mono.Instant) Status {
 		s.Last, s.LastAge = &t, now.Sub(mono.Instant(t.Began))
 	}
 	return s
+}
+
+// Waiting says for what a transition waits before it goes on; empty: for nothing.
+type Waiting struct {
+	For  string
+	Left uint64 // transactions that have to be applied first
+}
+
+func (o *Orchestrator) waiting() Waiting {
+	switch {
+	case o.bid != nil && o.bid.stage == bidDraining:
+		return Waiting{For: o.cfg.Node + " to apply what was received", Left: o.unapplied()}
+	case o.taking() && (o.take.view.Stage == TakePreparing || o.take.view.Stage == TakeCatchingUp) && o.take.view.Left > 0:
+		return Waiting{For: o.cfg.Node + " to catch up", Left: o.take.view.Left}
+	case o.give == nil || o.give.stage > GiveFrozen:
+		return Waiting{}
+	}
+	if t, known := o.peerTake(); known && t.Left > 0 {
+		return Waiting{For: o.cfg.Peer + " to catch up", Left: t.Left}
+	}
+	if what, long := o.longTransaction(); long && o.give.stage == GivePreparing {
+		return Waiting{For: what}
+	}
+	return Waiting{}
+}
+
+// unapplied counts what was received and waits in the relay logs.
+func (o *Orchestrator) unapplied() uint64 {
+	var left uint64
+	for i := range o.databases {
+		applied, ok := o.databases[i].Facts.Applied.Get()
+		received, known := o.databases[i].Facts.Received()
+		if n := applied.Missing(received); ok && known && n < math.MaxUint64-left {
+			left += n
+		}
+	}
+	return left
 }

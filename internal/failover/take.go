@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"math"
 	"time"
 
 	"github.com/tanist-ha/tanist/hooks"
@@ -27,6 +28,9 @@ type taking struct {
 	checked  bool
 	ready    bool // gate and first catching up
 	catch    ID
+	began    mono.Instant // when this node began to check
+	caught   mono.Instant // when the running catching up began
+	losses   []hooks.Loss
 	journal  ID
 }
 
@@ -103,7 +107,7 @@ func (o *Orchestrator) stillFrozen(asked *mono.Instant) bool {
 }
 
 func (o *Orchestrator) beginTake(g Give) {
-	o.take = &taking{view: Take{ID: g.ID, Stage: TakePreparing}, give: g}
+	o.take = &taking{view: Take{ID: g.ID, Stage: TakePreparing}, give: g, began: o.now}
 	o.dirty = true
 	if !o.mayTake() {
 		o.refuseTake(Why{Reason: Busy, Detail: o.cfg.Node + " is " + o.state.String()})
@@ -112,11 +116,46 @@ func (o *Orchestrator) beginTake(g Give) {
 	t := o.take
 	t.check = o.id()
 	o.emit(CheckSteps{ID: t.check, Plan: o.cfg.Promote, Vars: o.vars(o.cfg.Node, hooks.OnPromote, Requested, g.Epoch)})
-	if len(o.cfg.Databases) == 0 {
+	if !o.hasDatabases() {
 		t.ready = true
 		return
 	}
 	t.measure = o.measureNow()
+}
+
+// lostInTake returns the databases whose source is dead in the switchover to this
+// node that is under way.
+func (o *Orchestrator) lostInTake() []string {
+	if !o.taking() {
+		return nil
+	}
+	return o.take.give.Lost
+}
+
+// noteLeft counts what catching up has before it.
+func (o *Orchestrator) noteLeft() {
+	t := o.take
+	if t == nil || t.view.Stage != TakePreparing && t.view.Stage != TakeCatchingUp {
+		return
+	}
+	targets := o.peer.state.Positions
+	if t.view.Stage == TakeCatchingUp {
+		targets = t.give.Positions
+	}
+	var left uint64
+	for _, p := range targets {
+		i := o.place(p.Database)
+		if i < 0 {
+			continue
+		}
+		if applied, ok := o.databases[i].Facts.Applied.Get(); ok {
+			if n := applied.Missing(p.Executed); n < math.MaxUint64-left {
+				left += n
+			}
+		}
+	}
+	o.dirty = o.dirty || left != t.view.Left
+	t.view.Left = left
 }
 
 func (o *Orchestrator) mayTake() bool {
@@ -130,6 +169,7 @@ func (o *Orchestrator) refuseTake(w Why) {
 }
 
 func (o *Orchestrator) takeMeasured(id ID) {
+	o.noteLeft()
 	t := o.take
 	if t == nil || t.view.Stage != TakePreparing || id == 0 || id != t.measure {
 		return
@@ -139,9 +179,23 @@ func (o *Orchestrator) takeMeasured(id ID) {
 		o.refuseTake(Why{Reason: GateClosed, Gate: verdict.Reasons})
 		return
 	}
-	t.catch = o.id()
-	o.emit(CatchUp{ID: t.catch, Targets: o.peer.state.Positions, Until: o.now.Add(min(prepareTime, o.cfg.DrainTimeout))})
+	o.approach()
 }
+
+// approach catches up with where the source is now. It goes on writing.
+func (o *Orchestrator) approach() {
+	t := o.take
+	t.catch, t.caught = o.id(), o.now
+	o.emit(CatchUp{ID: t.catch, Targets: o.peer.state.Positions, Until: t.began.Add(min(prepareTime, o.cfg.DrainTimeout))})
+}
+
+// near is how long catching up may have taken when the source is asked to close:
+// about as long it will be closed for it.
+// When it does not come so near in time, nearEnough has to do.
+const (
+	near       = 100 * time.Millisecond
+	nearEnough = time.Second
+)
 
 func (o *Orchestrator) takeChecked(ev Checked) {
 	t := o.take
@@ -168,7 +222,7 @@ func (o *Orchestrator) catchUpTo(g Give) {
 	t := o.take
 	t.view.Stage = TakeCatchingUp
 	o.dirty = true
-	if len(o.cfg.Databases) == 0 {
+	if !o.hasDatabases() {
 		o.journalTake()
 		return
 	}
@@ -189,6 +243,16 @@ func (o *Orchestrator) takeCaughtUp(ev CaughtUp) {
 			o.refuseTake(Why{Reason: CatchUpFailed, Detail: ev.Err.Error()})
 			return
 		}
+		took := o.now.Sub(t.caught)
+		switch {
+		case took <= near, t.give.Force:
+		case o.now.Sub(t.began) < prepareTime/2:
+			o.approach()
+			return
+		case took > nearEnough:
+			o.refuseTake(Why{Reason: CatchUpFailed, Detail: "the replica does not come closer to its source than " + took.Round(100*time.Millisecond).String()})
+			return
+		}
 		t.ready = true
 		o.takePrepared()
 	case TakeCatchingUp:
@@ -203,11 +267,15 @@ func (o *Orchestrator) takeCaughtUp(ev CaughtUp) {
 
 func (o *Orchestrator) journalTake() {
 	t := o.take
-	t.journal = o.id()
-	o.emit(Append{ID: t.journal, Record: hooks.Record{
+	t.journal, t.view.Left = o.id(), 0
+	if len(t.give.Lost) > 0 {
+		t.losses = o.losses(t.give.Lost)
+	}
+	o.emit(Append{ID: t.journal, Positions: o.remembered(), Record: hooks.Record{
 		Kind: hooks.Began, Instance: o.cfg.Instance, Epoch: uint64(t.give.Epoch), Role: hooks.Active,
 		Planned: true, Reason: Requested.String(),
 	}})
+	o.journalLosses(t.give.Epoch, t.losses)
 }
 
 func (o *Orchestrator) takeDurable(ev Durable) {
@@ -226,7 +294,7 @@ func (o *Orchestrator) takeDurable(ev Durable) {
 	// node is Active and may take everything back.
 	o.startRun(&planRun{
 		purpose: taking1, plan: o.cfg.Promote, to: len(o.cfg.Promote), role: hooks.Active, epoch: t.give.Epoch,
-		planned: true, reason: Requested, vars: o.vars(o.cfg.Node, hooks.OnPromote, Requested, t.give.Epoch),
+		planned: true, reason: Requested, vars: o.vars(o.cfg.Node, hooks.OnPromote, Requested, t.give.Epoch), losses: t.losses,
 	})
 }
 

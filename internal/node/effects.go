@@ -16,6 +16,8 @@ const (
 	measureTime = 2 * time.Second
 	// closeTime bounds the emergency closing of writes.
 	closeTime = 10 * time.Second
+	// fenceTime bounds ending one server's process.
+	fenceTime = 3 * time.Second
 	// checkTime bounds a dry run.
 	checkTime = 10 * time.Second
 	// askTime bounds the question to the peer's kernel, answers and all.
@@ -124,6 +126,8 @@ func (in *instance) do(work context.Context, decided mono.Instant, e failover.Ef
 		in.announce()
 	case failover.Append:
 		return in.node.journal.append(in, e)
+	case failover.Remember:
+		in.node.journal.remember(in, e)
 	case failover.Tell:
 		in.node.told = true
 		in.tell(e.State)
@@ -154,6 +158,10 @@ func (in *instance) do(work context.Context, decided mono.Instant, e failover.Ef
 		})
 	case failover.CatchUp:
 		in.catchUp(work, e)
+	case failover.FenceDatabase:
+		in.worker(work, fenceTime, func(ctx context.Context) failover.Event {
+			return failover.DatabaseFenced{ID: e.ID, Database: e.Database, Err: in.Databases.Fence(ctx, e.Database)}
+		})
 	case failover.CheckSteps:
 		in.worker(work, checkTime, func(ctx context.Context) failover.Event { return in.check(ctx, e) })
 	case failover.AskKernel:

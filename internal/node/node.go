@@ -56,6 +56,7 @@ type Config struct {
 	Instances []Instance
 	Clock     Clock
 	Journal   Journal
+	Positions Positions // nil: positions are forgotten with the daemon
 	Link      Link
 	Renewer   Renewer // nil: every lease is renewed by itself
 	Asker     Asker   // nil: every peer's kernel is asked by itself
@@ -108,7 +109,7 @@ func New(cfg Config) (*Node, error) {
 		cfg: cfg, byName: map[string]*instance{}, words: map[string]*uint64{},
 		wake: make(chan struct{}, 1), results: make(chan message, resultSize),
 		calls: make(chan func(context.Context), callSize), over: make(chan struct{}),
-		journal: newWriter(cfg.Journal, cfg.Log),
+		journal: newWriter(cfg.Journal, cfg.Positions, cfg.Log),
 	}
 	for _, i := range cfg.Instances {
 		if n.byName[i.Name] != nil {

@@ -44,6 +44,9 @@ type (
 		Measure(ctx context.Context) []replication.Facts
 		CloseWrites(ctx context.Context) error
 		CatchUp(ctx context.Context, targets []failover.Position) error
+		// Fence ends the process of a database that hangs, and returns nil only
+		// when it is gone.
+		Fence(ctx context.Context, database string) error
 	}
 	// Steps carries out steps, everything but the vip step.
 	Steps interface {
@@ -57,6 +60,13 @@ type (
 	Journal interface {
 		Append(r ...hooks.Record) error
 		Sync() error
+	}
+	// Positions keeps what a standby knows of its databases. The journal's worker
+	// calls it.
+	Positions interface {
+		// Set replaces what is kept of an instance, Flush makes it durable.
+		Set(instance string, positions []failover.Remembered)
+		Flush() error
 	}
 	// Renewer is an optional way to renew the leases of many instances in one
 	// call, in place of Hold of each one's Addresses. A worker makes one call at a

@@ -546,13 +546,13 @@ func TestCommandForAnInstanceThatLeft(t *testing.T) {
 // What the journal did not take: a beginning of a promotion did not happen, the
 // rest did.
 func TestMemoryOfWhatCouldNotBeWritten(t *testing.T) {
-	w := newWriter(&disk{}, nil)
+	w := newWriter(&disk{}, nil, nil)
 	w.recall("a", hooks.Memory{Epoch: 3, ActiveEpoch: 3, Role: hooks.Active, Finished: true})
-	w.remember(hooks.Record{Kind: hooks.Began, Instance: "a", Epoch: 4, Role: hooks.Active}, errFull)
+	w.fold(hooks.Record{Kind: hooks.Began, Instance: "a", Epoch: 4, Role: hooks.Active}, errFull)
 	if m := w.memory("a"); m.Epoch != 3 || m.Role != hooks.Active {
 		t.Errorf("%+v", m)
 	}
-	w.remember(hooks.Record{Kind: hooks.Began, Instance: "a", Epoch: 3, Role: hooks.Standby}, errFull)
+	w.fold(hooks.Record{Kind: hooks.Began, Instance: "a", Epoch: 3, Role: hooks.Standby}, errFull)
 	if m := w.memory("a"); m.Role != hooks.Standby || m.Finished {
 		t.Errorf("%+v", m)
 	}

@@ -322,6 +322,8 @@ func (h *host) CloseWrites(ctx context.Context) error {
 
 func (h *host) CatchUp(context.Context, []failover.Position) error { return nil }
 
+func (h *host) Fence(context.Context, string) error { return nil }
+
 func (h *host) Run(ctx context.Context, a hooks.Action) (hooks.Outcome, string) {
 	title := hooks.Title(a)
 	h.note("begin " + title)

@@ -9,14 +9,17 @@ import (
 )
 
 // writerSize bounds the records that wait for a slow disk. A plan has some tens
-// of steps; when a disk has not taken that many, it is not taking any.
-const writerSize = 256
+// of steps, a promotion may lack something of each database; when a disk has not
+// taken that many, it is not taking any.
+const writerSize = 2048
 
 var errJournalBehind = errors.New("the journal does not keep up: the disk is slow or hangs")
 
 // writer puts records into the journal in their order, away from the loop.
 type writer struct {
 	journal Journal
+	kept    Positions // nil: they are not kept
+	unkept  bool      // what was set is not durable yet
 	log     Log
 	queue   chan entry // the loop closes it
 	ended   chan struct{}
@@ -26,13 +29,14 @@ type writer struct {
 }
 
 type entry struct {
-	in *instance
-	e  failover.Append
+	in   *instance
+	e    failover.Append
+	only bool // the positions: there is no record
 }
 
-func newWriter(j Journal, log Log) *writer {
+func newWriter(j Journal, kept Positions, log Log) *writer {
 	return &writer{
-		journal: j, log: log, queue: make(chan entry, writerSize), ended: make(chan struct{}),
+		journal: j, kept: kept, log: log, queue: make(chan entry, writerSize), ended: make(chan struct{}),
 		memories: map[string]hooks.Memory{},
 	}
 }
@@ -43,7 +47,7 @@ func newWriter(j Journal, log Log) *writer {
 func (w *writer) append(in *instance, e failover.Append) failover.Event {
 	in.unwritten.Add(1)
 	select {
-	case w.queue <- entry{in, e}:
+	case w.queue <- entry{in: in, e: e}:
 		return nil
 	default:
 	}
@@ -53,6 +57,40 @@ func (w *writer) append(in *instance, e failover.Append) failover.Event {
 		return nil
 	}
 	return failover.Durable{ID: e.ID, Err: errJournalBehind}
+}
+
+// remember hands positions over without waiting. The next ones say it all again.
+func (w *writer) remember(in *instance, e failover.Remember) {
+	if w.kept == nil {
+		return
+	}
+	select {
+	case w.queue <- entry{in: in, e: failover.Append{Positions: e.Positions}, only: true}:
+	default:
+	}
+}
+
+// keep takes positions in and returns why those of a record that is waited for are
+// not durable. Others become so when nothing else is to be written.
+func (w *writer) keep(e entry) error {
+	if w.kept == nil {
+		return nil
+	}
+	awaited := !e.only && len(e.e.Positions) > 0
+	if e.only || awaited {
+		w.kept.Set(e.in.Name, e.e.Positions)
+		w.unkept = true
+	}
+	if !w.unkept || !awaited && len(w.queue) > 0 {
+		return nil
+	}
+	w.unkept = false
+	err := w.kept.Flush()
+	if err != nil && !awaited {
+		w.log.Trouble(e.in.Name, "keep positions", err)
+		return nil
+	}
+	return err
 }
 
 // start runs the writer until finish.
@@ -75,24 +113,30 @@ func (w *writer) finish() {
 }
 
 func (w *writer) write(n *Node, e entry) {
-	err := w.journal.Append(e.e.Record)
+	err := w.keep(e)
+	if e.only {
+		return
+	}
+	if err == nil {
+		err = w.journal.Append(e.e.Record)
+	}
 	if err == nil && (e.e.ID != 0 || e.e.Record.Kind == hooks.Ended) {
 		err = w.journal.Sync()
 	}
 	if err != nil {
 		w.log.Trouble(e.in.Name, "journal a record", err)
 	}
-	w.remember(e.e.Record, err)
+	w.fold(e.e.Record, err)
 	e.in.unwritten.Add(-1)
 	if e.e.ID != 0 {
 		n.result(e.in, failover.Durable{ID: e.e.ID, Err: err})
 	}
 }
 
-// remember folds a record as the journal does when it is read at a start. One that
+// fold folds a record as the journal does when it is read at a start. One that
 // could not be written happened all the same, but for the beginning of a promotion:
 // nothing begins that is not in the journal.
-func (w *writer) remember(r hooks.Record, err error) {
+func (w *writer) fold(r hooks.Record, err error) {
 	if err != nil && r.Kind == hooks.Began && r.Role == hooks.Active {
 		return
 	}

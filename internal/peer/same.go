@@ -33,14 +33,14 @@ func sameGive(a, b *failover.Give) bool {
 		return a == b
 	}
 	return a.ID == b.ID && a.Stage == b.Stage && a.Epoch == b.Epoch && a.DryRun == b.DryRun && a.Force == b.Force &&
-		samePositions(a.Positions, b.Positions)
+		samePositions(a.Positions, b.Positions) && slices.Equal(a.Lost, b.Lost)
 }
 
 func sameTake(a, b *failover.Take) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
-	return a.ID == b.ID && a.Stage == b.Stage && a.OK == b.OK && sameWhy(a.Why, b.Why)
+	return a.ID == b.ID && a.Stage == b.Stage && a.OK == b.OK && a.Left == b.Left && sameWhy(a.Why, b.Why)
 }
 
 func sameWish(a, b *failover.Wish) bool {
@@ -65,7 +65,7 @@ func keep(s *failover.PeerState) failover.PeerState {
 	k.Stopped, k.Steps = slices.Clone(s.Stopped), slices.Clone(s.Steps)
 	if s.Give != nil {
 		g := *s.Give
-		g.Positions = slices.Clone(g.Positions)
+		g.Positions, g.Lost = slices.Clone(g.Positions), slices.Clone(g.Lost)
 		k.Give = &g
 	}
 	if s.Take != nil {

@@ -75,6 +75,7 @@ type give struct {
 	DryRun    bool           `json:"dry_run,omitempty"`
 	Force     bool           `json:"force,omitempty"`
 	Positions []position     `json:"positions,omitempty"`
+	Lost      []string       `json:"lost,omitempty"`
 }
 
 type take struct {
@@ -82,6 +83,7 @@ type take struct {
 	Stage string   `json:"stage"`
 	Why   why      `json:"why"`
 	OK    bool     `json:"ok,omitempty"`
+	Left  uint64   `json:"left,omitempty"`
 }
 
 type wish struct {
@@ -139,11 +141,11 @@ func toWire(instance string, s failover.PeerState) message {
 	if g := s.Give; g != nil {
 		m.Give = &give{
 			ID: handover(g.ID), Stage: textOf(giveNames, g.Stage), Epoch: g.Epoch, DryRun: g.DryRun, Force: g.Force,
-			Positions: each(g.Positions, toPosition),
+			Positions: each(g.Positions, toPosition), Lost: g.Lost,
 		}
 	}
 	if t := s.Take; t != nil {
-		m.Take = &take{ID: handover(t.ID), Stage: textOf(takeNames, t.Stage), Why: toWhy(t.Why), OK: t.OK}
+		m.Take = &take{ID: handover(t.ID), Stage: textOf(takeNames, t.Stage), Why: toWhy(t.Why), OK: t.OK, Left: t.Left}
 	}
 	if w := s.Wish; w != nil {
 		m.Wish = &wish{ID: handover(w.ID), Request: request(w.Request)}
@@ -168,7 +170,7 @@ func (m message) core() failover.PeerState {
 		s.Give = g.core()
 	}
 	if t := m.Take; t != nil {
-		s.Take = &failover.Take{ID: failover.HandoverID(t.ID), Stage: valueOf(takeNames, t.Stage), Why: t.Why.core(), OK: t.OK}
+		s.Take = &failover.Take{ID: failover.HandoverID(t.ID), Stage: valueOf(takeNames, t.Stage), Why: t.Why.core(), OK: t.OK, Left: t.Left}
 	}
 	if w := m.Wish; w != nil {
 		s.Wish = &failover.Wish{ID: failover.HandoverID(w.ID), Request: failover.Request(w.Request)}
@@ -189,7 +191,7 @@ func (g give) core() *failover.Give {
 	}
 	return &failover.Give{
 		ID: failover.HandoverID(g.ID), Stage: valueOf(giveNames, g.Stage), Epoch: g.Epoch,
-		DryRun: g.DryRun, Force: g.Force, Positions: positions,
+		DryRun: g.DryRun, Force: g.Force, Positions: positions, Lost: g.Lost,
 	}
 }
 

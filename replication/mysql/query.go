@@ -172,3 +172,7 @@ func isLost(err error) bool {
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, sql.ErrConnDone) ||
 		errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
 }
+
+// NotRunning reports whether an error says that no server process is there: nobody
+// writes to it, and it cannot be told to close.
+func NotRunning(err error) bool { return err != nil && reachOf(err) == replication.ReachRefused }

@@ -96,6 +96,12 @@ func (c *checker) started(n *node) {
 	x.index, x.cancelled = -1, nil
 	x.heardOf = false
 	clear(x.heard)
+	for _, r := range n.disk.newer {
+		if g := r.Heard.GTIDs(); len(g) > 0 {
+			x.heardOf = true
+			x.heard[slices.Index(c.w.setup.dbNames, r.Database)] = g[0].Sequence
+		}
+	}
 }
 
 // heard notes what a node learns over the link.
@@ -269,6 +275,9 @@ func (c *checker) journals(n *node, e failover.Append) {
 			x.epoch = failover.Epoch(r.Epoch)
 		} else if r.Role == hooks.Active && r.Reason != failover.Drifted.String() {
 			x.began, x.beganLife = r, n.life
+			if r.Planned {
+				c.salvaged(n)
+			}
 			if e.ID == 0 && r.Reason != "" && !r.Planned {
 				c.w.fail("I6", "%s begins a promotion without a durable record", n.label)
 			}
@@ -288,7 +297,7 @@ func (c *checker) journals(n *node, e failover.Append) {
 			c.w.fail("I3", "%s journals an override without a reason", n.label)
 		}
 	case hooks.Stepped:
-	case hooks.Learned, hooks.Acquired:
+	case hooks.Learned, hooks.Acquired, hooks.Missed:
 	}
 }
 
@@ -356,6 +365,9 @@ func (c *checker) acquired(n *node, promotion bool) {
 	}
 	for i, old := range p.dbs {
 		w.settle(i)
+		if c.lost(p, i) {
+			continue
+		}
 		if !old.history.within(n.dbs[i].history) {
 			w.fail("I3", "%s acquires the address in a switchover and lacks transactions of %s: has %v, the old node %v",
 				n.label, w.setup.dbNames[i], n.dbs[i].history, old.history)
@@ -402,8 +414,36 @@ func (c *checker) opens(n *node) {
 	}
 	for i, old := range p.dbs {
 		c.w.settle(i)
+		if c.lost(p, i) {
+			continue
+		}
 		if !old.history.within(n.dbs[i].history) {
 			c.w.fail("I3", "%s opens writes in a switchover and lacks transactions of %s", n.label, c.w.setup.dbNames[i])
+		}
+	}
+}
+
+// lost reports whether the old node of a switchover gave a database up for dead.
+func (c *checker) lost(old *node, i int) bool {
+	g := old.state.Give
+	return g != nil && slices.Contains(g.Lost, c.w.setup.dbNames[i])
+}
+
+// salvaged is I3 of the databases that the old node of a switchover lost, when the
+// new node decides.
+func (c *checker) salvaged(n *node) {
+	w := c.w
+	for i, db := range n.dbs {
+		if !c.lost(n.peer(), i) || c.nodes[1-n.i].forced {
+			continue
+		}
+		w.settle(i)
+		w.salvaged++
+		switch {
+		case db.relay.len() > db.history.len():
+			w.fail("I3", "%s takes over with %d transactions of %s received and not applied", n.label, db.relay.len()-db.history.len(), w.setup.dbNames[i])
+		case w.setup.Policy.AfterLoss == replication.Exact && c.nodes[n.i].heard[i] > db.history.len():
+			w.fail("I3", "%s takes over and lacks transactions of %s that the old node said it had", n.label, w.setup.dbNames[i])
 		}
 	}
 }

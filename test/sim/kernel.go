@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/internal/failover"
 )
 
 // The kernel of a host keeps the address with a lifetime, whatever becomes of
@@ -51,6 +52,8 @@ type disk struct {
 	synced  hooks.Memory
 	tail    []hooks.Record // written, not synced
 	failing bool
+	kept    []failover.Remembered // of the databases, in a file of its own
+	newer   []failover.Remembered // written, not synced
 }
 
 func (d *disk) memory() hooks.Memory {
@@ -64,6 +67,7 @@ func (d *disk) memory() hooks.Memory {
 func (d *disk) sync() {
 	d.synced = d.memory()
 	d.tail = d.tail[:0]
+	d.kept = d.newer
 }
 
 // powerCut keeps a part of the tail: pages go to the disk when they like.
@@ -71,5 +75,10 @@ func (d *disk) powerCut(w *World) {
 	if len(d.tail) > 0 {
 		d.tail = d.tail[:w.rng.IntN(len(d.tail)+1)]
 	}
+	newer := d.newer
+	if w.chance(0.5) {
+		newer = d.kept
+	}
 	d.sync()
+	d.kept, d.newer = newer, newer
 }

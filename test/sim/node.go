@@ -2,6 +2,7 @@ package sim
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/tanist-ha/tanist/internal/failover"
@@ -205,6 +206,12 @@ func (n *node) do(e failover.Effect) {
 		w.schedule(w.between(time.Millisecond, 5*time.Millisecond), item{kind: kClose, node: uint8(n.i), life: n.life})
 	case failover.Append:
 		n.append(e)
+	case failover.Remember:
+		if !n.disk.failing {
+			n.disk.newer = e.Positions
+		}
+	case failover.FenceDatabase:
+		n.fenceDatabase(e)
 	case failover.StartStep:
 		n.startStep(e)
 	case failover.CancelStep:
@@ -302,6 +309,9 @@ func (n *node) append(e failover.Append) {
 	n.w.check.journals(n, e)
 	if !n.disk.failing {
 		n.disk.tail = append(n.disk.tail, e.Record)
+		if len(e.Positions) > 0 {
+			n.disk.newer = e.Positions
+		}
 	}
 	if e.ID != 0 {
 		n.sprung(onJournal)
@@ -461,6 +471,20 @@ func (n *node) catchUp(c *failover.CatchUp) {
 	default:
 		n.answerAfter(catchUpLook, item{kind: kCatchUp, catch: c})
 	}
+}
+
+var errFence = errors.New("end the process: operation not permitted")
+
+// fenceDatabase ends the process of a database, as its unit's SIGKILL does.
+func (n *node) fenceDatabase(e failover.FenceDatabase) {
+	ev := failover.DatabaseFenced{ID: e.ID, Database: e.Database}
+	if n.w.chance(n.w.setup.FenceFails) {
+		ev.Err = errFence
+	} else if i := slices.Index(n.w.setup.dbNames, e.Database); n.dbs[i].up {
+		n.w.say(n.i, "database %s is ended", e.Database)
+		n.dbs[i].crash()
+	}
+	n.answer(n.w.between(time.Millisecond, 50*time.Millisecond), ev)
 }
 
 func (n *node) emergencyClose() {

@@ -40,6 +40,7 @@ type Tally struct {
 	Removed   int           // addresses that somebody put on a node and it took off
 	Downs     int           // addresses let go of over a link that was down
 	Fenced    int           // takeovers behind a required fence
+	Salvaged  int           // switchovers away from a database that died
 }
 
 // Add adds what happened in other seeds.
@@ -56,6 +57,7 @@ func (t *Tally) Add(u Tally) {
 	t.Removed += u.Removed
 	t.Downs += u.Downs
 	t.Fenced += u.Fenced
+	t.Salvaged += u.Salvaged
 	t.Longest = max(t.Longest, u.Longest)
 }
 
@@ -64,6 +66,7 @@ func (w *World) tally() Tally {
 		Failovers: max(0, w.takeovers-1), Simulated: w.now, Steps: w.stepped,
 		Rounds: w.rounds, Unlucky: w.unlucky, Races: w.races, Longest: w.longest,
 		PutBacks: w.putBacks, Overrun: w.overrun, Restored: w.restored, Removed: w.removed, Downs: w.downs, Fenced: w.fenced,
+		Salvaged: w.salvaged,
 	}
 }
 

@@ -78,6 +78,8 @@ func (t *transcript) event(ev failover.Event) string {
 		return fmt.Sprintf("kernel of the peer: host %t, address %t", ev.Host, ev.Address)
 	case failover.CaughtUp:
 		return fmt.Sprintf("caught up #%d%s", ev.ID, errText(ev.Err))
+	case failover.DatabaseFenced:
+		return fmt.Sprintf("database fenced #%d%s", ev.ID, errText(ev.Err))
 	case failover.Checked:
 		return fmt.Sprintf("checked #%d, cannot %d", ev.ID, len(ev.Cannot))
 	case failover.SwitchoverWanted:
@@ -148,6 +150,10 @@ func (t *transcript) effect(e failover.Effect) string {
 		return fmt.Sprintf("catch up #%d", e.ID)
 	case failover.CheckSteps:
 		return fmt.Sprintf("check steps #%d", e.ID)
+	case failover.FenceDatabase:
+		return "FENCE DATABASE " + e.Database
+	case failover.Remember:
+		return t.also("remember")
 	case failover.AskKernel:
 		return "ask the peer's kernel"
 	case failover.Tell:
@@ -184,6 +190,8 @@ func record(e failover.Append) string {
 		s += fmt.Sprintf(" %s %s", r.Role, r.Ending)
 	case hooks.Override:
 		s += fmt.Sprintf(" %q", r.Reason)
+	case hooks.Missed:
+		s += fmt.Sprintf(" of %s: %d proved (%t), at most %d (%t) %s", r.Loss.Database, r.Loss.Proved, r.Loss.ProvedKnown, r.Loss.AtMost, r.Loss.AtMostKnown, r.Loss.Transactions)
 	case hooks.Reverted, hooks.Learned, hooks.Acquired:
 	}
 	if e.ID != 0 {

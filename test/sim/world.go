@@ -108,6 +108,7 @@ type World struct {
 	removed   int           // that were put on a standby and taken off
 	downs     int           // addresses let go of since the link was down
 	fenced    int           // takeovers behind a required fence
+	salvaged  int           // databases of which only what was received was taken over
 	lastFence time.Duration // when a fence powered a host off last
 	healing   bool          // fences work again
 }

@@ -117,6 +117,9 @@ func (r *run) report(took time.Duration) {
 	fmt.Printf("%s: %d seeds, %d failovers, %s simulated (%d steps) in %s: %.0f failovers a second\n",
 		r.scenario, r.ran, t.Failovers, t.Simulated.Round(time.Second), t.Steps, took.Round(time.Millisecond),
 		float64(t.Failovers)/took.Seconds())
+	if t.Salvaged > 0 {
+		fmt.Printf("%d databases died on the active node and were taken over with what was received\n", t.Salvaged)
+	}
 	if t.Rounds > 0 {
 		fmt.Printf("healed %d times, one holder after %s at the longest; second holders: %d when every packet got lost, %d whose claims crossed, %d of another router's doing, %d that put back an address\n", t.Rounds, t.Longest, t.Unlucky, t.Races, t.Overrun, t.PutBacks)
 		fmt.Printf("addresses: %d put back, %d that somebody put there taken off, %d let go of over a dead link; takeovers behind a required fence: %d\n", t.Restored, t.Removed, t.Downs, t.Fenced)

@@ -6,14 +6,14 @@ import (
 	"log"       // want depguard
 	"math/rand" // want depguard
 	clock "math/rand/v2"
-	"net"       // want depguard
+	"net" // want depguard
 	"net/netip"
 	"os"   // want depguard
 	"sync" // want depguard
 	wall "time"
 
-	_ "github.com/spf13/cobra"                      // want depguard
-	_ "github.com/tanist-ha/tanist/health"          // want depguard
+	_ "github.com/spf13/cobra"             // want depguard
+	_ "github.com/tanist-ha/tanist/health" // want depguard
 	_ "github.com/tanist-ha/tanist/internal/mono"
 	_ "go.uber.org/zap" // want depguard
 )
@@ -46,14 +46,14 @@ var (
 func init() {} // want gochecknoinits
 
 func Clocks() (wall.Time, netip.Addr) {
-	wall.Sleep(1)               // want forbidigo
-	<-wall.After(1)             // want forbidigo
-	_ = wall.NewTimer(1)        // want forbidigo
-	_ = wall.NewTicker(1)       // want forbidigo
-	_ = wall.Since(wall.Time{}) // want forbidigo
-	now := wall.Now             // want forbidigo
+	wall.Sleep(1)                                                              // want forbidigo
+	<-wall.After(1)                                                            // want forbidigo
+	_ = wall.NewTimer(1)                                                       // want forbidigo
+	_ = wall.NewTicker(1)                                                      // want forbidigo
+	_ = wall.Since(wall.Time{})                                                // want forbidigo
+	now := wall.Now                                                            // want forbidigo
 	_, _, _ = rand.Int(), clock.IntN(2), clock.New(clock.NewPCG(1, 2)).IntN(2) // want forbidigo
-	fmt.Println(os.Args, net.IPv4zero, names, &mu, inOrder, context.Canceled) // want forbidigo
+	fmt.Println(os.Args, net.IPv4zero, names, &mu, inOrder, context.Canceled)  // want forbidigo
 	log.Print(fmt.Sprint("fine"))
 	return now(), netip.Addr{}
 }

@@ -1,0 +1,99 @@
+package failover
+
+import (
+	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/replication"
+)
+
+// thinkDrift keeps writes and replica threads as the role wants them: a database
+// that was restarted comes back closed on the Active, or starts to replicate again,
+// and somebody may open one on the standby.
+func (o *Orchestrator) thinkDrift() {
+	if o.run != nil || o.bid != nil || o.giving() || o.taking() || o.now.Before(o.assertAt) {
+		return
+	}
+	var plan hooks.Plan
+	r := &planRun{purpose: asserting, epoch: o.activeEpoch, reason: Drifted}
+	switch {
+	case o.state == Active:
+		plan = o.activeDrift()
+		r.role, r.vars = hooks.Active, o.vars(o.cfg.Node, hooks.OnPromote, Drifted, o.activeEpoch)
+	case o.role == hooks.Standby && o.state != Conflict && o.standbyDrifted():
+		plan = writesOf(o.cfg.Demote, false)
+		r.role, r.vars = hooks.Standby, o.vars("", hooks.OnDemote, Drifted, o.activeEpoch)
+	}
+	if len(plan) > 0 {
+		o.assertAt = o.now.Add(retryDelay)
+		r.plan, r.to = plan, len(plan)
+		o.startRun(r)
+	}
+}
+
+// settledFacts returns what is known of a database since the latest plan ended,
+// if it answers.
+func (o *Orchestrator) settledFacts(i int) (replication.Facts, bool) {
+	f := o.databases[i].Facts
+	return f, f.Reach == replication.Reachable && f.MeasuredAt.After(o.calm)
+}
+
+// activeDrift returns the steps that make the databases of an Active those of a
+// source again. One that replicates is stopped first; where the plan of the
+// promotion leaves replication alone, nothing is opened beside it.
+func (o *Orchestrator) activeDrift() hooks.Plan {
+	closed, follower := false, false
+	for i := range o.databases {
+		f, ok := o.settledFacts(i)
+		if !ok {
+			continue
+		}
+		channels, listed := f.Channels.Get()
+		readOnly, known := f.ReadOnly.Get()
+		if !listed || !known {
+			continue
+		}
+		follower = follower || follows(channels)
+		closed = closed || readOnly
+	}
+	stops := stopsOf(o.cfg.Promote)
+	switch {
+	case follower && len(stops) == 0:
+		return nil
+	case follower:
+		return append(stops, writesOf(o.cfg.Promote, true)...)
+	case closed:
+		return writesOf(o.cfg.Promote, true)
+	}
+	return nil
+}
+
+// standbyDrifted reports whether a database that answers takes writes.
+func (o *Orchestrator) standbyDrifted() bool {
+	for i := range o.databases {
+		f, ok := o.settledFacts(i)
+		if readOnly, known := f.ReadOnly.Get(); ok && known && !readOnly {
+			return true
+		}
+	}
+	return false
+}
+
+func writesOf(p hooks.Plan, open bool) hooks.Plan {
+	var q hooks.Plan
+	for _, s := range p {
+		if w, ok := s.Action.(hooks.Writes); ok && w.Open == open {
+			q = append(q, s)
+		}
+	}
+	return q
+}
+
+// stopsOf returns the steps of a promotion that stop replication.
+func stopsOf(p hooks.Plan) hooks.Plan {
+	var q hooks.Plan
+	for _, s := range p {
+		if r, ok := s.Action.(hooks.Replication); ok && r.Verb == hooks.StopReplication {
+			q = append(q, s)
+		}
+	}
+	return q
+}

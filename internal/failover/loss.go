@@ -1,0 +1,52 @@
+package failover
+
+import (
+	"slices"
+
+	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/replication"
+)
+
+// A promotion onto a database whose source is lost says what it may have left
+// behind, in the journal and in status.
+
+// losses returns what goes missing with a promotion now, for the databases whose
+// source is lost: all of them, or those named.
+func (o *Orchestrator) losses(named []string) []hooks.Loss {
+	verdict := o.gate(replication.SourceLost, named)
+	var ls []hooks.Loss
+	for i, v := range verdict.Databases {
+		if named != nil && !slices.Contains(named, v.Name) {
+			continue
+		}
+		l := hooks.Loss{Database: v.Name}
+		l.Proved, l.ProvedKnown = v.Missing.Get()
+		l.AtMost, l.AtMostKnown = v.AtMost.Get()
+		l.HeardAge, l.HeardAgeKnown = v.HeardAge.Get()
+		if l.Proved > 0 {
+			last, _ := o.databases[i].Heard.Last()
+			if applied, ok := o.databases[i].Facts.Applied.Get(); ok {
+				l.Transactions = replication.Lacking(applied, last)
+			}
+		}
+		if l.ProvedKnown && l.Proved == 0 && l.AtMostKnown && l.AtMost == 0 {
+			continue
+		}
+		ls = append(ls, l)
+	}
+	for _, name := range o.unprotected() {
+		if named == nil {
+			ls = append(ls, hooks.Loss{Database: name})
+		}
+	}
+	return ls
+}
+
+// journalLosses notes the losses with the promotion of epoch.
+func (o *Orchestrator) journalLosses(epoch Epoch, ls []hooks.Loss) {
+	for _, l := range ls {
+		o.emit(Append{Record: hooks.Record{
+			Kind: hooks.Missed, Instance: o.cfg.Instance, Epoch: uint64(epoch), Role: hooks.Active, Loss: l,
+		}})
+	}
+}
