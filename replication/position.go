@@ -19,7 +19,13 @@ type Flavor uint8
 const (
 	FlavorNone    Flavor = iota
 	FlavorMariaDB        // domain-server-sequence
+	FlavorMySQL          // server UUID and numbers, a GTIDSet
 )
+
+var flavorNames = [...]string{"none", "MariaDB", "MySQL"}
+
+// String returns the name of the servers that write so, or "none".
+func (f Flavor) String() string { return nameOf(flavorNames[:], uint8(f)) }
 
 // GTID is one MariaDB transaction identifier, written domain-server-sequence.
 type GTID struct {
@@ -33,22 +39,29 @@ func (g GTID) String() string {
 	return fmt.Sprintf("%d-%d-%d", g.Domain, g.Server, g.Sequence)
 }
 
-// maxPositionLength bounds the text ParsePosition looks at: some 4,000 domains,
-// where a server has a handful.
+// maxPositionLength bounds the text of a position: some 4,000 domains or 2,500
+// UUIDs, where a server has a handful.
 const maxPositionLength = 128 << 10
 
-// Position is what a database has: the last transaction of every replication
-// domain, and with it all earlier ones of that domain. The zero value is empty.
-// A Position is immutable and may be shared.
+// Position is what a database has. On MariaDB that is the last transaction of
+// every replication domain, and with it all earlier ones of that domain; on
+// MySQL it is a GTIDSet. The zero value is empty. A Position is immutable and may
+// be shared; a copy costs no more than the struct.
 type Position struct {
 	flavor Flavor
-	gtids  []GTID // sorted by domain, one each
+	gtids  []GTID // of MariaDB, sorted by domain, one each
+	set    GTIDSet
 }
 
-// ParsePosition reads a MariaDB GTID position such as "0-1-100,1-2-5". White
+// ParsePosition reads a MariaDB GTID position such as "0-1-100,1-2-5" or, where
+// there is a colon in the text, a MySQL GTID set as ParseGTIDSet does. White
 // space around an element is ignored and the empty string is the empty position.
-// A MySQL GTID set, a number out of range and a domain named twice are errors.
+// A number out of range, a domain named twice and a text over 128 KiB are errors.
 func ParsePosition(s string) (Position, error) {
+	if len(s) <= maxPositionLength && strings.Contains(s, ":") {
+		set, err := ParseGTIDSet(s)
+		return set.Position(), err
+	}
 	gtids, err := parseGTIDs(s)
 	if err != nil {
 		return Position{}, fmt.Errorf("parse position %s: %w", quoted(s), err)
@@ -85,9 +98,6 @@ func parseGTIDs(s string) ([]GTID, error) {
 	}
 	if strings.TrimSpace(s) == "" {
 		return nil, nil
-	}
-	if strings.Contains(s, ":") {
-		return nil, fmt.Errorf("a MySQL GTID set, not a MariaDB position")
 	}
 	var gtids []GTID
 	for element := range strings.SplitSeq(s, ",") {
@@ -138,14 +148,23 @@ func quoted(s string) string { return strconv.Quote(cut(s, 80)) }
 func (p Position) Flavor() Flavor { return p.flavor }
 
 // Empty reports whether p holds no transaction.
-func (p Position) Empty() bool { return len(p.gtids) == 0 }
+func (p Position) Empty() bool { return p.flavor == FlavorNone }
 
-// GTIDs returns the last transaction of each domain, in order of domain.
+// GTIDs returns the last transaction of each domain, in order of domain; nil for
+// a position of MySQL, which has no domains.
 func (p Position) GTIDs() []GTID { return slices.Clone(p.gtids) }
 
-// String returns the position as the server writes it, domains in order, so
-// that equal positions give equal strings; the empty position gives "".
+// GTIDSet returns the transactions as a set, which can be subtracted and
+// intersected, and whether p is one: true for a position of MySQL and for the
+// empty one. A MariaDB position says how far, not which, so it is none.
+func (p Position) GTIDSet() (GTIDSet, bool) { return p.set, p.flavor != FlavorMariaDB }
+
+// String returns the position as the server writes it, in order and on one
+// line, so that equal positions give equal strings; the empty position gives "".
 func (p Position) String() string {
+	if p.flavor == FlavorMySQL {
+		return p.set.String()
+	}
 	var b strings.Builder
 	for i, g := range p.gtids {
 		if i > 0 {
@@ -158,29 +177,32 @@ func (p Position) String() string {
 
 // Equal reports whether p and other name the same transactions.
 func (p Position) Equal(other Position) bool {
-	return p.flavor == other.flavor && slices.Equal(p.gtids, other.gtids)
+	return p.flavor == other.flavor && slices.Equal(p.gtids, other.gtids) && p.set.Equal(other.set)
 }
 
-// Covers reports whether p has, by sequence number, all that other has: in each
-// domain of other, p is as far or farther. The server number plays no part, as
-// in MASTER_GTID_WAIT; see Diverged. Positions of two flavors cover each other
-// only where one is empty.
+// Covers reports whether p has all that other has. On MariaDB that goes by
+// sequence number: in each domain of other, p is as far or farther. The server
+// number plays no part there, as in MASTER_GTID_WAIT; see Diverged. Positions of
+// two flavors cover each other only where one is empty.
 func (p Position) Covers(other Position) bool {
 	return p.Missing(other) == 0
 }
 
-// Missing returns how many transactions of other p lacks: the differences of
-// the sequence numbers, summed over the domains of other in which p is behind.
-// It is the exact count where a domain's sequence is unbroken, as it is with one
-// writer at a time and gtid_strict_mode; skipped numbers make it too high, never
-// too low. A domain that p does not know counts from sequence 0. Positions of
-// two flavors cannot be compared and give math.MaxUint64, as does an overflow.
+// Missing returns how many transactions of other p lacks. On MySQL the count is
+// exact. On MariaDB it is the differences of the sequence numbers, summed over
+// the domains of other in which p is behind: exact where a domain's sequence is
+// unbroken, as it is with one writer at a time and gtid_strict_mode; skipped
+// numbers make it too high, never too low. A domain that p does not know counts
+// from sequence 0. Positions of two flavors cannot be compared and give
+// math.MaxUint64, as does an overflow.
 func (p Position) Missing(other Position) uint64 {
-	if other.Empty() {
+	switch {
+	case other.Empty():
 		return 0
-	}
-	if !p.Empty() && p.flavor != other.flavor {
+	case !p.Empty() && p.flavor != other.flavor:
 		return math.MaxUint64
+	case other.flavor == FlavorMySQL:
+		return p.set.Missing(other.set)
 	}
 	var missing uint64
 	for _, theirs := range other.gtids {
@@ -195,7 +217,9 @@ func (p Position) Missing(other Position) uint64 {
 }
 
 // Diverged returns the first domain's GTIDs in which p and other hold different
-// transactions under one sequence number, which no replication ever mends.
+// transactions under one sequence number, which no replication ever mends. On
+// MySQL a number belongs to one server, so nothing like it is ever seen there:
+// see Errant.
 func (p Position) Diverged(other Position) (ours, theirs GTID, diverged bool) {
 	for _, theirs := range other.gtids {
 		ours, ok := p.in(theirs.Domain)
@@ -206,9 +230,10 @@ func (p Position) Diverged(other Position) (ours, theirs GTID, diverged bool) {
 	return GTID{}, GTID{}, false
 }
 
-// Merge returns the position that has what p or other has: the higher sequence
-// number of each domain, p's where they are equal. Two flavors do not merge: p
-// stays as it is, and so goes on not covering other.
+// Merge returns the position that has what p or other has: on MySQL the union,
+// on MariaDB the higher sequence number of each domain, p's where they are equal.
+// Two flavors do not merge: p stays as it is, and so goes on not covering other.
+// Positions of many writers can merge into one longer than ParsePosition reads.
 func (p Position) Merge(other Position) Position {
 	switch {
 	case other.Empty():
@@ -217,6 +242,11 @@ func (p Position) Merge(other Position) Position {
 		return other
 	case p.flavor != other.flavor:
 		return p
+	case p.flavor == FlavorMySQL:
+		if p.set.Contains(other.set) {
+			return p
+		}
+		return p.set.Union(other.set).Position()
 	}
 	merged := slices.Clone(p.gtids)
 	for _, g := range other.gtids {

@@ -33,7 +33,10 @@ func TestParsePosition(t *testing.T) {
 		{"underscore", "0-1-1_0", "", "not a number"},
 		{"trailing comma", "0-1-1,", "", "is not domain-server-sequence"},
 		{"domain twice", "0-1-1,0-2-2", "", "domain 0 appears twice"},
-		{"mysql set", "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5", "", "MySQL GTID set"},
+		{"MySQL set", uuidB + ":1-5:7,\n" + uuidA + ":1:TAG:2", uuidA + ":1:tag:2," + uuidB + ":1-5:7", ""},
+		{"MySQL set out of range", uuidA + ":0", "", "0 is not a transaction number"},
+		{"MariaDB first, then MySQL", "0-1-5," + uuidA + ":1", "", "is not a UUID"},
+		{"UUID alone", uuidA, "", "is not domain-server-sequence"},
 		{"endless", strings.Repeat("1", maxPositionLength+1), "", "longer than"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -55,7 +58,7 @@ func TestParsePosition(t *testing.T) {
 }
 
 func TestPositionArithmetic(t *testing.T) {
-	mysql := Position{flavor: FlavorMariaDB + 1, gtids: []GTID{{0, 1, 5}}}
+	mysql := func(s string) Position { return mustSet(t, s).Position() }
 	for _, tc := range []struct {
 		name    string
 		p, q    Position
@@ -72,7 +75,15 @@ func TestPositionArithmetic(t *testing.T) {
 		{"empty lacks all", Position{}, mustPosition(t, "0-1-5"), 5, "0-1-5"},
 		{"everything covers empty", mustPosition(t, "0-1-5"), Position{}, 0, "0-1-5"},
 		{"sum saturates", Position{}, mustPosition(t, "0-1-18446744073709551615,1-1-2"), math.MaxUint64, "0-1-18446744073709551615,1-1-2"},
-		{"flavors do not compare", mustPosition(t, "0-1-100"), mysql, math.MaxUint64, "0-1-100"},
+		{"MariaDB does not cover MySQL", mustPosition(t, "0-1-100"), mysql(uuidA + ":1"), math.MaxUint64, "0-1-100"},
+		{"MySQL does not cover MariaDB", mysql(uuidA + ":1"), mustPosition(t, "0-1-100"), math.MaxUint64, uuidA + ":1"},
+		{"MySQL equal", mysql(uuidA + ":1-5"), mysql(uuidA + ":1-5"), 0, uuidA + ":1-5"},
+		{"MySQL ahead", mysql(uuidA + ":1-9"), mysql(uuidA + ":1-5"), 0, uuidA + ":1-9"},
+		{"MySQL behind", mysql(uuidA + ":1-5"), mysql(uuidA + ":1-9," + uuidB + ":1-3"), 7, uuidA + ":1-9," + uuidB + ":1-3"},
+		{"MySQL with a gap lacks what is in it", mysql(uuidA + ":1-3:7-9"), mysql(uuidA + ":1-8"), 3, uuidA + ":1-9"},
+		{"MySQL, each with its own", mysql(uuidA + ":1-3"), mysql(uuidB + ":1-2"), 2, uuidA + ":1-3," + uuidB + ":1-2"},
+		{"MySQL, empty lacks all", Position{}, mysql(uuidA + ":2-5"), 4, uuidA + ":2-5"},
+		{"MySQL covers empty", mysql(uuidA + ":2-5"), Position{}, 0, uuidA + ":2-5"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if got := tc.p.Missing(tc.q); got != tc.missing {
@@ -98,12 +109,49 @@ func TestPositionDiverged(t *testing.T) {
 	}
 }
 
+func TestPositionFlavor(t *testing.T) {
+	for _, tc := range []struct {
+		text   string
+		flavor Flavor
+		isSet  bool
+		gtids  int
+	}{
+		{"", FlavorNone, true, 0},
+		{"0-1-100,1-1-2", FlavorMariaDB, false, 2},
+		{uuidA + ":1-5", FlavorMySQL, true, 0},
+	} {
+		p := mustPosition(t, tc.text)
+		set, isSet := p.GTIDSet()
+		if p.Flavor() != tc.flavor || isSet != tc.isSet || len(p.GTIDs()) != tc.gtids || p.Empty() != (tc.text == "") {
+			t.Errorf("%q: flavor %s, a set %v, %d domains, empty %v", tc.text, p.Flavor(), isSet, len(p.GTIDs()), p.Empty())
+		}
+		if isSet && !set.Position().Equal(p) {
+			t.Errorf("%q: the set %s makes another position", tc.text, set)
+		}
+	}
+	if mustPosition(t, uuidA+":1").Equal(mustPosition(t, "0-1-1")) {
+		t.Error("two flavors are equal")
+	}
+	if _, _, diverged := mustPosition(t, uuidA+":1").Diverged(mustPosition(t, uuidB+":1")); diverged {
+		t.Error("sets of two servers have diverged by number")
+	}
+	if got := FlavorNone.String() + FlavorMariaDB.String() + FlavorMySQL.String() + Flavor(9).String(); got != "noneMariaDBMySQLinvalid (9)" {
+		t.Error(got)
+	}
+}
+
 func TestPositionIsImmutable(t *testing.T) {
 	p := mustPosition(t, "0-1-1,2-1-1")
 	p.Merge(mustPosition(t, "0-1-9,1-1-9"))
 	p.GTIDs()[0].Sequence = 77
 	if p.String() != "0-1-1,2-1-1" {
 		t.Errorf("changed to %s", p)
+	}
+	q := mustPosition(t, uuidA+":1-3,"+uuidC+":1")
+	q.Merge(mustPosition(t, uuidA+":4,"+uuidB+":1"))
+	q.Merge(mustPosition(t, uuidA+":2-9"))
+	if q.String() != uuidA+":1-3,"+uuidC+":1" {
+		t.Errorf("changed to %s", q)
 	}
 }
 
@@ -131,8 +179,9 @@ func TestBinlogStateErrant(t *testing.T) {
 }
 
 func FuzzPosition(f *testing.F) {
-	for _, s := range []string{"", "0-1-100", "0-1-100,1-2-5", "5-4-3,2-1-0", "0-1-18446744073709551615,9-9-9", "a:1-2", "0-1-1,0-1-1"} {
+	for _, s := range []string{"", "0-1-100", "0-1-100,1-2-5", "5-4-3,2-1-0", "0-1-18446744073709551615,9-9-9", "a:1-2", "0-1-1,0-1-1", uuidA + ":1-5:7:t:1," + uuidB + ":2"} {
 		f.Add(s, "0-1-99,1-2-7")
+		f.Add(s, uuidA+":2-6:t:1-2")
 	}
 	f.Fuzz(func(t *testing.T, a, b string) {
 		p, errP := ParsePosition(a)
@@ -147,7 +196,16 @@ func FuzzPosition(f *testing.F) {
 		if diff := cmp.Diff(p, back); diff != "" {
 			t.Fatal(diff)
 		}
+		if len(a)+len(b) > maxPositionLength/4 {
+			return
+		}
 		merged := p.Merge(q)
+		if !p.Empty() && !q.Empty() && p.Flavor() != q.Flavor() {
+			if p.Covers(q) || q.Covers(p) || p.Missing(q) != math.MaxUint64 || !merged.Equal(p) {
+				t.Fatalf("%s and %s mix", p, q)
+			}
+			return
+		}
 		if !merged.Covers(p) || !merged.Covers(q) || !p.Covers(p) {
 			t.Fatalf("%s merged with %s gives %s", p, q, merged)
 		}

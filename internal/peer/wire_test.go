@@ -170,7 +170,7 @@ func TestNewerReleaseIsUnderstood(t *testing.T) {
 		}
 	})
 	t.Run("a position in another notation is left out", func(t *testing.T) {
-		const sets = `"positions":[{"database":"a","executed":"3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5"},{"database":"b","executed":"0-1-5"}]`
+		const sets = `"positions":[{"database":"a","executed":"binlog.000042:1234"},{"database":"b","executed":"0-1-5"}]`
 		s := read(head + "," + sets + `,"give":{"id":{"boot":1,"seq":1},"stage":"frozen","epoch":3,` + sets + `}}`)
 		b := replication.PositionOf(replication.GTID{Server: 1, Sequence: 5})
 		if diff := cmp.Diff([]failover.Position{{Database: "b", Executed: b}}, s.Positions, same); diff != "" {
@@ -178,6 +178,13 @@ func TestNewerReleaseIsUnderstood(t *testing.T) {
 		}
 		if s.Give != nil {
 			t.Error("a handover with a target that cannot be read is offered all the same")
+		}
+	})
+	t.Run("positions of MariaDB and MySQL side by side", func(t *testing.T) {
+		const set = "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5:tag:7"
+		s := read(head + `,"positions":[{"database":"a","executed":"` + set + `"},{"database":"b","executed":"0-1-5"}]}`)
+		if len(s.Positions) != 2 || s.Positions[0].Executed.String() != set || s.Positions[1].Executed.String() != "0-1-5" {
+			t.Errorf("read as %v", s.Positions)
 		}
 	})
 }
