@@ -159,12 +159,34 @@ type Channel struct {
 	// SecondsBehind is the server's own idea of lag in whole seconds. It is NULL
 	// when a thread is stopped and can be 0 with transactions missing.
 	SecondsBehind Optional[time.Duration]
-	// Received is what the IO thread fetched (Gtid_IO_Pos). The server forgets it,
-	// and the relay log with it, when both threads stop.
+	// Received is what the IO thread fetched: Gtid_IO_Pos, Retrieved_Gtid_Set. A
+	// MariaDB forgets it, and the relay log with it, when both threads stop.
 	Received  Optional[Position]
-	UsingGTID Optional[bool]
+	UsingGTID Optional[bool]          // MariaDB: Using_Gtid is not No; MySQL: Auto_Position
 	SQLDelay  Optional[time.Duration] // configured delay; 0 is none
 	Filtered  Optional[bool]          // some replicate_do, replicate_ignore or domain filter is set
+	Filters   string                  // which, as the server names them; empty when not Filtered
+	// SourceServerID and SourceUUID are what the source said of itself when the IO
+	// thread last reached it: 0 and empty before it ever did. MariaDB has no UUID.
+	SourceServerID Optional[uint32]
+	SourceUUID     Optional[string]
+}
+
+// SemiSync is semi-synchronous replication as one server sees it. All is unknown
+// where the plugin is not there.
+type SemiSync struct {
+	// SourceStatus is on while commits here wait for a replica's acknowledgement
+	// (Rpl_semi_sync_source_status, Rpl_semi_sync_master_status).
+	SourceStatus Optional[bool]
+	// NoTx counts the commits that were told to the client without one
+	// (Rpl_semi_sync_source_no_tx), since the server started or FLUSH STATUS.
+	NoTx    Optional[uint64]
+	Clients Optional[uint64] // semi-synchronous replicas connected here
+	// Patience is how long a commit waits before the server turns SourceStatus off
+	// and goes on alone: rpl_semi_sync_source_timeout, and 0 where
+	// rpl_semi_sync_source_wait_no_replica is off, with which it does not wait for
+	// a replica that is not there.
+	Patience Optional[time.Duration]
 }
 
 // Facts are what one measurement found. The zero value knows nothing.
@@ -176,14 +198,26 @@ type Facts struct {
 	Version     string // as the server names itself; empty when not known
 
 	ServerID Optional[uint32]
-	ReadOnly Optional[bool]
-	// Executed is the last transaction of each domain in the binary log
-	// (gtid_binlog_pos), empty when there is no binary log.
+	// ServerUUID is MySQL's server_uuid. Hosts made from one template share it, so
+	// it tells writers apart within a pair and is nobody's name beyond.
+	ServerUUID    Optional[string]
+	ReadOnly      Optional[bool]
+	SuperReadOnly Optional[bool] // unknown on servers without
+	GTIDMode      Optional[bool] // of MySQL: gtid_mode is ON and nothing less
+	// Executed is, on MariaDB, the last transaction of each domain in the binary
+	// log (gtid_binlog_pos), empty when there is no binary log; on MySQL it is
+	// gtid_executed, applied and own transactions alike.
 	Executed    Optional[Position]
-	BinlogState Optional[BinlogState]
-	// Applied is what the SQL threads of all channels applied (gtid_slave_pos).
-	Applied  Optional[Position]
-	Channels Optional[[]Channel]
+	Purged      Optional[Position]    // of MySQL: gtid_purged, executed and no longer in a binary log
+	BinlogState Optional[BinlogState] // of MariaDB
+	// Applied is what the SQL threads of all channels applied (gtid_slave_pos); on
+	// MySQL gtid_executed, which does not tell these apart.
+	Applied           Optional[Position]
+	Channels          Optional[[]Channel]
+	LogReplicaUpdates Optional[bool] // what is applied goes to the binary log too
+	SkipReplicaStart  Optional[bool] // threads stay stopped when the server starts; not a variable on MariaDB
+	EventScheduler    Optional[bool] // events run: ON, not OFF or DISABLED
+	SemiSync          SemiSync
 	// ReplicasConnected counts the replicas that stream from this server.
 	ReplicasConnected Optional[uint64]
 	// LongestTransaction is the age of the oldest open transaction, 0 when none is open.
@@ -202,6 +236,24 @@ func (f Facts) Position() (Position, bool) {
 		return Position{}, false
 	}
 	return executed.Merge(applied), true
+}
+
+// Flavor returns which kind of server answered, by what only one kind has:
+// FlavorNone when nothing read tells.
+func (f Facts) Flavor() Flavor {
+	for _, o := range []Optional[Position]{f.Executed, f.Applied, f.Purged} {
+		if p, ok := o.Get(); ok && !p.Empty() {
+			return p.Flavor()
+		}
+	}
+	switch {
+	case f.BinlogState.IsKnown():
+		return FlavorMariaDB
+	case f.GTIDMode.IsKnown() || f.ServerUUID.IsKnown():
+		return FlavorMySQL
+	default:
+		return FlavorNone
+	}
 }
 
 // Received returns what the channels together received, less what the server
