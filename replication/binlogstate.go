@@ -5,7 +5,6 @@ package replication
 // transaction that only one of two servers has.
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -52,10 +51,7 @@ func (b BinlogState) Equal(other BinlogState) bool { return slices.Equal(b.gtids
 func (b BinlogState) Errant(source BinlogState) []GTID {
 	var errant []GTID
 	for _, g := range b.gtids {
-		i, found := slices.BinarySearchFunc(source.gtids, g, func(a, b GTID) int {
-			return cmp.Or(cmp.Compare(a.Domain, b.Domain), cmp.Compare(a.Server, b.Server))
-		})
-		if !found || source.gtids[i].Sequence < g.Sequence {
+		if source.last(g.Domain, g.Server) < g.Sequence {
 			errant = append(errant, g)
 		}
 	}

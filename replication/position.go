@@ -107,9 +107,7 @@ func parseGTIDs(s string) ([]GTID, error) {
 		}
 		gtids = append(gtids, g)
 	}
-	slices.SortStableFunc(gtids, func(a, b GTID) int {
-		return cmp.Or(cmp.Compare(a.Domain, b.Domain), cmp.Compare(a.Server, b.Server))
-	})
+	slices.SortStableFunc(gtids, compareWriter)
 	return gtids, nil
 }
 
