@@ -275,20 +275,3 @@ func addSaturating(a, b uint64) uint64 {
 	}
 	return a + b
 }
-
-// Lacking returns what p lacks of other, as ranges in the server's notation, at
-// most 2,000 bytes of it.
-func Lacking(p, other Position) string {
-	var parts []string
-	for _, g := range other.gtids {
-		mine, _ := p.in(g.Domain)
-		switch first := mine.Sequence + 1; {
-		case g.Sequence < first:
-		case g.Sequence == first:
-			parts = append(parts, g.String())
-		default:
-			parts = append(parts, fmt.Sprintf("%d-%d-%d..%d", g.Domain, g.Server, first, g.Sequence))
-		}
-	}
-	return cut(strings.Join(parts, ","), 2000)
-}

@@ -26,7 +26,7 @@ func (o *Orchestrator) losses(named []string) []hooks.Loss {
 		if l.Proved > 0 {
 			last, _ := o.databases[i].Heard.Last()
 			if applied, ok := o.databases[i].Facts.Applied.Get(); ok {
-				l.Transactions = replication.Lacking(applied, last)
+				l.Transactions = lacking(applied, last)
 			}
 		}
 		if l.ProvedKnown && l.Proved == 0 && l.AtMostKnown && l.AtMost == 0 {
@@ -40,6 +40,21 @@ func (o *Orchestrator) losses(named []string) []hooks.Loss {
 		}
 	}
 	return ls
+}
+
+// lossText bounds the list of transactions in one report, in bytes.
+const lossText = 2000
+
+func lacking(applied, last replication.Position) string {
+	ts, ok := applied.Lacking(last)
+	if !ok {
+		return ""
+	}
+	text := ts.String()
+	if len(text) > lossText {
+		return text[:lossText] + "..."
+	}
+	return text
 }
 
 // journalLosses notes the losses with the promotion of epoch.
