@@ -7,6 +7,7 @@ package mysql
 import (
 	"context"
 	"database/sql"
+	sqldriver "database/sql/driver"
 	"errors"
 	"fmt"
 	"time"
@@ -46,6 +47,11 @@ func (d *Database) actOn(ctx context.Context, f func(context.Context, *session) 
 		return err
 	}
 	if err := f(ctx, s); err != nil {
+		if serverErrorNumber(err) == errSpecificAccessDenied {
+			// A session keeps the privileges it began with: one that is granted now
+			// only a new one has.
+			_ = c.Raw(func(any) error { return sqldriver.ErrBadConn })
+		}
 		if ctx.Err() == nil && !isLost(err) && !isTimeout(err) {
 			return err
 		}

@@ -96,14 +96,7 @@ func Open(c Config) (*Database, error) {
 		d.now = bootTime
 	}
 	settings := func(readTimeout time.Duration) *driver.Config {
-		s := driver.NewConfig()
-		s.Net, s.Addr, s.User, s.TLS = network, address, c.User, c.TLS
-		s.Timeout, s.ReadTimeout, s.WriteTimeout = readTimeout, readTimeout, readTimeout
-		s.Logger = &driver.NopLogger{}
-		// The empty mode fixes how text is quoted; the lock timeout bounds whatever
-		// would wait behind a client's lock, in whole seconds.
-		s.Params = map[string]string{"sql_mode": "''", "lock_wait_timeout": "1"}
-		return s
+		return driverConfig(network, address, c.User, c.TLS, readTimeout)
 	}
 	if d.probe, err = handle(settings(d.measureTimeout+probeReadSlack), password, 1); err != nil {
 		return nil, fmt.Errorf("open database %s: %w", c.Name, err)
@@ -122,6 +115,18 @@ func (d *Database) Close() error {
 
 // Name returns the configured name.
 func (d *Database) Name() string { return d.name }
+
+// driverConfig is how this package speaks with a server.
+func driverConfig(network, address, user string, tls *tls.Config, readTimeout time.Duration) *driver.Config {
+	s := driver.NewConfig()
+	s.Net, s.Addr, s.User, s.TLS = network, address, user, tls
+	s.Timeout, s.ReadTimeout, s.WriteTimeout = readTimeout, readTimeout, readTimeout
+	s.Logger = &driver.NopLogger{}
+	// The empty mode fixes how text is quoted; the lock timeout bounds whatever
+	// would wait behind a client's lock, in whole seconds.
+	s.Params = map[string]string{"sql_mode": "''", "lock_wait_timeout": "1"}
+	return s
+}
 
 func handle(s *driver.Config, password func() (string, error), connections int) (*sql.DB, error) {
 	err := s.Apply(driver.BeforeConnect(func(_ context.Context, s *driver.Config) error {

@@ -83,6 +83,18 @@ type dialect struct {
 	waitFor            func(p replication.Position, seconds string) string
 	kill               func(id uint64) string
 	privileges         func(v version) []string
+
+	// What follow.go, reset.go and rejoin.go need.
+	identity     string // who the server is, beside variables
+	setApplied   func(p replication.Position) string
+	startChannel func(channel string) string
+	resetChannel func(channel string) string
+	// follow points a channel at a source. Its one parameter is the password: as
+	// text in the statement it would be in the general log.
+	follow func(channel string, s Source) string
+	quiet  []string // keeps the session's statements out of the slow query log
+	// What the account needs beside privileges, to reset channels.
+	resetPrivileges []string
 }
 
 var dialects = map[family]*dialect{
@@ -121,7 +133,38 @@ var dialects = map[family]*dialect{
 			}
 			return needed
 		},
+		identity: "SELECT @@hostname AS host, @@GLOBAL.port AS port, @@GLOBAL.datadir AS data_dir, @@GLOBAL.log_bin AS log_bin",
+		setApplied: func(p replication.Position) string {
+			return "SET GLOBAL gtid_slave_pos = " + quote(p.String())
+		},
+		startChannel: func(channel string) string { return "START SLAVE " + quote(channel) },
+		resetChannel: func(channel string) string { return "RESET SLAVE " + quote(channel) + " ALL" },
+		follow:       followMariaDB,
+		quiet:        []string{"SET SESSION slow_query_log = 0"},
+		// REPLICATION SLAVE ADMIN is enough for everything else about channels.
+		resetPrivileges: []string{"RELOAD"},
 	},
+}
+
+// followMariaDB wraps the statement, which takes no parameter, into a block that
+// does. MariaDB hides no password in its logs; but it logs a block as it was
+// prepared, and not what runs inside.
+func followMariaDB(channel string, s Source) string {
+	ca, cert, key := "", "", ""
+	if s.TLS != nil {
+		ca, cert, key = s.TLS.CA, s.TLS.Cert, s.TLS.Key
+	}
+	use := "0"
+	if s.TLS != nil {
+		use = "1"
+	}
+	change := "CHANGE MASTER " + quote(channel) + " TO MASTER_HOST=" + quote(s.Host) +
+		", MASTER_PORT=" + strconv.Itoa(int(s.Port)) + ", MASTER_USER=" + quote(s.User) +
+		", MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1, MASTER_HEARTBEAT_PERIOD=1" +
+		", MASTER_SSL=" + use + ", MASTER_SSL_VERIFY_SERVER_CERT=" + use +
+		", MASTER_SSL_CA=" + quote(ca) + ", MASTER_SSL_CERT=" + quote(cert) + ", MASTER_SSL_KEY=" + quote(key) +
+		", MASTER_PASSWORD="
+	return "BEGIN NOT ATOMIC EXECUTE IMMEDIATE CONCAT(" + quote(change) + ", QUOTE(?)); END"
 }
 
 // dialectOf returns the dialect for a server, or why there is none.

@@ -21,13 +21,24 @@ type Missing struct {
 func (d *Database) Grants(ctx context.Context) ([]Missing, error) {
 	var missing []Missing
 	err := d.look(ctx, "read grants", func(ctx context.Context, s *session) (err error) {
-		missing, err = s.missingGrants(ctx)
+		missing, err = s.missingGrants(ctx, s.dialect.privileges(s.version))
 		return err
 	})
 	return missing, err
 }
 
-func (s *session) missingGrants(ctx context.Context) ([]Missing, error) {
+// ResetGrants returns the privileges that the account lacks for ResetReplication
+// beside those of Grants.
+func (d *Database) ResetGrants(ctx context.Context) ([]Missing, error) {
+	var missing []Missing
+	err := d.look(ctx, "read grants", func(ctx context.Context, s *session) (err error) {
+		missing, err = s.missingGrants(ctx, s.dialect.resetPrivileges)
+		return err
+	})
+	return missing, err
+}
+
+func (s *session) missingGrants(ctx context.Context, needed []string) ([]Missing, error) {
 	account, err := queryOne(ctx, s.conn, "SELECT CURRENT_USER() AS account")
 	if err != nil {
 		return nil, err
@@ -36,6 +47,24 @@ func (s *session) missingGrants(ctx context.Context) ([]Missing, error) {
 	if !ok {
 		return nil, errors.New("CURRENT_USER() names no account")
 	}
+	held, err := s.grants(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var missing []Missing
+	for _, p := range needed {
+		if !slices.Contains(held, p) && !slices.Contains(held, "ALL PRIVILEGES") {
+			missing = append(missing, Missing{
+				Privilege: p,
+				Fix:       fmt.Sprintf("GRANT %s ON *.* TO %s@%s", p, quoteName(user), quoteName(host)),
+			})
+		}
+	}
+	return missing, nil
+}
+
+// grants returns the account's privileges on *.*.
+func (s *session) grants(ctx context.Context) ([]string, error) {
 	rows, err := query(ctx, s.conn, "SHOW GRANTS")
 	if err != nil {
 		return nil, err
@@ -46,17 +75,7 @@ func (s *session) missingGrants(ctx context.Context) ([]Missing, error) {
 			lines = append(lines, v.String)
 		}
 	}
-	held := globalPrivileges(lines)
-	var missing []Missing
-	for _, p := range s.dialect.privileges(s.version) {
-		if !slices.Contains(held, p) && !slices.Contains(held, "ALL PRIVILEGES") {
-			missing = append(missing, Missing{
-				Privilege: p,
-				Fix:       fmt.Sprintf("GRANT %s ON *.* TO %s@%s", p, quoteName(user), quoteName(host)),
-			})
-		}
-	}
-	return missing, nil
+	return globalPrivileges(lines), nil
 }
 
 // globalPrivileges returns the privileges on *.* in lines of SHOW GRANTS, those

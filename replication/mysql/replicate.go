@@ -90,30 +90,32 @@ func (d *Database) ReplicationStopped(ctx context.Context) (bool, error) {
 // and it is not needed for opening writes. A server that starts its channels at
 // boot brings them back, which Resume's gate refuses.
 func (d *Database) StopReplication(ctx context.Context) error {
-	return d.act(ctx, "stop replication", func(ctx context.Context, s *session) error {
-		channels, err := s.channels(ctx)
-		if err != nil || len(channels) == 0 {
-			return err
-		}
-		if err := s.startApplying(ctx, channels); err != nil {
-			return err
-		}
-		// The long wait comes while the source is still connected, the short one
-		// for what arrived in the meantime.
-		if err := s.drain(ctx); err != nil {
-			return err
-		}
-		if err := s.stopFetching(ctx); err != nil {
-			return err
-		}
-		if err := s.drain(ctx); err != nil {
-			return err
-		}
-		if err := s.exec(ctx, s.dialect.stopAll); err != nil {
-			return err
-		}
-		return s.verifyStopped(ctx)
-	})
+	return d.act(ctx, "stop replication", func(ctx context.Context, s *session) error { return s.stopDrained(ctx) })
+}
+
+func (s *session) stopDrained(ctx context.Context) error {
+	channels, err := s.channels(ctx)
+	if err != nil || len(channels) == 0 {
+		return err
+	}
+	if err := s.startApplying(ctx, channels); err != nil {
+		return err
+	}
+	// The long wait comes while the source is still connected, the short one
+	// for what arrived in the meantime.
+	if err := s.drain(ctx); err != nil {
+		return err
+	}
+	if err := s.stopFetching(ctx); err != nil {
+		return err
+	}
+	if err := s.drain(ctx); err != nil {
+		return err
+	}
+	if err := s.exec(ctx, s.dialect.stopAll); err != nil {
+		return err
+	}
+	return s.verifyStopped(ctx)
 }
 
 // startApplying starts the SQL threads that can be started without loss.

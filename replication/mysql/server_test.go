@@ -36,6 +36,8 @@ type server struct {
 	cmd    *exec.Cmd
 	exited chan struct{}
 	root   *sql.DB
+	// options are added to the command line.
+	options []string
 }
 
 var template = struct {
@@ -85,7 +87,7 @@ func needServer(t *testing.T) {
 	}
 }
 
-func startServer(t *testing.T, id int) *server {
+func startServer(t *testing.T, id int, options ...string) *server {
 	t.Helper()
 	needServer(t)
 	data, err := dataTemplate()
@@ -101,7 +103,7 @@ func startServer(t *testing.T, id int) *server {
 	if err := os.CopyFS(filepath.Join(dir, "data"), os.DirFS(data)); err != nil {
 		t.Fatal(err)
 	}
-	s := &server{id: id, dir: dir, port: freePort(t)}
+	s := &server{id: id, dir: dir, port: freePort(t), options: options}
 	s.run(t)
 	s.provision(t)
 	return s
@@ -126,12 +128,14 @@ func (s *server) run(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	s.cmd = exec.Command("mariadbd", "--no-defaults", "--user="+userName(), "--datadir="+filepath.Join(s.dir, "data"),
-		"--socket="+s.socket(), "--pid-file="+filepath.Join(s.dir, "pid"), "--bind-address=127.0.0.1",
-		"--port="+strconv.Itoa(s.port), "--server-id="+strconv.Itoa(s.id), "--log-bin=bin", "--relay-log=relay",
+	s.cmd = exec.Command("mariadbd", append([]string{
+		"--no-defaults", "--user=" + userName(), "--datadir=" + filepath.Join(s.dir, "data"),
+		"--socket=" + s.socket(), "--pid-file=" + filepath.Join(s.dir, "pid"), "--bind-address=127.0.0.1",
+		"--port=" + strconv.Itoa(s.port), "--server-id=" + strconv.Itoa(s.id), "--log-bin=bin", "--relay-log=relay",
 		"--log-slave-updates", "--gtid-strict-mode=1", "--skip-slave-start", "--skip-name-resolve",
 		"--innodb-buffer-pool-size=16M", "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=2",
-		"--performance-schema=OFF", "--slave-net-timeout=5")
+		"--performance-schema=OFF", "--slave-net-timeout=5",
+	}, s.options...)...)
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.cmd.Start(); err != nil {
