@@ -63,6 +63,14 @@ const (
 	// StartReplication starts the threads again as they were configured: how a
 	// promotion that did not come about takes its StopReplication back.
 	StartReplication
+	// FollowPeer makes the databases replicas of the peer's. It has no reverse: it
+	// stands behind the vip step of a demotion, where nothing is taken back any more.
+	FollowPeer
+	// ResetReplication stops as StopReplication does and removes the channels, so
+	// that none comes back with a restart of its database; what they were set to is
+	// in the step's detail. FollowPeer is the way back, not its reverse: the peer
+	// may not be the source again yet.
+	ResetReplication
 )
 
 func (v ReplicationVerb) String() string {
@@ -73,6 +81,10 @@ func (v ReplicationVerb) String() string {
 		return "none"
 	case StartReplication:
 		return "start"
+	case FollowPeer:
+		return "follow"
+	case ResetReplication:
+		return "reset"
 	}
 	return fmt.Sprintf("ReplicationVerb(%d)", uint8(v))
 }

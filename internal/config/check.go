@@ -212,6 +212,28 @@ func (d *decoder) checkPlans(in *Instance, at string) {
 	case closed > pivot:
 		d.problem(d.at(fmt.Sprintf("%s.demote[%d]", at, closed)), "writes: close stands after vip: release", "put it first: the peer catches up to positions that must not move any more")
 	}
+	d.checkFollow(in, at)
+}
+
+// checkFollow holds a demotion that follows the peer against what it needs.
+func (d *decoder) checkFollow(in *Instance, at string) {
+	follow := slices.IndexFunc(in.Demote, func(s hooks.Step) bool {
+		r, ok := s.Action.(hooks.Replication)
+		return ok && r.Verb == hooks.FollowPeer
+	})
+	if follow < 0 {
+		return
+	}
+	step := fmt.Sprintf("%s.demote[%d]", at, follow)
+	if pivot := in.Demote.Pivot(); pivot > follow {
+		d.problem(d.at(step), "replication: follow stands before vip: release", "put it after: the peer is the source only when it has the address")
+	}
+	for i, db := range in.Databases {
+		if db.ReplicateFrom == nil {
+			d.problem(d.at(fmt.Sprintf("%s.databases[%d]", at, i)), fmt.Sprintf("demote has replication: follow, and database %s has no replicate_from", db.Name),
+				"add replicate_from: {user: repl, password_file: /etc/tanist/repl.password}, or write replication: none")
+		}
+	}
 }
 
 func (d *decoder) checkHealth(in *Instance, at string) {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 )
 
@@ -34,7 +35,12 @@ func (v value) database() Database {
 		need("address", func(v value) { db.Address = v.databaseAddress() }),
 		allow("user", func(v value) { db.User = v.databaseUser() }),
 		allow("password_file", func(v value) { db.PasswordFile = v.file() }),
-		allow("tls", func(v value) { db.TLS = v.tls() }),
+		allow("tls", func(v value) {
+			var ok bool
+			if db.TLS, ok = v.tls(); ok {
+				v.d.unsupported(v.pos, FeatureDatabaseTLS, "leave tls out and connect over a socket or a trusted network")
+			}
+		}),
 		allow("replicate_from", func(v value) { db.ReplicateFrom = v.replicateFrom() }),
 	)
 	return db
@@ -112,7 +118,8 @@ func (v value) socketAddress(path string) Address {
 	return Address{}
 }
 
-func (v value) tls() *TLS {
+// tls also says whether the files are given in a form that can be read.
+func (v value) tls() (*TLS, bool) {
 	t, given := &TLS{}, 0
 	optional := func(into *string) func(value) {
 		return func(v value) {
@@ -127,14 +134,10 @@ func (v value) tls() *TLS {
 		allow("cert", optional(&t.Cert)),
 		allow("key", optional(&t.Key)),
 	)
-	if !ok {
-		return t
-	}
-	if given == 1 {
+	if ok && given == 1 {
 		v.problem("tls has one of cert and key", "a client certificate needs both; leave both out for none")
 	}
-	v.d.unsupported(v.pos, FeatureDatabaseTLS, "leave tls out and connect over a socket or a trusted network")
-	return t
+	return t, ok
 }
 
 func (v value) replicateFrom() *ReplicateFrom {
@@ -142,7 +145,23 @@ func (v value) replicateFrom() *ReplicateFrom {
 	v.object("replicate_from",
 		need("user", func(v value) { r.User = v.databaseUser() }),
 		allow("password_file", func(v value) { r.PasswordFile = v.file() }),
+		allow("host", func(v value) { r.Host = v.sourceHost() }),
 		allow("port", func(v value) { r.Port = v.port() }),
+		allow("tls", func(v value) { r.TLS, _ = v.tls() }),
 	)
 	return r
+}
+
+// sourceHost is the name or address of the source. Both nodes read the same file,
+// so that one that is right on both is the virtual address or has a template.
+func (v value) sourceHost() string {
+	s, filled, ok := v.template()
+	if !ok {
+		return ""
+	}
+	if _, err := netip.ParseAddr(filled); err != nil && !validHost(filled) {
+		v.problem(fmt.Sprintf("%s is neither a host name nor an address", quote(s)), "write host: \"{{.Peer}}.example.net\", or leave it out for the peer's first address")
+		return ""
+	}
+	return s
 }

@@ -11,7 +11,6 @@ const (
 	FeatureDiscover         Feature = "the discovery of databases"
 	FeatureContainer        Feature = "databases in containers"
 	FeatureDatabaseTLS      Feature = "TLS to databases"
-	FeatureFollow           Feature = "the step replication: follow"
 	FeatureJSONStep         Feature = "the step json"
 	FeatureLinkStep         Feature = "the step link"
 	FeatureNotifyStep       Feature = "the step notify"
@@ -35,7 +34,6 @@ func notYet() []Feature {
 		FeatureDiscover,
 		FeatureContainer,
 		FeatureDatabaseTLS,
-		FeatureFollow,
 		FeatureJSONStep,
 		FeatureLinkStep,
 		FeatureNotifyStep,

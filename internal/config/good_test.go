@@ -116,7 +116,9 @@ func TestFull(t *testing.T) {
 				{Name: "team-a", Address: Address{Kind: TCP, Host: "fd00::1", Port: 3307}, User: "tanist"},
 				{
 					Name: "team-b", Address: Address{Kind: TCP, Host: "db.example.net", Port: 3308}, User: "tanist",
-					ReplicateFrom: &ReplicateFrom{User: "repl", Port: 3399},
+					ReplicateFrom: &ReplicateFrom{
+						User: "repl", Host: "db.{{.Peer}}.example.net", Port: 3399, TLS: &TLS{CA: "/etc/mysql/ca.pem"},
+					},
 				},
 			},
 			Discover: []Discovery{},

@@ -54,7 +54,7 @@ func (v value) writesStep(p purpose) hooks.Action {
 	return hooks.Writes{Open: open}
 }
 
-func (v value) replicationStep(purpose) hooks.Action {
+func (v value) replicationStep(p purpose) hooks.Action {
 	var verb uint8
 	if !oneOf(v, []string{"stop", "none", "follow"}, &verb) {
 		return nil
@@ -65,8 +65,11 @@ func (v value) replicationStep(purpose) hooks.Action {
 	case 1:
 		return hooks.Replication{Verb: hooks.NoReplication}
 	}
-	v.d.unsupported(v.pos, FeatureFollow, "write replication: none; attach the returned database by hand")
-	return nil
+	if p != demotion {
+		v.problem(p.String()+" cannot follow the peer", "follow belongs to demote: a promotion makes this node the source")
+		return nil
+	}
+	return hooks.Replication{Verb: hooks.FollowPeer}
 }
 
 // unitVerbs are the words of a unit step in the order of hooks.UnitVerb.

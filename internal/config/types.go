@@ -114,8 +114,10 @@ type TLS struct {
 // ReplicateFrom is the account with which the peer's database is followed.
 type ReplicateFrom struct {
 	User         string
-	PasswordFile string
+	PasswordFile string // empty for an account without a password
+	Host         string // a template; empty: the first address of the peer
 	Port         uint16
+	TLS          *TLS // nil for none; the database server reads the files too
 }
 
 // Discovery is a rule that finds more databases in files. Its form is not
