@@ -93,8 +93,11 @@ type dialect struct {
 	// text in the statement it would be in the general log.
 	follow func(channel string, s Source) string
 	quiet  []string // keeps the session's statements out of the slow query log
-	// What the account needs beside privileges, to reset channels.
-	resetPrivileges []string
+	// What the account needs beside privileges, to reset channels and to discard.
+	resetPrivileges   []string
+	discardPrivileges []string
+	// How a server is made to forget what it wrote; nil where it cannot be.
+	forget *forgetting
 }
 
 var dialects = map[family]*dialect{
@@ -142,7 +145,15 @@ var dialects = map[family]*dialect{
 		follow:       followMariaDB,
 		quiet:        []string{"SET SESSION slow_query_log = 0"},
 		// REPLICATION SLAVE ADMIN is enough for everything else about channels.
-		resetPrivileges: []string{"RELOAD"},
+		resetPrivileges:   []string{"RELOAD"},
+		discardPrivileges: []string{"RELOAD", "REPLICATION MASTER ADMIN", "BINLOG MONITOR"},
+		forget: &forgetting{
+			logs:     "SHOW BINARY LOGS",
+			basename: "SELECT @@GLOBAL.log_bin_basename AS base",
+			head:     func(log string) string { return "SHOW BINLOG EVENTS IN " + quote(log) + " LIMIT 3" },
+			empty:    "RESET MASTER",
+			setState: func(state string) string { return "SET GLOBAL gtid_binlog_state = " + quote(state) },
+		},
 	},
 }
 

@@ -1,8 +1,12 @@
 package mysql
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -101,4 +105,157 @@ func TestFollowRefusesErrantTransactions(t *testing.T) {
 	if f := d.Measure(context.Background()); !f.BinlogState.IsKnown() {
 		t.Error("not measured")
 	}
+}
+
+func (s *server) mayDiscard(t *testing.T) {
+	t.Helper()
+	s.unlogged(t, "GRANT RELOAD, REPLICATION MASTER ADMIN, BINLOG MONITOR ON *.* TO tanist@localhost")
+}
+
+func TestDiscard(t *testing.T) {
+	old, active := diverge(t)
+	old.mayDiscard(t)
+	d := old.database(t, patient)
+	lost := old.position(t)
+	var kept Discarded
+	gone, err := d.Discard(timeout(t, patience), active.source(t), func(_ context.Context, g Discarded) error {
+		kept = g
+		// Nothing is gone yet.
+		if !old.position(t).Equal(lost) {
+			t.Error("changed before it was put away")
+		}
+		for _, file := range g.Logs {
+			if text, err := os.ReadFile(file); err != nil || !bytes.Contains(text, []byte("INSERT INTO app.t")) {
+				t.Errorf("%s: %v", file, err)
+			}
+		}
+		return nil
+	})
+	// A row that collides may be met before both threads were seen to run.
+	if _, collided := errors.AsType[*SQLThreadError](err); err != nil && !collided {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(kept, gone, cmp.Comparer(replication.Position.Equal)); diff != "" {
+		t.Error(diff)
+	}
+	want := Discarded{
+		Errant: []string{"0-1-5..7"}, Count: 3, From: mustPosition(t, "0-1-4"), State: "0-1-4",
+		Logs: []string{filepath.Join(old.dir, "data", "bin.000001")},
+	}
+	if diff := cmp.Diff(want, gone, cmp.Comparer(replication.Position.Equal)); diff != "" {
+		t.Error(diff)
+	}
+	// The rows of the source come; two of them collide with rows that stayed.
+	eventually(t, "replication to stand at the first row that differs", func() (bool, error) {
+		return old.channelColumn(t, "Last_SQL_Errno") == "1062", nil
+	})
+	if n := old.value(t, "SELECT COUNT(*) FROM app.t"); n != "7" {
+		t.Errorf("%s rows, want the 7 that were there", n)
+	}
+}
+
+// Where what differs does not collide, replication runs, and the differing rows
+// stay: the books are right, the tables are not.
+func TestDiscardWithoutACollision(t *testing.T) {
+	old, active := diverge(t)
+	active.exec(t, "CREATE TABLE app.u (id INT PRIMARY KEY)")
+	old.exec(t, "DELETE FROM app.t WHERE id > 4")
+	old.exec(t, "FLUSH BINARY LOGS")
+	old.exec(t, "INSERT INTO app.t VALUES (1000, 1)")
+	old.exec(t, "FLUSH BINARY LOGS")
+	old.mayDiscard(t)
+	d := old.database(t, patient)
+	gone, err := d.Discard(timeout(t, patience), active.source(t), func(context.Context, Discarded) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"0-1-5..9"}, gone.Errant); diff != "" || len(gone.Logs) != 3 {
+		t.Errorf("logs %v; %s", gone.Logs, diff)
+	}
+	active.insert(t, 2)
+	if _, err := d.CatchUp(timeout(t, patience), active.position(t)); err != nil {
+		t.Fatal(err)
+	}
+	if mine, theirs := old.rows(t), active.rows(t); mine != theirs+",1000:1" {
+		t.Errorf("rows %s, the source has %s", mine, theirs)
+	}
+	// Nothing is errant any more, here or on the way back.
+	if err := d.CheckRejoin(timeout(t, patience), active.source(t)); err != nil {
+		t.Error(err)
+	}
+	back := active.database(t, patient)
+	if err := d.StopReplication(timeout(t, patience)); err != nil {
+		t.Fatal(err)
+	}
+	active.exec(t, "SET GLOBAL read_only = 1")
+	old.exec(t, "SET GLOBAL read_only = 0")
+	old.exec(t, "INSERT INTO app.u VALUES (1)")
+	active.exec(t, "STOP ALL SLAVES")
+	mustFollow(t, back, old.source(t))
+	if _, err := back.CatchUp(timeout(t, patience), old.position(t)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDiscardKeepsOnlyTheLogsItNeeds(t *testing.T) {
+	old, active := startPair(t)
+	d := active.database(t, patient)
+	old.insert(t, 2)
+	old.exec(t, "FLUSH BINARY LOGS")
+	old.insert(t, 2)
+	if _, err := d.CatchUp(timeout(t, patience), old.position(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.StopReplication(timeout(t, patience)); err != nil {
+		t.Fatal(err)
+	}
+	old.insert(t, 1) // beside common ones, in the second log
+	old.exec(t, "FLUSH BINARY LOGS")
+	old.insert(t, 1)
+	active.exec(t, "SET GLOBAL read_only = 0")
+	old.exec(t, "SET GLOBAL read_only = 1")
+	old.mayDiscard(t)
+	full := errors.New("no space left")
+	var logs []string
+	_, err := old.database(t, patient).Discard(timeout(t, patience), active.source(t), func(_ context.Context, g Discarded) error {
+		for _, l := range g.Logs {
+			logs = append(logs, filepath.Base(l))
+		}
+		return full
+	})
+	if !errors.Is(err, full) {
+		t.Errorf("error %v", err)
+	}
+	if diff := cmp.Diff([]string{"bin.000002", "bin.000003"}, logs); diff != "" {
+		t.Error(diff)
+	}
+	unchanged(t, old)
+	if p := old.position(t); p.String() != "0-1-6" {
+		t.Errorf("position %s after a refusal", p)
+	}
+}
+
+func TestDiscardRefuses(t *testing.T) {
+	old, active := diverge(t)
+	d := old.database(t, patient)
+	never := func(context.Context, Discarded) error { t.Error("asked to put something away"); return nil }
+	_, err := d.Discard(timeout(t, patience), active.source(t), never)
+	if err == nil || !strings.Contains(err.Error(), "RELOAD") {
+		t.Errorf("without the privilege: %v", err)
+	}
+	if _, err := d.Discard(timeout(t, patience), old.source(t), never); wantText("this very server")(err) != "" {
+		t.Errorf("itself: %v", err)
+	}
+	stranger := startServer(t, 9)
+	stranger.insert(t, 1)
+	old.mayDiscard(t)
+	again := old.database(t, patient)
+	if _, err := again.Discard(timeout(t, patience), stranger.source(t), never); err == nil || !strings.Contains(err.Error(), "nothing in common") {
+		t.Errorf("a stranger: %v", err)
+	}
+	old.exec(t, "SET GLOBAL read_only = 0")
+	if _, err := again.Discard(timeout(t, patience), active.source(t), never); !errors.Is(err, ErrWritesOpen) {
+		t.Errorf("writes open: %v", err)
+	}
+	unchanged(t, old)
 }

@@ -1,0 +1,193 @@
+package mysql
+
+// Giving up transactions that only this server has makes its books right, not its
+// tables: the rows stay. So it is an operator's word, the transactions are put
+// away first, and the server wants to be made anew from the source afterwards.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/tanist-ha/tanist/replication"
+)
+
+// Discarded is what Discard gives up.
+type Discarded struct {
+	Errant []string // in GTID form, as in ErrantError
+	Count  uint64
+	// From is the last transaction of each domain that both servers have:
+	// replication goes on behind it.
+	From replication.Position
+	// State is what gtid_binlog_state becomes.
+	State string
+	// Logs are the paths, on the server's host, of the binary logs that hold the
+	// transactions.
+	Logs []string
+}
+
+// forgetting are the statements for it.
+type forgetting struct {
+	logs, basename string
+	head           func(log string) string
+	empty          string
+	setState       func(state string) string
+}
+
+// Discard makes the database follow the source although it has transactions that
+// the source lacks. It deletes the binary logs, makes gtid_binlog_state and
+// gtid_slave_pos what both servers have in common, and follows. The tables keep
+// what the discarded transactions wrote: until they are made anew from the source,
+// replication may stop at a row that differs, and what differs without a collision
+// stays so.
+//
+// keep is called before anything is deleted; an error of it is a refusal. It is to
+// put the binary logs away, and to write down what is given up. Without such
+// transactions keep is not called and Discard is Follow. It refuses everything
+// else that Follow refuses.
+func (d *Database) Discard(ctx context.Context, src Source, keep func(context.Context, Discarded) error) (Discarded, error) {
+	var gone Discarded
+	err := d.act(ctx, "discard transactions", func(ctx context.Context, s *session) (err error) {
+		gone, err = s.discard(ctx, src, keep)
+		return err
+	})
+	return gone, err
+}
+
+func (s *session) discard(ctx context.Context, src Source, keep func(context.Context, Discarded) error) (Discarded, error) {
+	v, err := s.mayDiscard(ctx, src)
+	if err != nil {
+		return Discarded{}, err
+	}
+	if v.errant == nil {
+		return Discarded{}, s.follow(ctx, src)
+	}
+	missing, err := s.missingGrants(ctx, s.dialect.discardPrivileges)
+	if err != nil {
+		return Discarded{}, err
+	}
+	if len(missing) > 0 {
+		return Discarded{}, fmt.Errorf("the account lacks the privilege %s: %s", missing[0].Privilege, missing[0].Fix)
+	}
+	if v.anyRuns() {
+		if err := s.stopDrained(ctx); err != nil {
+			return Discarded{}, err
+		}
+		if v, err = s.mayDiscard(ctx, src); err != nil {
+			return Discarded{}, err
+		}
+	}
+	gone, err := s.given(ctx, v)
+	if err != nil {
+		return Discarded{}, err
+	}
+	if err := keep(ctx, gone); err != nil {
+		return Discarded{}, fmt.Errorf("put the transactions away, nothing was discarded: %w", err)
+	}
+	for _, q := range []string{s.dialect.forget.empty, s.dialect.forget.setState(gone.State), s.dialect.setApplied(gone.From)} {
+		if err := s.exec(ctx, q); err != nil {
+			return gone, fmt.Errorf("%s, and gtid_binlog_state is to be %q, gtid_slave_pos %q: %w", q, gone.State, gone.From, err)
+		}
+	}
+	// From here on it is as if they had never been.
+	return gone, s.follow(ctx, src)
+}
+
+// mayDiscard refuses what Follow refuses, but for errant transactions.
+func (s *session) mayDiscard(ctx context.Context, src Source) (view, error) {
+	v, err := s.compare(ctx, src)
+	if err != nil {
+		return v, err
+	}
+	if s.dialect.forget == nil {
+		return v, errors.New("transactions of this server cannot be discarded: make it anew from the source")
+	}
+	rest := v
+	rest.errant = nil
+	return v, rest.mayFollow(src)
+}
+
+// given works out what is given up.
+func (s *session) given(ctx context.Context, v view) (Discarded, error) {
+	mine, ok := transactions(v.mine.facts)
+	theirs, okTheirs := transactions(v.theirs.facts)
+	if !ok || !okTheirs {
+		return Discarded{}, errors.New("positions cannot be read")
+	}
+	gone := Discarded{Errant: v.errant.Errant, Count: v.errant.Count}
+	shared := map[uint32]uint64{}
+	var last, state []replication.GTID
+	for domain, servers := range mine {
+		server, sequence := common(servers, theirs[domain])
+		if sequence == 0 {
+			continue
+		}
+		shared[domain] = sequence
+		last = append(last, replication.GTID{Domain: domain, Server: server, Sequence: sequence})
+		for server, n := range servers {
+			if n = min(n, theirs[domain][server]); n > 0 {
+				state = append(state, replication.GTID{Domain: domain, Server: server, Sequence: n})
+			}
+		}
+	}
+	gone.From = replication.PositionOf(last...)
+	if gone.From.Empty() {
+		return gone, errors.New("it has nothing in common with the source: make it anew from the source")
+	}
+	var texts []string
+	for _, g := range state {
+		texts = append(texts, g.String())
+	}
+	slices.Sort(texts)
+	gone.State = strings.Join(texts, ",")
+	var err error
+	gone.Logs, err = s.logsBehind(ctx, shared)
+	return gone, err
+}
+
+// logsBehind returns the binary logs, oldest first, from the one on that holds the
+// first transaction behind shared, the last sequence number by domain.
+func (s *session) logsBehind(ctx context.Context, shared map[uint32]uint64) ([]string, error) {
+	base, err := queryOne(ctx, s.conn, s.dialect.forget.basename)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := query(ctx, s.conn, s.dialect.forget.logs)
+	if err != nil {
+		return nil, fmt.Errorf("list the binary logs: %w", err)
+	}
+	var logs []string
+	for _, r := range slices.Backward(rows) {
+		name := r["Log_name"].String
+		logs = append(logs, filepath.Join(filepath.Dir(base["base"].String), name))
+		head, err := query(ctx, s.conn, s.dialect.forget.head(name))
+		if err != nil {
+			return nil, fmt.Errorf("read the head of binary log %s: %w", name, err)
+		}
+		if older, ok := listedAtHead(head); ok && !beyond(older, shared) {
+			break
+		}
+	}
+	slices.Reverse(logs)
+	return logs, nil
+}
+
+// listedAtHead returns what was written before a binary log began.
+func listedAtHead(events []row) ([]replication.GTID, bool) {
+	for _, e := range events {
+		if e["Event_type"].String != "Gtid_list" {
+			continue
+		}
+		list := strings.Trim(e["Info"].String, "[]")
+		state, err := replication.ParseBinlogState(list)
+		return state.Errant(replication.BinlogState{}), err == nil
+	}
+	return nil, false
+}
+
+func beyond(list []replication.GTID, shared map[uint32]uint64) bool {
+	return slices.ContainsFunc(list, func(g replication.GTID) bool { return g.Sequence > shared[g.Domain] })
+}
