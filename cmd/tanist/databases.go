@@ -75,11 +75,9 @@ func (ds databases) Measure(ctx context.Context) []replication.Facts {
 }
 
 // CloseWrites closes every database, without grace: the emergency form.
-func (ds databases) CloseWrites(ctx context.Context) error { return ds.closeWrites(ctx, 0) }
-
-func (ds databases) closeWrites(ctx context.Context, grace time.Duration) error {
+func (ds databases) CloseWrites(ctx context.Context) error {
 	return ds.each(func(_ int, d *mysql.Database) error {
-		_, err := d.CloseWrites(ctx, grace)
+		_, err := d.CloseWrites(ctx, 0)
 		if mysql.NotRunning(err) {
 			return nil
 		}
@@ -125,23 +123,29 @@ type writes struct {
 
 func (w writes) Check(ctx context.Context) (step.State, error) {
 	return w.compare(func(d *mysql.Database) (bool, error) {
-		open, err := d.WritesOpen(ctx)
+		same, err := d.WritesAre(ctx, w.open)
 		if !w.open && mysql.NotRunning(err) {
 			return true, nil
 		}
-		return open == w.open, err
+		return same, err
 	})
 }
 
 func (w writes) Apply(ctx context.Context) error {
-	if !w.open {
-		return w.closeWrites(ctx, writersGrace)
-	}
 	until, ok := ctx.Deadline()
 	if !ok {
-		return errors.New("open writes: no deadline, and an opening that comes late must not happen")
+		return errors.New("open or close writes: no deadline, and what comes late must not happen")
 	}
-	return w.each(func(_ int, d *mysql.Database) error { return d.OpenWrites(ctx, until) })
+	return w.each(func(_ int, d *mysql.Database) error {
+		if w.open {
+			return d.OpenWrites(ctx, until)
+		}
+		_, err := d.CloseWritesUntil(ctx, writersGrace, until)
+		if mysql.NotRunning(err) {
+			return nil // nobody writes to it
+		}
+		return err
+	})
 }
 
 // replicationStep stops the replica threads of every database, or starts them as

@@ -69,6 +69,7 @@ type Database struct {
 	probe          *sql.DB
 	operate        *sql.DB
 	probeID        atomic.Uint64 // the probe's connection id, 0 before it has one
+	events         atomic.Uint32 // an eventsKept
 }
 
 // Open checks the configuration and returns the database. It connects to

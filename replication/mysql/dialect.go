@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/tanist-ha/tanist/replication"
 )
@@ -74,15 +75,23 @@ type dialect struct {
 	openTransactions   string
 	processes          string
 	serverTime         string
-	closeWrites        string
-	openWritesUntil    func(serverDeadline string) string
-	startSQL           func(channel string) string
-	stopIO             func(channel string) string
-	stopAll            string
-	startAll           string
-	waitFor            func(p replication.Position, seconds string) string
-	kill               func(id uint64) string
-	privileges         func(v version) []string
+	// closeWrites waits that long for locks, as near as the server can. With a
+	// deadline on the server's clock it leaves read_only as it is after that.
+	closeWrites     func(wait time.Duration, serverDeadline string) string
+	openWritesUntil func(serverDeadline string) string
+	startSQL        func(channel string) string
+	stopIO          func(channel string) string
+	stopAll         string
+	startAll        string
+	waitFor         func(p replication.Position, seconds string) string
+	kill            func(id uint64) string
+	beginSnapshot   string
+	// events reads the event scheduler; empty where there is none to see to.
+	// eventsSet tells whether it was stopped by a statement and not by the
+	// configuration, and whether anybody will have to stop or start it.
+	events, eventsSet, stopEvents, eventPrivilege string
+	startEventsUntil                              func(serverDeadline string) string
+	privileges                                    func(v version) []string
 
 	// What follow.go, reset.go and rejoin.go need.
 	identity     string // who the server is, beside variables
@@ -111,14 +120,18 @@ var dialects = map[family]*dialect{
 		longestTransaction: "SELECT COALESCE(MAX(TIMESTAMPDIFF(SECOND, trx_started, NOW())), 0) AS seconds " +
 			"FROM information_schema.INNODB_TRX",
 		openTransactions: "SELECT trx_mysql_thread_id AS id FROM information_schema.INNODB_TRX " +
-			"WHERE trx_rows_modified > 0 OR trx_rows_locked > 0",
-		processes:   "SELECT ID AS id, USER AS user, COMMAND AS command FROM information_schema.PROCESSLIST",
-		serverTime:  "SELECT UNIX_TIMESTAMP(SYSDATE(6)) AS now",
-		closeWrites: "SET GLOBAL read_only = 1",
+			"WHERE trx_rows_modified > 0 OR trx_rows_locked > 0 OR trx_mysql_thread_id = CONNECTION_ID()",
+		processes:  "SELECT ID AS id, USER AS user, COMMAND AS command, TIME_MS AS milliseconds FROM information_schema.PROCESSLIST",
+		serverTime: "SELECT UNIX_TIMESTAMP(SYSDATE(6)) AS now",
+		closeWrites: func(wait time.Duration, deadline string) string {
+			set := "SET GLOBAL read_only = " + inTime(deadline, "1", "@@GLOBAL.read_only")
+			if wait <= 0 {
+				return "SET STATEMENT lock_wait_timeout = 0 FOR " + set
+			}
+			return fmt.Sprintf("SET STATEMENT max_statement_time = %.3f FOR %s", wait.Seconds(), set)
+		},
 		openWritesUntil: func(deadline string) string {
-			// The statement of a caller that gave up still runs when a hung server
-			// wakes; evaluated late, it leaves read_only as it finds it.
-			return "SET GLOBAL read_only = IF(UNIX_TIMESTAMP(SYSDATE(6)) < " + deadline + ", 0, @@GLOBAL.read_only)"
+			return "SET GLOBAL read_only = " + inTime(deadline, "0", "@@GLOBAL.read_only")
 		},
 		startSQL: func(channel string) string { return "START SLAVE " + quote(channel) + " SQL_THREAD" },
 		stopIO:   func(channel string) string { return "STOP SLAVE " + quote(channel) + " IO_THREAD" },
@@ -127,7 +140,17 @@ var dialects = map[family]*dialect{
 		waitFor: func(p replication.Position, seconds string) string {
 			return "SELECT MASTER_GTID_WAIT(" + quote(p.String()) + ", " + seconds + ") AS result"
 		},
-		kill: func(id uint64) string { return fmt.Sprintf("KILL HARD CONNECTION %d", id) },
+		kill:          func(id uint64) string { return fmt.Sprintf("KILL HARD CONNECTION %d", id) },
+		beginSnapshot: "START TRANSACTION WITH CONSISTENT SNAPSHOT",
+		events:        "SELECT @@GLOBAL.event_scheduler AS state",
+		eventsSet: "SELECT GLOBAL_VALUE = 'OFF' AND GLOBAL_VALUE_ORIGIN = 'SQL' AS stopped, " +
+			"GLOBAL_VALUE = 'ON' OR GLOBAL_VALUE = 'OFF' AND GLOBAL_VALUE_ORIGIN = 'SQL' AS matter " +
+			"FROM information_schema.SYSTEM_VARIABLES WHERE VARIABLE_NAME = 'EVENT_SCHEDULER'",
+		eventPrivilege: "SUPER",
+		stopEvents:     "SET GLOBAL event_scheduler = 'OFF'",
+		startEventsUntil: func(deadline string) string {
+			return "SET GLOBAL event_scheduler = " + inTime(deadline, "'ON'", "@@GLOBAL.event_scheduler")
+		},
 		privileges: func(v version) []string {
 			needed := []string{"REPLICATION SLAVE ADMIN", "READ_ONLY ADMIN", "CONNECTION ADMIN", "PROCESS"}
 			if v.atLeast(10, 5, 9) {
@@ -176,6 +199,17 @@ func followMariaDB(channel string, s Source) string {
 		", MASTER_SSL_CA=" + quote(ca) + ", MASTER_SSL_CERT=" + quote(cert) + ", MASTER_SSL_KEY=" + quote(key) +
 		", MASTER_PASSWORD="
 	return "BEGIN NOT ATOMIC EXECUTE IMMEDIATE CONCAT(" + quote(change) + ", QUOTE(?)); END"
+}
+
+// inTime is an expression that is value until the deadline on the server's clock,
+// and otherwise after it. The statement of a caller that gave up still runs when a
+// hung server wakes; evaluated late, it leaves a variable as it finds it. Without
+// a deadline it is value.
+func inTime(deadline, value, otherwise string) string {
+	if deadline == "" {
+		return value
+	}
+	return "IF(UNIX_TIMESTAMP(SYSDATE(6)) < " + deadline + ", " + value + ", " + otherwise + ")"
 }
 
 // dialectOf returns the dialect for a server, or why there is none.

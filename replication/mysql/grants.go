@@ -21,7 +21,18 @@ type Missing struct {
 func (d *Database) Grants(ctx context.Context) ([]Missing, error) {
 	var missing []Missing
 	err := d.look(ctx, "read grants", func(ctx context.Context, s *session) (err error) {
-		missing, err = s.missingGrants(ctx, s.dialect.privileges(s.version))
+		needed := s.dialect.privileges(s.version)
+		if s.dialect.events != "" {
+			// Off by the server's configuration, nobody will ask to start it.
+			r, err := queryOne(ctx, s.conn, s.dialect.eventsSet)
+			if err != nil {
+				return err
+			}
+			if r["matter"].String == "1" {
+				needed = append(needed, s.dialect.eventPrivilege)
+			}
+		}
+		missing, err = s.missingGrants(ctx, needed)
 		return err
 	})
 	return missing, err

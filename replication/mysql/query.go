@@ -114,6 +114,7 @@ const (
 	errAccessDeniedNoPassword = 1698
 	errMustChangePassword     = 1820
 	errPasswordExpired        = 1862
+	errStatementTimeout       = 1969
 	errAccountLocked          = 4151
 )
 

@@ -33,6 +33,7 @@ type server struct {
 	id     int
 	dir    string
 	port   int
+	args   []string // beyond those that all servers have
 	cmd    *exec.Cmd
 	exited chan struct{}
 	root   *sql.DB

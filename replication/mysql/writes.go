@@ -1,8 +1,8 @@
 package mysql
 
-// Closing writes ends with proof: read_only read back, and the position the
-// same twice. Opening writes expires by itself, so that a server which was hung
-// while the service moved on does not open when it wakes.
+// Closing writes ends with proof: read_only read back, and a position that
+// stands still. Opening writes expires by itself, and so can closing, so that a
+// server which was hung while the service moved on does neither when it wakes.
 
 import (
 	"context"
@@ -16,20 +16,24 @@ import (
 )
 
 const (
-	// transactionPoll is above 100 ms: INNODB_TRX shows the copy of the last look
-	// to who looks again sooner.
-	transactionPoll = 125 * time.Millisecond
-	sessionPoll     = 10 * time.Millisecond
-	// goneTimeout bounds the wait for killed sessions. What is left then rolls
-	// back, which writes nothing to the binary log.
-	goneTimeout = 2 * time.Second
+	// shortWait is how long an attempt to set read_only may stand in the way of
+	// other writers. longWait is for when they are not to write any more.
+	shortWait = 100 * time.Millisecond
+	longWait  = time.Second
+	// longStatement is the age from which a statement is waited for before an
+	// attempt, not behind it: short ones end within the attempt.
+	longStatement = shortWait
+	// blockedPause follows an attempt that a lock of an idle session was in the way of.
+	blockedPause = 400 * time.Millisecond
+	// statementPoll is the time between two looks at statements that run.
+	statementPoll = 10 * time.Millisecond
 	// frozenPause lies between the two readings of a position that must agree.
-	frozenPause = 15 * time.Millisecond
+	frozenPause = 5 * time.Millisecond
 )
 
-// ErrExpired is in the error of OpenWrites when the server came to it too late
-// and left writes closed.
-var ErrExpired = errors.New("deadline passed before the server got to it, writes stay closed")
+// ErrExpired is in the error of OpenWrites and CloseWritesUntil when the server
+// came to it too late and left writes as they were.
+var ErrExpired = errors.New("deadline passed before the server got to it, writes stay as they were")
 
 // WritesOpen reports whether the database takes writes of ordinary accounts.
 func (d *Database) WritesOpen(ctx context.Context) (bool, error) {
@@ -41,119 +45,171 @@ func (d *Database) WritesOpen(ctx context.Context) (bool, error) {
 	return open, err
 }
 
-// CloseWrites makes the database read-only, disconnects its clients and returns
-// the position at which it then stands still. Transactions that are open when it
-// is called get the grace to end; what blocks read_only after that is killed, and
-// so in the end is every client, because MariaDB's read_only does not bind
-// accounts with READ ONLY ADMIN. Replicas that stream from here, replication
-// threads and Tanist's own connections stay. It can be repeated; each time
-// clients are disconnected.
+// WritesAre reports whether writes are open, or closed, with all that goes with
+// it: the event scheduler does not run on a closed database, and runs again on
+// an open one where closing stopped it.
+func (d *Database) WritesAre(ctx context.Context, open bool) (bool, error) {
+	var are bool
+	err := d.look(ctx, "read read_only", func(ctx context.Context, s *session) error {
+		is, err := s.writesOpen(ctx)
+		if err != nil || is != open {
+			return err
+		}
+		are, err = d.eventsGoWith(ctx, s, open)
+		return err
+	})
+	return are, err
+}
+
+// CloseWrites makes the database read-only, stops its event scheduler,
+// disconnects its clients and returns the position at which it then stands still.
+//
+// Transactions that are open when it is called get the grace to end; what is in
+// the way of read_only after that is killed, and so in the end is every client,
+// because MariaDB's read_only does not bind accounts with READ ONLY ADMIN. Until
+// the grace is over, other writers are held up for no more than 100 ms at a time,
+// and not at all by a statement that runs for longer. Replicas that stream from
+// here, replication threads and Tanist's own connections stay. It can be
+// repeated; each time clients are disconnected.
 //
 // On an error writes may be open or closed; read_only may also be set later, by
-// a statement that a hung server still holds. That is harmless here.
+// a statement that a hung server still holds. That is what an emergency wants.
 func (d *Database) CloseWrites(ctx context.Context, grace time.Duration) (replication.Position, error) {
+	return d.CloseWritesUntil(ctx, grace, time.Time{})
+}
+
+// CloseWritesUntil does the same, but a server that gets to it after until leaves
+// writes as they were: for a closing that is taken back when it fails. Until is an
+// instant of this host's clock; the zero time is no limit.
+func (d *Database) CloseWritesUntil(ctx context.Context, grace time.Duration, until time.Time) (replication.Position, error) {
 	var position replication.Position
 	err := d.act(ctx, "close writes", func(ctx context.Context, s *session) (err error) {
-		position, err = d.closeWrites(ctx, s, time.Now().Add(grace))
+		c := closing{database: d, session: s, patience: time.Now().Add(grace)}
+		if !until.IsZero() {
+			if c.deadline, err = s.serverDeadline(ctx, until); err != nil {
+				return err
+			}
+		}
+		position, err = c.run(ctx)
 		return err
 	})
 	return position, err
 }
 
-func (d *Database) closeWrites(ctx context.Context, s *session, patience time.Time) (replication.Position, error) {
+// closing is one run of CloseWrites.
+type closing struct {
+	database *Database
+	session  *session
+	patience time.Time // until then clients may end what they do
+	deadline string    // on the server's clock, empty for none
+}
+
+func (c closing) run(ctx context.Context) (replication.Position, error) {
+	d, s := c.database, c.session
 	open, err := s.writesOpen(ctx)
 	if err != nil {
 		return replication.Position{}, err
 	}
 	if open {
-		if err := d.awaitTransactions(ctx, s, patience); err != nil {
+		if err := d.awaitTransactions(ctx, s, c.patience); err != nil {
 			return replication.Position{}, err
 		}
-		if err := d.setReadOnly(ctx, s, patience); err != nil {
+		if err := c.setReadOnly(ctx); err != nil {
 			return replication.Position{}, err
 		}
 	}
-	return d.freeze(ctx, s)
-}
-
-// awaitTransactions waits for the clients' transactions that are open now, not
-// for those that follow. It always lets one poll pass before it looks, because
-// what somebody else's look a moment ago left in INNODB_TRX is older than now.
-func (d *Database) awaitTransactions(ctx context.Context, s *session, patience time.Time) error {
-	if !time.Now().Before(patience) {
-		return nil
-	}
-	waiting, err := d.clients(ctx, s)
-	if err != nil {
-		return err
-	}
-	for len(waiting) > 0 && time.Now().Before(patience) {
-		if err := pause(ctx, min(transactionPoll, time.Until(patience))); err != nil {
-			return err
-		}
-		current, err := s.openTransactions(ctx)
-		if serverErrorNumber(err) == errSpecificAccessDenied {
-			// Closing goes on; freeze reports what the account lacks.
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		for id := range waiting {
-			if !current[id] {
-				delete(waiting, id)
-			}
-		}
-	}
-	return nil
+	// After read_only, so that whoever finds writes open and the scheduler off
+	// knows that it was not us.
+	eventsErr := d.stopEvents(ctx, s, open)
+	position, err := c.freeze(ctx)
+	return position, errors.Join(err, eventsErr)
 }
 
 // setReadOnly sets read_only. While the statement waits for a client's lock it
-// holds up all other writers, so each attempt ends after the connection's
-// lock_wait_timeout of 1 s; once patience is over the clients are killed.
-func (d *Database) setReadOnly(ctx context.Context, s *session, patience time.Time) error {
-	for {
-		err := s.exec(ctx, s.dialect.closeWrites)
-		if serverErrorNumber(err) != errLockWaitTimeout {
+// holds up all other writers. So as long as there is patience it does not wait
+// where a long statement is in the way, and not for long where a lock is; then
+// the clients are killed until nothing is in the way.
+func (c closing) setReadOnly(ctx context.Context) error {
+	for time.Now().Before(c.patience) {
+		blocked, err := c.attempt(ctx, 0)
+		if !blocked {
 			return err
 		}
-		if time.Now().Before(patience) {
-			continue
+		long, err := c.database.longStatements(ctx, c.session)
+		if err != nil {
+			return err
 		}
-		if err := d.disconnectClients(ctx, s); err != nil {
+		rest := statementPoll
+		if !long {
+			if blocked, err = c.attempt(ctx, shortWait); !blocked {
+				return err
+			}
+			rest = blockedPause
+		}
+		if err := pause(ctx, min(rest, time.Until(c.patience))); err != nil {
 			return err
 		}
 	}
+	for wait := shortWait; ; wait = longWait {
+		blocked, err := c.attempt(ctx, wait)
+		if !blocked {
+			return err
+		}
+		if _, err := c.database.disconnectClients(ctx, c.session); err != nil {
+			return err
+		}
+	}
+}
+
+// attempt sets read_only unless something is in the way for longer than wait.
+func (c closing) attempt(ctx context.Context, wait time.Duration) (blocked bool, err error) {
+	switch err := c.session.exec(ctx, c.session.dialect.closeWrites(wait, c.deadline)); serverErrorNumber(err) {
+	case errLockWaitTimeout, errStatementTimeout:
+		return true, nil
+	default:
+		if err != nil {
+			return false, err
+		}
+	}
+	open, err := c.session.writesOpen(ctx)
+	if err == nil && open {
+		err = ErrExpired
+		if c.deadline == "" {
+			err = errors.New("read_only was set and reads as not set")
+		}
+	}
+	return false, err
 }
 
 // freeze disconnects the clients until nothing is written any more. Only this
 // server's own writes count: a replica goes on applying.
-func (d *Database) freeze(ctx context.Context, s *session) (replication.Position, error) {
+func (c closing) freeze(ctx context.Context) (replication.Position, error) {
+	d, s := c.database, c.session
 	if _, err := s.openTransactions(ctx); err != nil {
 		// Without PROCESS other accounts' sessions would silently not be seen.
 		return replication.Position{}, fmt.Errorf("look for sessions: %w", err)
 	}
 	for {
-		if err := d.disconnectClients(ctx, s); err != nil {
+		alone, err := d.disconnectClients(ctx, s)
+		if err != nil {
 			return replication.Position{}, err
 		}
 		before, err := s.ownWrites(ctx)
 		if err != nil {
 			return replication.Position{}, err
 		}
-		if err := pause(ctx, frozenPause); err != nil {
-			return replication.Position{}, fmt.Errorf("writes go on with read_only set: %w", err)
+		after := before
+		if !alone {
+			// Clients that came back at once may be of those that read_only does not bind.
+			if err := pause(ctx, frozenPause); err != nil {
+				return replication.Position{}, fmt.Errorf("writes go on with read_only set: %w", err)
+			}
+			if after, err = s.ownWrites(ctx); err != nil {
+				return replication.Position{}, err
+			}
 		}
-		open, err := s.writesOpen(ctx)
-		if err != nil {
-			return replication.Position{}, err
-		}
-		if open {
+		if !after.readOnly {
 			return replication.Position{}, errors.New("somebody opened writes again")
-		}
-		after, err := s.ownWrites(ctx)
-		if err != nil {
-			return replication.Position{}, err
 		}
 		if after.own.Equal(before.own) {
 			return after.position, nil
@@ -164,6 +220,7 @@ func (d *Database) freeze(ctx context.Context, s *session) (replication.Position
 type written struct {
 	own      replication.BinlogState
 	position replication.Position
+	readOnly bool
 }
 
 func (s *session) ownWrites(ctx context.Context) (written, error) {
@@ -176,103 +233,35 @@ func (s *session) ownWrites(ctx context.Context) (written, error) {
 	position, positionOK := f.Position()
 	state, stateOK := f.BinlogState.Get()
 	server, serverOK := f.ServerID.Get()
-	if !positionOK || !stateOK || !serverOK {
-		return written{}, fmt.Errorf("positions cannot be read: applied %s, binary log %s, its state %s, server_id %s",
-			f.Applied, f.Executed, f.BinlogState, f.ServerID)
+	readOnly, readOnlyOK := f.ReadOnly.Get()
+	if !positionOK || !stateOK || !serverOK || !readOnlyOK {
+		return written{}, fmt.Errorf("positions cannot be read: applied %s, binary log %s, its state %s, server_id %s, read_only %s",
+			f.Applied, f.Executed, f.BinlogState, f.ServerID, f.ReadOnly)
 	}
-	return written{own: state.WrittenBy(server), position: position}, nil
-}
-
-// disconnectClients kills every client's session and waits for them to be gone.
-func (d *Database) disconnectClients(ctx context.Context, s *session) error {
-	victims, err := d.clients(ctx, s)
-	if err != nil {
-		return err
-	}
-	for id := range victims {
-		if err := s.exec(ctx, s.dialect.kill(id)); err != nil && serverErrorNumber(err) != errNoSuchThread {
-			return fmt.Errorf("kill session %d: %w", id, err)
-		}
-	}
-	for until := time.Now().Add(goneTimeout); len(victims) > 0 && time.Now().Before(until); {
-		if err := pause(ctx, sessionPoll); err != nil {
-			return err
-		}
-		now, err := d.clients(ctx, s)
-		if err != nil {
-			return err
-		}
-		for id := range victims {
-			if !now[id] {
-				delete(victims, id)
-			}
-		}
-	}
-	return nil
-}
-
-// clients returns the sessions that may write: all but the server's own threads,
-// replicas that stream from here and this database's two handles.
-func (d *Database) clients(ctx context.Context, s *session) (map[uint64]bool, error) {
-	rows, err := query(ctx, s.conn, s.dialect.processes)
-	if err != nil {
-		return nil, err
-	}
-	clients := make(map[uint64]bool)
-	for _, r := range rows {
-		id, err := strconv.ParseUint(r["id"].String, 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("session id %q is not a number", r["id"].String)
-		}
-		if id != s.id && id != d.probeID.Load() && isClient(r["user"].String, r["command"].String) {
-			clients[id] = true
-		}
-	}
-	return clients, nil
-}
-
-func isClient(user, command string) bool {
-	switch user {
-	case "system user", "event_scheduler", "unauthenticated user":
-		return false
-	}
-	switch command {
-	case "Daemon", "Slave_IO", "Slave_SQL", "Slave_worker":
-		return false
-	}
-	return !strings.HasPrefix(command, "Binlog Dump")
-}
-
-func (s *session) openTransactions(ctx context.Context) (map[uint64]bool, error) {
-	rows, err := query(ctx, s.conn, s.dialect.openTransactions)
-	if err != nil {
-		return nil, err
-	}
-	ids := make(map[uint64]bool, len(rows))
-	for _, r := range rows {
-		// A recovered transaction has thread 0; it belongs to nobody.
-		if id, err := strconv.ParseUint(r["id"].String, 10, 64); err == nil && id != 0 {
-			ids[id] = true
-		}
-	}
-	return ids, nil
+	return written{own: state.WrittenBy(server), position: position, readOnly: readOnly}, nil
 }
 
 // OpenWrites makes the database take writes, unless the server gets to it after
-// until: then it stays closed and the error is ErrExpired. Until is an instant of
+// until: then it stays closed and the error is ErrExpired. The event scheduler is
+// started again if closing stopped it. Until is an instant of
 // this host's clock; the server's own clock is read first, so that the two need
 // not agree.
 func (d *Database) OpenWrites(ctx context.Context, until time.Time) error {
 	return d.act(ctx, "open writes", func(ctx context.Context, s *session) error {
 		open, err := s.writesOpen(ctx)
-		if err != nil || open {
+		if err != nil {
 			return err
 		}
 		deadline, err := s.serverDeadline(ctx, until)
 		if err != nil {
 			return err
 		}
-		return s.openWrites(ctx, deadline)
+		if !open {
+			if err := s.openWrites(ctx, deadline); err != nil {
+				return err
+			}
+		}
+		return d.startEvents(ctx, s, deadline)
 	})
 }
 
