@@ -53,6 +53,10 @@ type Config struct {
 	Password     func() (string, error)
 	PasswordFile string
 	TLS          *tls.Config // nil for none; needless on a unix socket
+	// Unit is the service that runs the server, for Fence; empty to find it by the
+	// unix socket. Units are this host's, nil for none.
+	Unit  string
+	Units Units
 	// MeasureTimeout bounds one Measure; DefaultMeasureTimeout when zero.
 	MeasureTimeout time.Duration
 	// Now reads the clock of Facts.MeasuredAt; CLOCK_BOOTTIME when nil.
@@ -63,13 +67,18 @@ type Config struct {
 // actions then queue for the operating connections, of which there are two.
 type Database struct {
 	name           string
+	network        string
+	address        string
 	user           string
+	unit           string
+	units          Units
 	measureTimeout time.Duration
 	now            func() mono.Instant
 	probe          *sql.DB
 	operate        *sql.DB
 	probeID        atomic.Uint64 // the probe's connection id, 0 before it has one
 	events         atomic.Uint32 // an eventsKept
+	server         serverProcess
 }
 
 // Open checks the configuration and returns the database. It connects to
@@ -89,7 +98,10 @@ func Open(c Config) (*Database, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open database %s: %w", c.Name, err)
 	}
-	d := &Database{name: c.Name, user: c.User, measureTimeout: c.MeasureTimeout, now: c.Now}
+	d := &Database{
+		name: c.Name, network: network, address: address, user: c.User, unit: c.Unit, units: c.Units,
+		measureTimeout: c.MeasureTimeout, now: c.Now, server: serverProcess{changed: make(chan struct{}, 1)},
+	}
 	if d.measureTimeout <= 0 {
 		d.measureTimeout = DefaultMeasureTimeout
 	}
@@ -99,7 +111,11 @@ func Open(c Config) (*Database, error) {
 	settings := func(readTimeout time.Duration) *driver.Config {
 		return driverConfig(network, address, c.User, c.TLS, readTimeout)
 	}
-	if d.probe, err = handle(settings(d.measureTimeout+probeReadSlack), password, 1); err != nil {
+	probe := settings(d.measureTimeout + probeReadSlack)
+	if network == "unix" {
+		probe.DialFunc = d.server.dial
+	}
+	if d.probe, err = handle(probe, password, 1); err != nil {
 		return nil, fmt.Errorf("open database %s: %w", c.Name, err)
 	}
 	// Two, so that writes can be closed while a catch-up is being cancelled.
@@ -111,6 +127,7 @@ func Open(c Config) (*Database, error) {
 
 // Close gives up the connections. Calls under way end with an error.
 func (d *Database) Close() error {
+	d.server.close()
 	return errors.Join(d.probe.Close(), d.operate.Close())
 }
 
