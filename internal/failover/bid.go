@@ -366,7 +366,7 @@ func (o *Orchestrator) bidDurable(ev Durable) {
 // promoted notes that this node has the role from now on.
 func (o *Orchestrator) promoted(epoch Epoch) {
 	o.role, o.previous, o.activeEpoch, o.epoch = hooks.Active, o.activeEpoch, epoch, max(o.epoch, epoch)
-	o.silent, o.settled, o.attempt = false, 0, 0
+	o.silent, o.settled, o.settleWait, o.attempt = false, 0, 0, 0
 	o.stopped = map[string]bool{}
 	o.dirty = true
 }

@@ -85,7 +85,9 @@ func namesActive(a hooks.Action) bool {
 		}
 	case hooks.Unit:
 		texts = []string{a.Name}
-	case hooks.VIP, hooks.Writes, hooks.Replication:
+	case hooks.Replication:
+		return a.Verb == hooks.FollowPeer
+	case hooks.VIP, hooks.Writes:
 	}
 	for _, t := range texts {
 		if strings.Contains(t, ".Active") || strings.Contains(t, ".Standby") {
@@ -98,9 +100,9 @@ func namesActive(a hooks.Action) bool {
 func (o *Orchestrator) demoteEnded(r *planRun, ending hooks.Ending) {
 	switch {
 	case ending != hooks.Completed:
-		o.settled, o.settleAt = 0, o.now.Add(failureDelay)
+		o.unsettled()
 	case r.purpose == settling:
-		o.settled = r.epoch
+		o.settled, o.settleWait = r.epoch, 0
 	}
 	if o.role == hooks.Active || o.taking() {
 		return // a promotion waited for this plan to end
@@ -108,6 +110,17 @@ func (o *Orchestrator) demoteEnded(r *planRun, ending hooks.Ending) {
 	if r.purpose == demoting || r.purpose == settling {
 		o.enterStandby(Why{Reason: r.reason})
 	}
+}
+
+// settleMost is the longest time between two attempts to settle.
+const settleMost = 5 * time.Minute
+
+// unsettled tries the demotion again later, and ever later: what cannot follow its
+// source without an operator does not change by being told so.
+func (o *Orchestrator) unsettled() {
+	o.settled = 0
+	o.settleWait = min(max(2*o.settleWait, failureDelay), settleMost)
+	o.settleAt = o.now.Add(o.settleWait)
 }
 
 // enterStandby enters Backup, or Fault while a check forbids the address.

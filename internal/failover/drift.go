@@ -40,7 +40,7 @@ func (o *Orchestrator) settledFacts(i int) (replication.Facts, bool) {
 // source again. One that replicates is stopped first; where the plan of the
 // promotion leaves replication alone, nothing is opened beside it.
 func (o *Orchestrator) activeDrift() hooks.Plan {
-	closed, follower := false, false
+	closed, follower, channel := false, false, false
 	for i := range o.databases {
 		f, ok := o.settledFacts(i)
 		if !ok {
@@ -52,6 +52,7 @@ func (o *Orchestrator) activeDrift() hooks.Plan {
 			continue
 		}
 		follower = follower || follows(channels)
+		channel = channel || len(channels) > 0
 		closed = closed || readOnly
 	}
 	stops := stopsOf(o.cfg.Promote)
@@ -62,6 +63,13 @@ func (o *Orchestrator) activeDrift() hooks.Plan {
 		return append(stops, writesOf(o.cfg.Promote, true)...)
 	case closed:
 		return writesOf(o.cfg.Promote, true)
+	case channel && len(stops) > 0 && o.reset != o.activeEpoch:
+		// A stopped channel would start with its database. Removing it takes time
+		// that a promotion does not have.
+		o.reset = o.activeEpoch
+		return hooks.Plan{{
+			Name: "replication reset", Timeout: hooks.DefaultTimeout, Action: hooks.Replication{Verb: hooks.ResetReplication},
+		}}
 	}
 	return nil
 }

@@ -343,7 +343,7 @@ func (o *Orchestrator) release() {
 func (o *Orchestrator) giveEnded(ending hooks.Ending) {
 	o.enterStandby(Why{Reason: HandedOver})
 	if ending != hooks.Completed {
-		o.settled, o.settleAt = 0, o.now.Add(failureDelay)
+		o.unsettled()
 	}
 	if g := o.give; g != nil && g.stage == GiveReleased {
 		g.tail, g.doneAt = ending, o.now

@@ -98,32 +98,34 @@ type Orchestrator struct {
 	settled     Epoch // epoch of the peer for which this node is a settled standby
 	stopped     map[string]bool
 
-	lease    lease
-	link     linkView
-	restored Restored
-	guard    guard
-	foreign  mono.Instant // when the log last told of an address that somebody put here
-	silent   bool         // nobody advertises
-	lastWord mono.Instant // when the peer's daemon was last heard by any means
-	alive    mono.Instant // when its kernel first answered after that
-	gone     mono.Instant // when its kernel was found silent by an Active, 0: never
-	goneAsk  ID           // the question that is out, 0: none
-	goneNext mono.Instant // the next question
-	strange  string       // hardware address of the stranger that was reported last
-	deaf     bool         // no heartbeat path is open
-	hearing  mono.Instant // since when it is or is not
-	answered bool         // the peer's daemon was heard since this one started
-	early    early
-	proved   bool         // and it was authentic
-	left     bool         // the peer's last advertisement said that it leaves
-	clash    mono.Instant // since when another Active is heard, 0: none
-	settleAt mono.Instant // no settling before this
-	answerAt mono.Instant // no answer to another Active before this
-	notUntil mono.Instant // no takeover before this
-	healthAt mono.Instant // no yielding before this
-	fixAt    mono.Instant // the next attempt at an incomplete promotion, 0: none
-	assertAt mono.Instant // no look at who changed the writes before this
-	calm     mono.Instant // the latest plan ended then
+	lease      lease
+	link       linkView
+	restored   Restored
+	guard      guard
+	foreign    mono.Instant // when the log last told of an address that somebody put here
+	silent     bool         // nobody advertises
+	lastWord   mono.Instant // when the peer's daemon was last heard by any means
+	alive      mono.Instant // when its kernel first answered after that
+	gone       mono.Instant // when its kernel was found silent by an Active, 0: never
+	goneAsk    ID           // the question that is out, 0: none
+	goneNext   mono.Instant // the next question
+	strange    string       // hardware address of the stranger that was reported last
+	deaf       bool         // no heartbeat path is open
+	hearing    mono.Instant // since when it is or is not
+	answered   bool         // the peer's daemon was heard since this one started
+	early      early
+	proved     bool          // and it was authentic
+	left       bool          // the peer's last advertisement said that it leaves
+	clash      mono.Instant  // since when another Active is heard, 0: none
+	settleAt   mono.Instant  // no settling before this
+	settleWait time.Duration // from the latest attempt at settling to the next
+	reset      Epoch         // in which channels were removed from the databases
+	answerAt   mono.Instant  // no answer to another Active before this
+	notUntil   mono.Instant  // no takeover before this
+	healthAt   mono.Instant  // no yielding before this
+	fixAt      mono.Instant  // the next attempt at an incomplete promotion, 0: none
+	assertAt   mono.Instant  // no look at who changed the writes before this
+	calm       mono.Instant  // the latest plan ended then
 
 	peer      peerView
 	tellAt    mono.Instant

@@ -98,6 +98,9 @@ func drawPlans(w *World) (up, down hooks.Plan) {
 	case 3:
 		down = hooks.Plan{exec("early", hooks.Abort), down[0], down[1], down[2], down[3]}
 	}
+	if w.chance(0.5) {
+		down = append(down, hooks.Step{Name: "follow", Timeout: stepTimeout, Action: hooks.Replication{Verb: hooks.FollowPeer}})
+	}
 	return up, down
 }
 

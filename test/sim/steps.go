@@ -178,27 +178,78 @@ func (n *node) replication(a hooks.Replication) (hooks.Outcome, string) {
 		if db.hung {
 			return hooks.Pending, ""
 		}
-		if !db.channel {
-			continue
-		}
 		n.w.settle(db.index)
-		switch {
-		case a.Verb == hooks.StopReplication && (db.io || db.sql):
-			if db.broken {
-				return hooks.Failed, "SQL thread stopped with an error"
-			}
-			if db.relay.len() > db.history.len() && !n.w.setup.Broken.HastyReplica {
-				return hooks.Pending, ""
-			}
-			db.stopThreads()
-			out = hooks.Changed
-		case a.Verb == hooks.StartReplication && !(db.io && db.sql):
-			db.io, db.sql = true, true
-			db.relay = append(db.relay[:0:0], db.history...)
-			out = hooks.Changed
+		did, why := hooks.Unchanged, ""
+		switch a.Verb {
+		case hooks.StopReplication:
+			did, why = db.stop()
+		case hooks.StartReplication:
+			did = db.start()
+		case hooks.FollowPeer:
+			did, why = db.followPeer()
+		case hooks.ResetReplication:
+			did, why = db.reset()
+		case hooks.NoReplication:
+		}
+		if did == hooks.Failed || did == hooks.Pending {
+			return did, why
+		}
+		if did == hooks.Changed {
+			out = did
 		}
 	}
 	return out, ""
+}
+
+func (d *database) stop() (hooks.Outcome, string) {
+	switch {
+	case !d.channel || !d.io && !d.sql:
+		return hooks.Unchanged, ""
+	case d.broken:
+		return hooks.Failed, "SQL thread stopped with an error"
+	case d.relay.len() > d.history.len() && !d.w.setup.Broken.HastyReplica:
+		return hooks.Pending, ""
+	}
+	d.stopThreads()
+	return hooks.Changed, ""
+}
+
+func (d *database) start() hooks.Outcome {
+	if !d.channel || d.io && d.sql {
+		return hooks.Unchanged
+	}
+	d.io, d.sql = true, true
+	d.relay = append(d.relay[:0:0], d.history...)
+	return hooks.Changed
+}
+
+// followPeer is the step replication: follow with its checks.
+func (d *database) followPeer() (hooks.Outcome, string) {
+	source := d.w.nodes[1-d.node.i].dbs[d.index]
+	d.w.settle(d.index)
+	switch {
+	case !d.connected(source):
+		return hooks.Failed, "connect to the source: no route to host"
+	case !d.history.within(source.history):
+		return hooks.Failed, "it has transactions that the source lacks"
+	case d.channel && d.io && d.sql && !d.broken && d.relay.within(source.history):
+		return hooks.Unchanged, ""
+	case !d.readOnly:
+		return hooks.Failed, "writes are open"
+	}
+	d.follow()
+	return hooks.Changed, ""
+}
+
+func (d *database) reset() (hooks.Outcome, string) {
+	switch {
+	case !d.channel:
+		return hooks.Unchanged, ""
+	case d.io || d.sql:
+		return hooks.Failed, "threads run"
+	}
+	d.channel = false
+	return hooks.Changed, ""
 }
 
 // cannot is the dry run.

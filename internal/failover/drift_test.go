@@ -1,0 +1,101 @@
+package failover
+
+import (
+	"testing"
+	"time"
+
+	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/replication"
+)
+
+// stopped gives a source a channel that is configured and does not run.
+func stopped(f replication.Facts) replication.Facts {
+	f.Channels = replication.Known([]replication.Channel{{IO: replication.ThreadStopped, SQL: replication.ThreadStopped}})
+	return f
+}
+
+func (r *rig) wantStep(a hooks.Action) {
+	r.t.Helper()
+	if s := need[StartStep](r); s.Order.Step.Action != a {
+		r.t.Fatalf("started %s, want %s", hooks.Title(s.Order.Step.Action), hooks.Title(a))
+	}
+}
+
+func TestDrift(t *testing.T) {
+	stop, open := hooks.Replication{Verb: hooks.StopReplication}, hooks.Writes{Open: true}
+	closed := func(f replication.Facts) replication.Facts {
+		f.ReadOnly = replication.Known(true)
+		return f
+	}
+	t.Run("a database of the Active that was restarted is opened, whatever another one does", func(t *testing.T) {
+		r := sourceRig(t, "pivot", "team")
+		r.measures(closed(r.source("pivot", "0-1-1")), r.down("team", replication.ReachRefused))
+		r.wantStep(open)
+	})
+	t.Run("one that replicates again is stopped before that", func(t *testing.T) {
+		r := sourceRig(t, "pivot")
+		r.measures(r.replica("pivot", "0-1-1", replication.ThreadRunning))
+		r.wantStep(stop)
+		r.ends("replication", hooks.Changed)
+		r.wantStep(open)
+	})
+	t.Run("a plan that leaves replication alone opens nothing beside it", func(t *testing.T) {
+		r := sourceRig(t, "pivot")
+		r.o.cfg.Promote = testPromote[1:]
+		r.measures(r.replica("pivot", "0-1-1", replication.ThreadRunning))
+		none[StartStep](r)
+	})
+	t.Run("a channel that is stopped is removed, once in an epoch", func(t *testing.T) {
+		r := sourceRig(t, "pivot")
+		r.measures(stopped(r.source("pivot", "0-1-1")))
+		r.wantStep(hooks.Replication{Verb: hooks.ResetReplication})
+		r.ends("replication reset", hooks.Failed)
+		r.after(2*retryDelay, Tick{})
+		r.measures(stopped(r.source("pivot", "0-1-1")))
+		none[StartStep](r)
+	})
+	t.Run("a standby is closed, whatever another database does", func(t *testing.T) {
+		r := newRig(t, func(c *Config) { c.Databases = []string{"team", "pivot"} })
+		r.step(Started{Boot: 7})
+		m := need[Measure](r)
+		r.ends("close", hooks.Unchanged)
+		r.ends("unit", hooks.Unchanged)
+		r.now = r.now.Add(time.Millisecond)
+		f := r.replica("pivot", "0-1-1", replication.ThreadRunning)
+		f.ReadOnly = replication.Known(false)
+		r.after(time.Millisecond, Measured{ID: m.ID, Facts: []replication.Facts{r.down("team", replication.ReachTimedOut), f}})
+		r.wantStep(hooks.Writes{})
+	})
+}
+
+// What cannot be settled is tried again later, and ever later: the step that fails
+// waits for an operator.
+func TestSettlingThatFailsBacksOff(t *testing.T) {
+	r := newRig(t, nil)
+	r.boots()
+	peer := PeerState{State: Active, Holds: true, ActiveEpoch: 3, Epoch: 3, Sources: NoDatabases}
+	var last time.Duration
+	for i := range 7 {
+		began := r.now
+		for _, ok := find[StartStep](r); !ok; _, ok = find[StartStep](r) {
+			if r.now.Sub(began) > 2*settleMost {
+				t.Fatalf("attempt %d does not come", i)
+			}
+			r.now = r.now.Add(100 * time.Millisecond)
+			r.hears(253)
+			if _, ok := find[StartStep](r); !ok {
+				r.says(peer)
+			}
+		}
+		waited := r.now.Sub(began)
+		if i > 1 && waited < last*3/2 && waited < settleMost-time.Second {
+			t.Errorf("attempt %d after %s, the one before after %s", i, waited, last)
+		}
+		last = waited
+		r.ends("close", hooks.Unchanged)
+		r.ends("unit", hooks.Failed)
+	}
+	if last < settleMost-time.Second || last > settleMost+time.Second {
+		t.Errorf("in the end it waits %s", last)
+	}
+}
