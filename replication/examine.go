@@ -68,6 +68,9 @@ func (e *examination) measureLoss(cause Cause) {
 	if written, ok := e.in.Heard.WrittenSince(e.now); ok {
 		e.out.AtMost = Known(addSaturating(missing, written))
 	}
+	if cause != Resume {
+		e.boundLoss(applied)
+	}
 }
 
 // reached reports whether the facts are an answer, and a fresh one.
@@ -134,6 +137,7 @@ func (e *examination) planned(channels []Channel) {
 		e.refuse(NotReplica, "replicates from nobody")
 		return
 	}
+	e.everyTransactionHasGTID()
 	for _, c := range channels {
 		e.suitable(c)
 		e.ioRuns(c)
@@ -152,6 +156,7 @@ func (e *examination) sourceLost(channels []Channel) {
 		e.refuse(NotReplica, "replicates from nobody")
 		return
 	}
+	e.everyTransactionHasGTID()
 	for _, c := range channels {
 		e.suitable(c)
 		e.sqlRuns(c)
@@ -173,6 +178,7 @@ func (e *examination) sourceLost(channels []Channel) {
 // suitable refuses channels that a position says nothing about, or that lag on
 // purpose.
 func (e *examination) suitable(c Channel) {
+	e.apart(c)
 	switch gtid, ok := c.UsingGTID.Get(); {
 	case !ok:
 		e.refuse(NotKnown, "whether GTIDs are in use%s is %s", c.label(), c.UsingGTID.describe())
@@ -184,6 +190,46 @@ func (e *examination) suitable(c Channel) {
 		e.refuse(NotKnown, "SQL_Delay%s is %s", c.label(), c.SQLDelay.describe())
 	case delay != 0:
 		e.refuse(Lagging, "delayed replica%s: SQL_Delay is %s", c.label(), seconds(delay))
+	}
+	e.unfiltered(c)
+}
+
+// apart refuses a source that carries this server's name. A server_id not read is
+// no reason of its own: servers that share one do not replicate to begin with.
+func (e *examination) apart(c Channel) {
+	if e.in.Facts.Flavor() == FlavorMySQL && !c.SourceUUID.IsKnown() {
+		e.refuse(NotKnown, "server_uuid of the source%s is %s", c.label(), c.SourceUUID.describe())
+	}
+	if c.sharesID(e.in.Facts) {
+		id, _ := c.SourceServerID.Get()
+		e.refuse(NotKnown, "%s%s", sameServerID(id), c.label())
+	}
+	if c.sharesUUID(e.in.Facts) {
+		uuid, _ := c.SourceUUID.Get()
+		e.refuse(NotKnown, "%s%s", sameServerUUID(uuid), c.label())
+	}
+}
+
+// unfiltered refuses a replica of a part: a position counts a transaction as
+// applied of which a filter dropped some or all.
+func (e *examination) unfiltered(c Channel) {
+	switch filtered, ok := c.Filtered.Get(); {
+	case !ok:
+		e.refuse(NotKnown, "whether replication%s is filtered is %s", c.label(), c.Filtered.describe())
+	case filtered:
+		which := ""
+		if c.Filters != "" {
+			which = " by " + cut(c.Filters, 200)
+		}
+		e.refuse(NotKnown, "replication%s is filtered%s: what a filter drops counts as applied, so what is missing cannot be told",
+			c.label(), which)
+	}
+}
+
+// everyTransactionHasGTID refuses a MySQL on which some may have none.
+func (e *examination) everyTransactionHasGTID() {
+	if on, ok := e.in.Facts.GTIDMode.Get(); ok && !on {
+		e.refuse(NotKnown, "gtid_mode is not ON, so a transaction can be without a GTID and what is missing cannot be told")
 	}
 }
 
@@ -259,7 +305,7 @@ func (e *examination) positions() (Position, bool) {
 		return Position{}, false
 	}
 	e.nothingVanished(received.Merge(applied))
-	e.nothingErrant(applied)
+	e.nothingErrant(applied, received)
 	return applied, true
 }
 
@@ -267,29 +313,6 @@ func (e *examination) nothingVanished(here Position) {
 	if n := here.Missing(e.in.MaxReceived); n > 0 {
 		e.refuse(BehindSource, "%s up to %s once received here are gone: the relay log was dropped before they were applied",
 			counted(n), shown(e.in.MaxReceived))
-	}
-}
-
-// nothingErrant finds the errant transactions that positions show: one this
-// server wrote beyond what it applied, or one in the place of another.
-func (e *examination) nothingErrant(applied Position) {
-	server, serverOK := e.in.Facts.ServerID.Get()
-	executed, executedOK := e.in.Facts.Executed.Get()
-	if !serverOK || !executedOK {
-		e.refuse(NotKnown, "server_id is %s, binary log position is %s",
-			e.in.Facts.ServerID.describe(), e.in.Facts.Executed.describe())
-		return
-	}
-	for _, g := range executed.GTIDs() {
-		theirs, _ := applied.in(g.Domain)
-		if g.Server == server && g.Sequence > theirs.Sequence {
-			e.refuse(Errant, "wrote %s itself, beyond the %s it applied", g, shown(applied))
-			return
-		}
-	}
-	last, _ := e.in.Heard.Last()
-	if ours, theirs, diverged := applied.Diverged(last); diverged {
-		e.refuse(Errant, "has %s where the source has %s", ours, theirs)
 	}
 }
 

@@ -172,23 +172,6 @@ type Channel struct {
 	SourceUUID     Optional[string]
 }
 
-// SemiSync is semi-synchronous replication as one server sees it. All is unknown
-// where the plugin is not there.
-type SemiSync struct {
-	// SourceStatus is on while commits here wait for a replica's acknowledgement
-	// (Rpl_semi_sync_source_status, Rpl_semi_sync_master_status).
-	SourceStatus Optional[bool]
-	// NoTx counts the commits that were told to the client without one
-	// (Rpl_semi_sync_source_no_tx), since the server started or FLUSH STATUS.
-	NoTx    Optional[uint64]
-	Clients Optional[uint64] // semi-synchronous replicas connected here
-	// Patience is how long a commit waits before the server turns SourceStatus off
-	// and goes on alone: rpl_semi_sync_source_timeout, and 0 where
-	// rpl_semi_sync_source_wait_no_replica is off, with which it does not wait for
-	// a replica that is not there.
-	Patience Optional[time.Duration]
-}
-
 // Facts are what one measurement found. The zero value knows nothing.
 type Facts struct {
 	Name        string // as configured

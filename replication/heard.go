@@ -32,6 +32,7 @@ type Heard struct {
 	pending  []sighting // by time, each position first heard then, none settled
 	pace     []reading  // by time, for Rate
 	sequence uint64     // transactions heard of since pace began
+	semi     acknowledged
 }
 
 type sighting struct {
@@ -45,7 +46,9 @@ type reading struct {
 }
 
 // Restore sets the position kept from before this host or daemon started. Of
-// such a position the age is not known. A position heard since is kept.
+// such a position the age is not known. A position heard since is kept. One from
+// before this database was itself a source must not come back: what it wrote as
+// a source would look errant.
 func (h *Heard) Restore(p Position) {
 	if h.timed {
 		return

@@ -97,6 +97,8 @@ type DatabaseVerdict struct {
 	// AtMost estimates Missing plus what the source wrote after its last word,
 	// at the highest rate heard recently. Unknown without a rate.
 	AtMost Optional[uint64]
+	// Bound is what can be lost at most, where that is proved and not estimated.
+	Bound Optional[LossBound]
 	// HeardAge is how long ago the source's position was heard; NULL when it is
 	// one from before this host or daemon started.
 	HeardAge Optional[time.Duration]
