@@ -219,12 +219,12 @@ func mariaDBRows() []gateRow {
 		}},
 
 		{"resume/no channel", Resume, policy, func(d *Database) { d.Facts.Channels = Known([]Channel{}) }, nil},
-		{"resume/stopped channel", Resume, policy, func(d *Database) { c := d.channel(); c.IO, c.SQL = ThreadStopped, ThreadStopped }, nil},
-		{"resume/replicates", Resume, policy, nil, []string{"behind_source: replicates from db1:3306 (IO thread connecting, SQL thread running) though this node was active last"}},
-		{"resume/thread unknown", Resume, policy, func(d *Database) { c := d.channel(); c.IO, c.SQL = ThreadStopped, ThreadUnknown }, []string{"unknown: state of the replica threads is unknown"}},
+		{"resume/a channel, stopped", Resume, policy, func(d *Database) { c := d.channel(); c.IO, c.SQL = ThreadStopped, ThreadStopped }, nil},
+		{"resume/follows another", Resume, policy, nil, []string{"behind_source: replicates from db1:3306 (IO thread connecting, SQL thread running) though this node was active last"}},
+		{"resume/a thread unknown", Resume, policy, func(d *Database) { c := d.channel(); c.IO, c.SQL = ThreadStopped, ThreadUnknown }, []string{"unknown: state of the replica threads is unknown"}},
 		{"resume/channels unknown", Resume, policy, func(d *Database) { d.Facts.Channels = Null[[]Channel]() }, []string{"unknown: replication channels are NULL"}},
-		{"resume/refused", Resume, policy, func(d *Database) { d.Facts.Reach = ReachRefused }, []string{"unreachable: database is not running or not listening"}},
-		{"resume/old facts", Resume, policy, func(d *Database) { d.Facts.MeasuredAt = 0 }, []string{"unknown: facts are 100 s old, more than 2.0 s"}},
+		{"resume/nobody listens", Resume, policy, func(d *Database) { d.Facts.Reach = ReachRefused }, []string{"unreachable: database is not running or not listening"}},
+		{"resume/measured too long ago", Resume, policy, func(d *Database) { d.Facts.MeasuredAt = 0 }, []string{"unknown: facts are 100 s old, more than 2.0 s"}},
 	}
 }
 
@@ -238,17 +238,17 @@ type nodeRow struct {
 func nodeRows() []nodeRow {
 	return []nodeRow{
 		{"no databases", policy, Question{Health: HealthGood}, nil},
-		{"no databases, manual", Policy{AfterLoss: Manual}, Question{Cause: SourceLost, Health: HealthGood}, nil},
+		{"no databases, so nothing to lose", Policy{AfterLoss: Manual}, Question{Cause: SourceLost, Health: HealthGood}, nil},
 		{"blocked", policy, Question{Health: HealthGood, Block: Hold{true, "new disk"}}, []Reason{{Blocked, "", "promotion of this node is blocked: new disk"}}},
-		{"blocked resume", policy, Question{Cause: Resume, Health: HealthGood, Block: Hold{On: true}}, []Reason{{Blocked, "", "promotion of this node is blocked"}}},
+		{"blocked without a reason", policy, Question{Cause: Resume, Health: HealthGood, Block: Hold{On: true}}, []Reason{{Blocked, "", "promotion of this node is blocked"}}},
 		{"maintenance", policy, Question{Cause: SourceLost, Health: HealthGood, Maintenance: Hold{true, "kernel"}}, []Reason{{Maintenance, "", "in maintenance: kernel"}}},
 		{"maintenance lets the holder resume", policy, Question{Cause: Resume, Health: HealthGood, Maintenance: Hold{On: true}}, nil},
-		{"health unknown", policy, Question{}, []Reason{{NotKnown, "", "health of this node is not known yet"}}},
-		{"unhealthy", policy, Question{Health: HealthBad, HealthDetail: "eth0 has no carrier"}, []Reason{{Unhealthy, "", "eth0 has no carrier"}}},
-		{"unhealthy, nameless", policy, Question{Health: HealthBad}, []Reason{{Unhealthy, "", "a health check fails"}}},
-		{"manual", Policy{AfterLoss: Manual}, Question{Cause: SourceLost, Health: HealthGood, Databases: []Database{orphan()}}, []Reason{{Blocked, "", "the source is lost and after_loss is manual: an operator decides"}}},
-		{"manual and planned", Policy{MaxLag: time.Second, AfterLoss: Manual}, Question{Health: HealthGood, Databases: []Database{goodReplica()}}, nil},
-		{"policy unknown", Policy{AfterLoss: 9}, Question{Cause: SourceLost, Health: HealthGood, Databases: []Database{orphan()}}, []Reason{{NotKnown, "", "policy after_loss invalid (9) is not one the gate knows"}}},
-		{"cause unknown", policy, Question{Cause: 9, Health: HealthGood}, []Reason{{NotKnown, "", "cause invalid (9) is not one the gate knows"}}},
+		{"health not known yet", policy, Question{}, []Reason{{NotKnown, "", "health of this node is not known yet"}}},
+		{"a health check fails", policy, Question{Health: HealthBad, HealthDetail: "eth0 has no carrier"}, []Reason{{Unhealthy, "", "eth0 has no carrier"}}},
+		{"a health check fails, without a detail", policy, Question{Health: HealthBad}, []Reason{{Unhealthy, "", "a health check fails"}}},
+		{"an operator decides", Policy{AfterLoss: Manual}, Question{Cause: SourceLost, Health: HealthGood, Databases: []Database{orphan()}}, []Reason{{Blocked, "", "the source is lost and after_loss is manual: an operator decides"}}},
+		{"an operator decides, and asks for it", Policy{MaxLag: time.Second, AfterLoss: Manual}, Question{Health: HealthGood, Databases: []Database{goodReplica()}}, nil},
+		{"a policy that does not exist", Policy{AfterLoss: 9}, Question{Cause: SourceLost, Health: HealthGood, Databases: []Database{orphan()}}, []Reason{{NotKnown, "", "policy after_loss invalid (9) is not one the gate knows"}}},
+		{"a cause that does not exist", policy, Question{Cause: 9, Health: HealthGood}, []Reason{{NotKnown, "", "cause invalid (9) is not one the gate knows"}}},
 	}
 }
