@@ -106,8 +106,9 @@ func (o *Orchestrator) resumes() bool {
 		return false
 	}
 	if o.linkFresh() {
-		// What numbers were burnt since plays no part: the peer says what it was.
-		return o.elect() == electSelf
+		// What numbers were burnt since plays no part: the peer says what it was. One
+		// that is letting go has yet to look at its databases.
+		return o.peer.state.State != Demoting && o.elect() == electSelf
 	}
 	return o.activeEpoch > 0 && o.activeEpoch == o.epoch
 }

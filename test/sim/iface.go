@@ -154,7 +154,8 @@ func (c *checker) interfaces() {
 		if k.down != "" && k.own() && w.now-max(k.since, n.awake) > debounce+noticeSlack {
 			w.fail("link", "%s has the address %s after its interface went down: %s", n.label, w.now-k.since, k.down)
 		}
-		if k.planted && w.now-max(k.put, n.awake) > noticeSlack && k.holds() {
+		refused := k.failing && n.state.Holds // the holder would make it its own
+		if k.planted && !refused && w.now-max(k.put, n.awake) > noticeSlack && k.holds() {
 			w.fail("foreign", "%s is %s and keeps the address that somebody put there %s ago", n.label, n.state.State, w.now-k.put)
 		}
 		if k.taken && k.down == "" && !k.failing && n.state.Holds && n.state.State == failover.Active &&

@@ -70,6 +70,7 @@ func TestFoundSeeds(t *testing.T) {
 		"a paused host's lease outlives the bound counted from its last word": 102207,
 		"one lost question made a hung daemon's host a dead one":              113103,
 		"a one-way cut and loss left one question unanswered":                 118415,
+		"a node that was away spoke of its databases as they had been":        1232,
 	} {
 		if err := Faults(seed).Finish(); err != nil {
 			t.Errorf("%s: SEED=%d %v", name, seed, err)
