@@ -385,6 +385,39 @@ func TestEarlyQuestions(t *testing.T) {
 		none[Hold](r)
 		need[AskKernel](r)
 	})
+	t.Run("a goodbye that a newer epoch overtook is not heard", func(t *testing.T) {
+		for _, newer := range []func(*rig){
+			func(r *rig) { r.proves(253, 4) },
+			func(r *rig) { r.says(PeerState{State: Active, Holds: true, ActiveEpoch: 4, Epoch: 4}) },
+		} {
+			r := standby(t, false)
+			r.proves(253, 3)
+			newer(r)
+			word, down := r.o.lastWord, r.o.router.ActiveDownInterval()
+			r.proves(0, 3)
+			if at, _ := r.o.router.Deadline(); r.o.left || r.o.lastWord != word || at.Sub(r.now) < down/2 {
+				t.Errorf("left %t, the silence counts in %s", r.o.left, at.Sub(r.now))
+			}
+			r.proves(0, 4)
+			if !r.o.left {
+				t.Error("nor is a new one")
+			}
+		}
+	})
+	t.Run("the peer's word that it has the address stands against an unproved goodbye", func(t *testing.T) {
+		r := standby(t, true)
+		r.says(PeerState{State: Active, Holds: true, ActiveEpoch: 3, Epoch: 3})
+		r.hears(0)
+		r.answers(time.Second, Asked{Host: true, Address: true, OnLink: true})
+		if b := r.o.bid; b == nil || b.stage > bidWaiting {
+			t.Fatalf("bid %+v", b)
+		}
+		r.says(PeerState{State: Backup, ActiveEpoch: 3, Epoch: 3})
+		r.hears(0)
+		if !r.o.left {
+			t.Error("it is not believed after the peer let go")
+		}
+	})
 	t.Run("an Active only looks after its address", func(t *testing.T) {
 		r := activeRig(t, nil)
 		if ask, asked := r.asked(5 * time.Second); !asked || ask.ID != r.o.guard.id {

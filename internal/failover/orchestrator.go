@@ -115,6 +115,7 @@ type Orchestrator struct {
 	answered   bool         // the peer's daemon was heard since this one started
 	early      early
 	proved     bool          // and it was authentic
+	newest     Epoch         // that an advertisement of the peer proved
 	left       bool          // the peer's last advertisement said that it leaves
 	clash      mono.Instant  // since when another Active is heard, 0: none
 	settleAt   mono.Instant  // no settling before this
@@ -366,13 +367,17 @@ func (o *Orchestrator) route(ev vrrp.Event) {
 // advertised handles an advertisement of the peer.
 func (o *Orchestrator) advertised(ev Advertised) {
 	adv := ev.Advertisement
+	if o.outdated(ev) {
+		return
+	}
 	o.heardPeer()
-	o.left, o.proved = adv.Priority == 0, ev.Proved
-	if o.left && o.lease.held {
+	o.left, o.proved = adv.Priority == 0 && !o.contradicted(ev), ev.Proved
+	if adv.Priority == 0 && o.lease.held {
 		o.announceAnew() // it may have had the address too, and clients may know it there
 	}
 	o.noteRival(ev)
 	if ev.Proved {
+		o.newest = max(o.newest, ev.Epoch)
 		o.learn(ev.Epoch)
 	}
 	if o.router.State() != vrrp.Active || adv.Priority == 0 {
@@ -389,6 +394,19 @@ func (o *Orchestrator) advertised(ev Advertised) {
 		return
 	}
 	o.contest(ev)
+}
+
+// outdated reports whether a goodbye was overtaken on its way: the peer has had
+// the address in a newer epoch since.
+func (o *Orchestrator) outdated(ev Advertised) bool {
+	return ev.Advertisement.Priority == 0 && ev.Proved && ev.Epoch < max(o.newest, o.peer.state.ActiveEpoch)
+}
+
+// contradicted reports whether an advertisement that proves nothing says goodbye
+// and the peer's latest word over the link is that it has the address. It may be
+// an old one; then the kernel is asked.
+func (o *Orchestrator) contradicted(ev Advertised) bool {
+	return ev.Advertisement.Priority == 0 && !ev.Proved && o.peer.known && o.peer.state.Holds
 }
 
 // contest decides between two Actives that hear each other: the newer epoch
