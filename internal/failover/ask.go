@@ -2,6 +2,8 @@ package failover
 
 import (
 	"time"
+
+	"github.com/tanist-ha/tanist/vrrp"
 )
 
 // A silent daemon may have a kernel that still holds the address. Before a bid
@@ -143,8 +145,14 @@ func (o *Orchestrator) clear() bool {
 	return false
 }
 
+// askAtPivot asks, and claims anew: without the link only an advertisement tells
+// a rival on its way to the address to let go, and one alone can get lost.
 func (o *Orchestrator) askAtPivot() {
 	b := o.bid
+	if o.router.State() == vrrp.Active {
+		o.lease.progress = o.now
+		o.send(o.router.Advertisement())
+	}
 	b.wait, b.asked = o.id(), o.now
 	within := o.askWithin()
 	if o.hurries() {

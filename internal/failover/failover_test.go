@@ -418,6 +418,22 @@ func TestEarlyQuestions(t *testing.T) {
 			t.Error("it is not believed after the peer let go")
 		}
 	})
+	t.Run("a question on the way to the address claims it anew", func(t *testing.T) {
+		r := leaves(t, func(r *rig, p uint8) { r.hears(p) })
+		r.journaled(nil)
+		r.ends("replication", hooks.Changed)
+		r.ends("open", hooks.Changed)
+		for range 3 { // more than the interval has advertisements
+			ask := need[AskKernel](r)
+			if s := need[Send](r); s.Advertisement.Priority != 254 {
+				t.Errorf("%+v", s.Advertisement)
+			}
+			r.after(ask.Within, Asked{ID: ask.ID, Host: true, Address: true, OnLink: true})
+			if _, again := find[AskKernel](r); !again {
+				r.asked(time.Second)
+			}
+		}
+	})
 	t.Run("an Active only looks after its address", func(t *testing.T) {
 		r := activeRig(t, nil)
 		if ask, asked := r.asked(5 * time.Second); !asked || ask.ID != r.o.guard.id {

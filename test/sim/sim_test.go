@@ -90,6 +90,7 @@ func TestFoundAddressSeeds(t *testing.T) {
 		"a claim stood against a proved newer epoch":                      {105, 292, 651, 5053, 5105},
 		"a handover's address was acquired over a dead link":              {10086, 10969, 20000446},
 		"a link that was up again made a peer silent that was heard":      {20000723},
+		"a claim was advertised once, got lost, and was not repeated":     {7009616},
 		"a goodbye came later than the address was taken again":           {7016419},
 	} {
 		for _, seed := range seeds {
