@@ -16,8 +16,8 @@ const askAgain = 100 * time.Millisecond
 // still all of them can get lost.
 const (
 	// asksWithoutAnswer is how many find a host dead. Each asks for the address and,
-	// in several ways, for the host.
-	asksWithoutAnswer = 2
+	// in several ways, for the host; where only the second path is left, in one.
+	asksWithoutAnswer = 3
 	// asksWithoutAddress is how many find the address of a live host gone. Only one
 	// kind of packet tells that.
 	asksWithoutAddress = 4

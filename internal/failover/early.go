@@ -13,9 +13,15 @@ import (
 
 // Bounds of a question to the peer's kernel.
 const (
-	askShortest = 7500 * time.Microsecond
-	askLongest  = 100 * time.Millisecond
+	askShortest = 5 * time.Millisecond
+	askLongest  = 65 * time.Millisecond
 )
+
+// earlyTime is how long before the silence counts the questions that find a host
+// dead begin: as long as they last, and some for how late each answer comes.
+func earlyTime(within time.Duration) time.Duration {
+	return asksWithoutAnswer*within + within*3/4
+}
 
 // askSlack is how much later than its bound an answer may come.
 const askSlack = 50 * time.Millisecond
@@ -47,8 +53,13 @@ func (o *Orchestrator) earlyDeadline() mono.Instant {
 		return mono.Never
 	}
 	within := o.askWithin()
-	// Answers come a little late. A word over the link puts the question off.
-	return max(down.Add(-asksWithoutAnswer*within-within/2), o.lastWord.Add(within))
+	return max(down.Add(-earlyTime(within)), o.lastWord.Add(o.earlyPause()))
+}
+
+// earlyPause is for how long a word over the link puts the questions off: until
+// the next one is due, unless the silence counts before.
+func (o *Orchestrator) earlyPause() time.Duration {
+	return min(o.router.ActiveDownInterval()/(2*asksWithoutAnswer), TellInterval*5/4)
 }
 
 func (o *Orchestrator) tickEarly() {

@@ -444,9 +444,13 @@ func TestEarlyQuestions(t *testing.T) {
 		for _, interval := range []vrrp.Centiseconds{1, 10, 25, 100} {
 			r := newRig(t, func(c *Config) { c.Router.Interval = interval })
 			r.boots()
-			within := r.o.askWithin()
-			if within < askShortest || within > askLongest || asksWithoutAnswer*within > r.o.router.ActiveDownInterval() {
+			within, down := r.o.askWithin(), r.o.router.ActiveDownInterval()
+			if within < askShortest || within > askLongest || earlyTime(within) > down*5/8 {
 				t.Errorf("interval %d: %s", interval, within)
+			}
+			// Advertisements that come in time are enough, and so are the words of a link.
+			if heard := interval.Duration(); earlyTime(within) > down-heard || interval >= 25 && r.o.earlyPause() <= TellInterval {
+				t.Errorf("interval %d: asks though the peer is heard", interval)
 			}
 		}
 	})

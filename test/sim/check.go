@@ -24,8 +24,8 @@ const (
 	// OverlapBound is how long both nodes of an acknowledged handover may have
 	// the address: until the new node's word comes, at worst sent again twice.
 	OverlapBound = 800 * time.Millisecond
-	// askedTwice is how long two questions to a kernel take that nobody answers.
-	askedTwice = 200 * time.Millisecond
+	// askedInVain is how long the questions to a kernel take that nobody answers.
+	askedInVain = 200 * time.Millisecond
 	// UnitBound is how long a shared unit may run on both nodes once they can
 	// exchange packets again: the contest, then a demotion whose steps before
 	// the unit's may each take their whole timeout.
@@ -219,8 +219,8 @@ func (c *checker) begins() {
 		// It takes the address whenever it hears nobody, whoever has it.
 		c.apart = true
 		w.overrun++
-	case w.net.lossy() && w.now-taker.heard > min(failover.LinkPatience, c.proofs[1-taker.i].patience+askedTwice):
-		// No advertisement, no message and no answer to two questions came through.
+	case w.net.lossy() && w.now-taker.heard > min(failover.LinkPatience, c.proofs[1-taker.i].patience+askedInVain):
+		// No advertisement, no message and no answer to three questions came through.
 		c.apart = true
 		w.unlucky++
 		w.say(c.newest, "a second holder: everything was lost")

@@ -92,6 +92,7 @@ func TestFoundAddressSeeds(t *testing.T) {
 		"a link that was up again made a peer silent that was heard":      {20000723},
 		"a claim was advertised once, got lost, and was not repeated":     {7009616},
 		"a goodbye came later than the address was taken again":           {7016419},
+		"two short questions got lost on the second path":                 {7031045},
 	} {
 		for _, seed := range seeds {
 			if _, err := Play("address", seed); err != nil {
