@@ -788,6 +788,29 @@ func TestForcedTakeover(t *testing.T) {
 	}
 }
 
+// TestResumesBesideAPeer: what a node was decides, and a peer that lets go has not
+// looked yet at what it is.
+func TestResumesBesideAPeer(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Databases = []string{"pivot"} })
+	r.step(Started{Boot: 7, Memory: hooks.Memory{Epoch: 1, ActiveEpoch: 1, Role: hooks.Active, Finished: true}})
+	r.o.databases[0].Facts = replication.Facts{
+		Name: "pivot", Reach: replication.Reachable, Channels: replication.Known([]replication.Channel{}),
+	}
+	for _, tt := range []struct {
+		peer PeerState
+		want bool
+	}{
+		{PeerState{State: Backup, Sources: AllReplicas, ActiveEpoch: 2, Epoch: 2}, true},
+		{PeerState{State: Demoting, Sources: AllReplicas, ActiveEpoch: 2, Epoch: 2}, false},
+		{PeerState{State: Backup, Sources: AllSources, ActiveEpoch: 2, Epoch: 2}, false},
+	} {
+		r.says(tt.peer)
+		if got := r.o.resumes(); got != tt.want {
+			t.Errorf("%s with sources %d: resumes %t", tt.peer.State, tt.peer.Sources, got)
+		}
+	}
+}
+
 // TestPlanWaitsForTheLastStep: a newer plan cancels the running one and begins
 // when that one's step has answered, or is lost.
 func TestPlanWaitsForTheLastStep(t *testing.T) {
