@@ -17,9 +17,20 @@ if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
 	echo "setup: not a Debian system; tests that need Debian packages skip"
 	exit 0
 fi
+
+# A second MariaDB to test with, unpacked beside the installed one.
+server_root() {
+	[ "$(id -u)" = 0 ] || return 0
+	timeout -k 10 300 "$(dirname "$0")/server-root.sh" trixie mariadb-server-core ||
+		echo "setup: no MariaDB of trixie, tests of it skip" >&2
+}
+
 missing=()
 for p in "${packages[@]}"; do installed "$p" || missing+=("$p"); done
-[ ${#missing[@]} -gt 0 ] || exit 0
+if [ ${#missing[@]} = 0 ]; then
+	server_root
+	exit 0
+fi
 if [ "$(id -u)" != 0 ]; then
 	echo "setup: not root; tests that need ${missing[*]} skip"
 	exit 0
@@ -46,3 +57,4 @@ if [ -d /run/systemd/system ]; then
 		case " ${missing[*]} " in *" $s"*) systemctl disable --quiet "$s" ;; esac
 	done
 fi
+server_root
