@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"os/user"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,21 +30,27 @@ func newCheck(c *common) *cobra.Command {
 		Short: "Check the configuration and everything it names on this host",
 		Long: "Checks the configuration file, and on this host the interfaces, addresses, units,\n" +
 			"files, keys, and the database accounts with their grants. Changes nothing. Exit\n" +
-			"status 0: fine; 1: problems, each printed with its place and a fix.",
+			"status 0: fine; 1: problems, each printed with its place and a fix. What works and\n" +
+			"could be better is printed as a note.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			problems, err := check(cmd.Context(), c)
+			problems, notices, err := check(cmd.Context(), c)
 			if err != nil {
 				return err
 			}
 			if asJSON {
 				enc := json.NewEncoder(cmd.OutOrStdout())
 				enc.SetIndent("", "  ")
-				if err := enc.Encode(checkDocument(problems)); err != nil {
+				if err := enc.Encode(checkDocument(problems, notices)); err != nil {
 					return err
 				}
-			} else if len(problems) == 0 {
-				fmt.Fprintln(cmd.OutOrStdout(), "ok: "+c.config)
+			} else {
+				for _, n := range notices {
+					fmt.Fprintln(cmd.OutOrStdout(), "note: "+n.Error())
+				}
+				if len(problems) == 0 {
+					fmt.Fprintln(cmd.OutOrStdout(), "ok: "+c.config)
+				}
 			}
 			if len(problems) == 0 {
 				return nil
@@ -66,28 +73,31 @@ type checkProblem struct {
 	Hint    string `json:"hint"`
 }
 
-func checkDocument(problems config.Problems) map[string]any {
+func checkDocument(problems, notices config.Problems) map[string]any {
+	return map[string]any{"ok": len(problems) == 0, "problems": checkList(problems), "notes": checkList(notices)}
+}
+
+func checkList(problems config.Problems) []checkProblem {
 	list := []checkProblem{}
 	for _, p := range problems {
 		list = append(list, checkProblem{p.File, p.Line, p.Column, p.Message, p.Hint})
 	}
-	return map[string]any{"ok": len(list) == 0, "problems": list}
+	return list
 }
 
 // check looks at the file first; only a valid one says what to look for here.
-func check(ctx context.Context, c *common) (config.Problems, error) {
+func check(ctx context.Context, c *common) (problems, notices config.Problems, err error) {
 	file, self, err := load(c)
-	var problems config.Problems
 	if errors.As(err, &problems) {
-		return problems, nil
+		return problems, nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	h := &hostCheck{file: file, self: self, units: systemd.NewUnits(systemd.UnitsConfig{})}
 	defer func() { _ = h.units.Close() }()
 	h.run(ctx)
-	return h.problems, nil
+	return h.problems, append(slices.Clone(file.Notices), h.notices...), nil
 }
 
 // hostCheck holds the configuration against this host.
@@ -96,10 +106,15 @@ type hostCheck struct {
 	self     int
 	units    *systemd.Units
 	problems config.Problems
+	notices  config.Problems
 }
 
 func (h *hostCheck) problem(path, hint, format string, args ...any) {
 	h.problems = append(h.problems, h.file.Problem(path, fmt.Sprintf(format, args...), hint))
+}
+
+func (h *hostCheck) notice(path, hint, format string, args ...any) {
+	h.notices = append(h.notices, h.file.Problem(path, fmt.Sprintf(format, args...), hint))
 }
 
 func (h *hostCheck) run(ctx context.Context) {
@@ -165,7 +180,7 @@ func (h *hostCheck) database(ctx context.Context, at string, cfg config.Database
 			return
 		}
 	}
-	ds, err := openDatabases([]config.Database{cfg})
+	ds, err := openDatabases([]config.Database{cfg}, services{h.units})
 	if err != nil {
 		h.problem(at, "", "%v", err)
 		return
@@ -181,6 +196,7 @@ func (h *hostCheck) database(ctx context.Context, at string, cfg config.Database
 	for _, m := range missing {
 		h.problem(at+".user", m.Fix, "account %s lacks the privilege %s", cfg.User, m.Privilege)
 	}
+	h.advise(ctx, at, ds[0])
 }
 
 func readable(path string) bool {

@@ -170,7 +170,7 @@ func (d *daemon) open(file *config.File, in config.Instance) (*service, error) {
 	if s.core, err = failover.New(cfg); err != nil {
 		return nil, err // it names the instance
 	}
-	if s.databases, err = openDatabases(in.Databases); err != nil {
+	if s.databases, err = openDatabases(in.Databases, services{d.units}); err != nil {
 		return nil, fmt.Errorf("instance %s: %w", in.Name, err)
 	}
 	if s.addresses, err = d.openAddresses(in.Interface, in.VIPs); err != nil {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -25,12 +24,13 @@ const (
 // databases are those of one instance; every operation is on all of them at once.
 type databases []*mysql.Database
 
-func openDatabases(cfg []config.Database) (databases, error) {
+// openDatabases opens databases, whose servers may be services of units; nil for none.
+func openDatabases(cfg []config.Database, units mysql.Units) (databases, error) {
 	var ds databases
 	for _, c := range cfg {
 		d, err := mysql.Open(mysql.Config{
 			Name: c.Name, Address: c.Address.String(), User: c.User, PasswordFile: c.PasswordFile,
-			Password: noPassword(c),
+			Password: noPassword(c), Unit: c.Unit, Units: units,
 		})
 		if err != nil {
 			return nil, err
@@ -96,11 +96,6 @@ func (ds databases) CatchUp(ctx context.Context, targets []failover.Position) er
 		_, err := d.CatchUp(ctx, byName[d.Name()])
 		return err
 	})
-}
-
-// Fence ends the process of a database that hangs.
-func (ds databases) Fence(_ context.Context, name string) error {
-	return fmt.Errorf("fence database %s: not possible yet", name)
 }
 
 // step makes the step of an action on databases.

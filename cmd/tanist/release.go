@@ -51,7 +51,7 @@ func release(ctx context.Context, c *common) error {
 	ctx, cancel = context.WithTimeout(ctx, releasePatience)
 	defer cancel()
 	for _, in := range file.Instances {
-		ds, err := openDatabases(in.Databases)
+		ds, err := openDatabases(in.Databases, nil)
 		if err == nil {
 			err = ds.CloseWrites(ctx)
 			ds.close()

@@ -42,6 +42,7 @@ func (v value) database() Database {
 			}
 		}),
 		allow("replicate_from", func(v value) { db.ReplicateFrom = v.replicateFrom() }),
+		allow("unit", func(v value) { db.Unit = v.service() }),
 	)
 	return db
 }
@@ -56,6 +57,21 @@ func (v value) databaseUser() string {
 		v.problem(fmt.Sprintf("%s has a host part", quote(s)), "name the account without @host")
 	case len([]rune(s)) > 80 || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' }):
 		v.problem(fmt.Sprintf("%s is not a valid account name", quote(s)), "at most 80 characters, none of them a control character")
+	default:
+		return s
+	}
+	return ""
+}
+
+// service is the name of a unit that runs a server: one name for good, no template.
+func (v value) service() string {
+	s := v.unit()
+	switch {
+	case s == "":
+	case strings.Contains(s, "{{"):
+		v.problem("the unit of a database cannot be a template", "write its name: mariadb.service")
+	case !strings.HasSuffix(s, ".service"):
+		v.problem(fmt.Sprintf("%s is not a service", quote(s)), "name the service that runs the server: mariadb.service")
 	default:
 		return s
 	}

@@ -95,6 +95,7 @@ type Database struct {
 	PasswordFile  string // empty for an account without a password
 	TLS           *TLS
 	ReplicateFrom *ReplicateFrom
+	Unit          string // the service that runs the server here; empty to find it by its socket
 }
 
 // Address is where a database answers. Kind says which fields are set.

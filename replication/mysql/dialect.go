@@ -107,6 +107,10 @@ type dialect struct {
 	discardPrivileges []string
 	// How a server is made to forget what it wrote; nil where it cannot be.
 	forget *forgetting
+
+	// What the advice is taken from; empty where the server does not tell, or
+	// where it does not matter.
+	readOnlyAtStart, accounts, roles string
 }
 
 var dialects = map[family]*dialect{
@@ -147,7 +151,12 @@ var dialects = map[family]*dialect{
 			"GLOBAL_VALUE = 'ON' OR GLOBAL_VALUE = 'OFF' AND GLOBAL_VALUE_ORIGIN = 'SQL' AS matter " +
 			"FROM information_schema.SYSTEM_VARIABLES WHERE VARIABLE_NAME = 'EVENT_SCHEDULER'",
 		eventPrivilege: "SUPER",
-		stopEvents:     "SET GLOBAL event_scheduler = 'OFF'",
+		readOnlyAtStart: "SELECT GLOBAL_VALUE AS value, GLOBAL_VALUE_ORIGIN AS origin " +
+			"FROM information_schema.SYSTEM_VARIABLES WHERE VARIABLE_NAME = 'READ_ONLY'",
+		accounts: "SELECT User AS user, Host AS host, JSON_VALUE(Priv, '$.access') AS access, JSON_VALUE(Priv, '$.version_id') AS version, " +
+			"JSON_VALUE(Priv, '$.is_role') AS is_role, JSON_VALUE(Priv, '$.account_locked') AS locked FROM mysql.global_priv",
+		roles:      "SELECT User AS user, Host AS host, Role AS role FROM mysql.roles_mapping",
+		stopEvents: "SET GLOBAL event_scheduler = 'OFF'",
 		startEventsUntil: func(deadline string) string {
 			return "SET GLOBAL event_scheduler = " + inTime(deadline, "'ON'", "@@GLOBAL.event_scheduler")
 		},

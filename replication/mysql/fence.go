@@ -65,6 +65,22 @@ func (d *Database) Fence(ctx context.Context) error {
 	return nil
 }
 
+// FenceTarget tells what Fence would kill: a process, and the unit with it if that
+// is not empty. Process 0 is none. It kills nothing.
+func (d *Database) FenceTarget(ctx context.Context) (pid int, unit string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, fenceTimeout)
+	defer cancel()
+	p, unit, err := d.target(ctx)
+	if err != nil {
+		return 0, "", fmt.Errorf("find the process of database %s: %w", d.name, err)
+	}
+	if p == nil {
+		return 0, "", nil
+	}
+	defer p.close()
+	return p.pid, unit, nil
+}
+
 func (d *Database) fence(ctx context.Context) error {
 	p, unit, err := d.target(ctx)
 	if err != nil || p == nil {
@@ -134,37 +150,48 @@ func (d *Database) behindSocket(ctx context.Context) (p *process, gone bool, err
 // inUnit holds the server of the configured unit.
 func (d *Database) inUnit(ctx context.Context, p *process, gone bool) (*process, string, error) {
 	processes, err := d.processesOf(ctx)
-	switch {
-	case p != nil && err != nil:
-		return p, "", nil // the manager does not answer, the kernel did
-	case err != nil:
-		return nil, "", fmt.Errorf("%w: %w", ErrNotFenced, err)
-	case p != nil && !slices.Contains(processes, p.pid):
-		p.close()
-		return nil, "", fmt.Errorf("%w: process %d listens on %s and does not belong to %s", ErrNotFenced, p.pid, d.address, d.unit)
-	case p == nil:
-		servers := slices.DeleteFunc(slices.Clone(processes), func(pid int) bool { return !isServer(pid) })
-		if len(servers) == 0 && (gone || len(processes) == 0) {
-			return nil, "", nil
-		}
-		if len(servers) != 1 {
-			return nil, "", fmt.Errorf("%w: %s runs %d database servers, want one (%s)", ErrNotFenced, d.unit, len(servers), names(processes))
-		}
-		if p, err = holdProcess(servers[0]); errors.Is(err, errNoProcess) {
-			return nil, "", nil
+	answered := err == nil
+	if p == nil {
+		if answered {
+			p, err = d.serverOf(processes, gone)
 		}
 		if err != nil {
-			return nil, "", err
+			return nil, "", fmt.Errorf("%w: %w", ErrNotFenced, err)
 		}
-		if !isServer(p.pid) { // the id changed hands in between
-			p.close()
+		if p == nil {
 			return nil, "", nil
 		}
 	}
-	if !attended(processes, p.pid) {
-		return p, "", nil
+	switch {
+	case answered && attended(processes, p.pid):
+		return p, d.unit, nil
+	case answered && !slices.Contains(processes, p.pid):
+		p.close()
+		return nil, "", fmt.Errorf("%w: process %d listens on %s and does not belong to %s", ErrNotFenced, p.pid, d.address, d.unit)
 	}
-	return p, d.unit, nil
+	// Others run there too, or the manager does not answer; the kernel did.
+	return p, "", nil
+}
+
+// serverOf holds the only database server among the processes of the configured
+// unit; nil when it is gone.
+func (d *Database) serverOf(processes []int, gone bool) (*process, error) {
+	servers := slices.DeleteFunc(slices.Clone(processes), func(pid int) bool { return !isServer(pid) })
+	if len(servers) == 0 && (gone || len(processes) == 0) {
+		return nil, nil
+	}
+	if len(servers) != 1 {
+		return nil, fmt.Errorf("%s runs %d database servers, want one (%s)", d.unit, len(servers), names(processes))
+	}
+	p, err := holdProcess(servers[0])
+	if errors.Is(err, errNoProcess) {
+		return nil, nil
+	}
+	if err == nil && !isServer(p.pid) { // the id changed hands in between
+		p.close()
+		return nil, nil
+	}
+	return p, err
 }
 
 func (d *Database) processesOf(ctx context.Context) ([]int, error) {

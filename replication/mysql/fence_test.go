@@ -179,10 +179,12 @@ func TestFenceKillsNoStranger(t *testing.T) {
 	}
 	t.Run("server outside the configured unit", func(t *testing.T) {
 		s := startServer(t, 1)
-		u := &units{processes: map[string][]int{"db.service": {os.Getpid()}}}
-		d := s.database(t, func(c *Config) { c.Unit, c.Units = "db.service", u })
-		if err := d.Fence(timeout(t, patience)); !errors.Is(err, ErrNotFenced) || !strings.Contains(err.Error(), "does not belong to db.service") {
-			t.Errorf("%v", err)
+		for _, inside := range [][]int{{os.Getpid()}, nil} {
+			u := &units{processes: map[string][]int{"db.service": inside}}
+			d := s.database(t, func(c *Config) { c.Unit, c.Units = "db.service", u })
+			if err := d.Fence(timeout(t, patience)); !errors.Is(err, ErrNotFenced) || !strings.Contains(err.Error(), "does not belong to db.service") {
+				t.Errorf("%v", err)
+			}
 		}
 		if !alive(s) {
 			t.Error("killed")

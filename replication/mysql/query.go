@@ -109,6 +109,7 @@ const (
 	errHostBlocked            = 1129
 	errHostNotPrivileged      = 1130
 	errTooManyUserConnections = 1203
+	errTableAccessDenied      = 1142
 	errLockWaitTimeout        = 1205
 	errSpecificAccessDenied   = 1227
 	errAccessDeniedNoPassword = 1698

@@ -33,7 +33,6 @@ type server struct {
 	id     int
 	dir    string
 	port   int
-	args   []string // beyond those that all servers have
 	cmd    *exec.Cmd
 	exited chan struct{}
 	root   *sql.DB
@@ -129,14 +128,19 @@ func (s *server) run(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	s.cmd = exec.Command("mariadbd", append([]string{
-		"--no-defaults", "--user=" + userName(), "--datadir=" + filepath.Join(s.dir, "data"),
+	defaults, more := "--no-defaults", s.options
+	if len(more) > 0 && strings.HasPrefix(more[0], "--defaults-file=") {
+		defaults, more = more[0], more[1:] // only the first argument can name it
+	}
+	args := append([]string{
+		defaults, "--user=" + userName(), "--datadir=" + filepath.Join(s.dir, "data"),
 		"--socket=" + s.socket(), "--pid-file=" + filepath.Join(s.dir, "pid"), "--bind-address=127.0.0.1",
 		"--port=" + strconv.Itoa(s.port), "--server-id=" + strconv.Itoa(s.id), "--log-bin=bin", "--relay-log=relay",
 		"--log-slave-updates", "--gtid-strict-mode=1", "--skip-slave-start", "--skip-name-resolve",
 		"--innodb-buffer-pool-size=16M", "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=2",
 		"--performance-schema=OFF", "--slave-net-timeout=5",
-	}, s.options...)...)
+	}, more...)
+	s.cmd = exec.Command("mariadbd", args...)
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.cmd.Start(); err != nil {

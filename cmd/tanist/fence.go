@@ -1,0 +1,74 @@
+package main
+
+// What the daemon does about a server that is dead or hangs while its host lives.
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"syscall"
+
+	"github.com/tanist-ha/tanist/replication/mysql"
+	"github.com/tanist-ha/tanist/systemd"
+)
+
+// services are this host's units, as owners of processes.
+type services struct{ *systemd.Units }
+
+// Of returns the unit that a process belongs to, with all its processes.
+func (s services) Of(ctx context.Context, pid int) (unit string, processes []int, err error) {
+	unit, err = s.UnitOf(ctx, pid)
+	if err != nil || unit == "" {
+		return "", nil, err
+	}
+	processes, err = s.Processes(ctx, unit)
+	return unit, processes, err
+}
+
+// Processes returns the processes of a unit.
+func (s services) Processes(ctx context.Context, unit string) ([]int, error) {
+	st, err := s.Status(ctx, unit)
+	if err == nil && st.LoadState == systemd.NotFound {
+		err = fmt.Errorf("%s: no such unit", unit)
+	}
+	return st.Processes, err
+}
+
+// Kill sends SIGKILL to every process of a unit.
+func (s services) Kill(ctx context.Context, unit string) error {
+	return s.Units.Kill(ctx, unit, syscall.SIGKILL)
+}
+
+// Fence makes sure that the server of a database cannot write any more. It
+// returns when its process is gone.
+func (ds databases) Fence(ctx context.Context, name string) error {
+	for _, d := range ds {
+		if d.Name() == name {
+			return d.Fence(ctx)
+		}
+	}
+	return fmt.Errorf("fence database %s: no database is called that", name)
+}
+
+// Watch calls ended at once whenever a server's process has ended, until ctx does.
+func (ds databases) Watch(ctx context.Context, ended func(name string)) {
+	var wg sync.WaitGroup
+	for _, d := range ds {
+		wg.Go(func() { d.Watch(ctx, func() { ended(d.Name()) }) })
+	}
+	wg.Wait()
+}
+
+// advise says what works and could be better about a database that answers.
+func (h *hostCheck) advise(ctx context.Context, at string, d *mysql.Database) {
+	list, err := d.Advise(ctx)
+	if err != nil {
+		h.notice(at, "", "%v", err)
+	}
+	for _, a := range list {
+		h.notice(at, a.Fix, "%s", a.What)
+	}
+	if _, _, err := d.FenceTarget(ctx); err != nil {
+		h.notice(at, "name the service that runs the server: unit: mariadb.service", "a server that hangs could not be killed: %v", err)
+	}
+}
