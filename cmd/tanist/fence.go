@@ -15,23 +15,22 @@ import (
 // services are this host's units, as owners of processes.
 type services struct{ *systemd.Units }
 
-// Of returns the unit that a process belongs to, with all its processes.
-func (s services) Of(ctx context.Context, pid int) (unit string, processes []int, err error) {
-	unit, err = s.UnitOf(ctx, pid)
-	if err != nil || unit == "" {
-		return "", nil, err
+// Of returns the unit that a process belongs to.
+func (s services) Of(ctx context.Context, pid int) (mysql.Unit, error) {
+	name, err := s.UnitOf(ctx, pid)
+	if err != nil || name == "" {
+		return mysql.Unit{}, err
 	}
-	processes, err = s.Processes(ctx, unit)
-	return unit, processes, err
+	return s.Unit(ctx, name)
 }
 
-// Processes returns the processes of a unit.
-func (s services) Processes(ctx context.Context, unit string) ([]int, error) {
-	st, err := s.Status(ctx, unit)
+// Unit returns what runs in a unit.
+func (s services) Unit(ctx context.Context, name string) (mysql.Unit, error) {
+	st, err := s.Status(ctx, name)
 	if err == nil && st.LoadState == systemd.NotFound {
-		err = fmt.Errorf("%s: no such unit", unit)
+		err = fmt.Errorf("%s: no such unit", name)
 	}
-	return st.Processes, err
+	return mysql.Unit{Name: name, Main: st.MainPID, Processes: st.Processes}, err
 }
 
 // Kill sends SIGKILL to every process of a unit.

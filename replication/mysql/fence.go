@@ -29,13 +29,30 @@ const (
 
 // Units are the services of this host, which own processes.
 type Units interface {
-	// Of returns the unit that a process belongs to and all processes of that
-	// unit; an empty name when it belongs to none.
-	Of(ctx context.Context, pid int) (unit string, processes []int, err error)
-	// Processes returns the processes of a unit.
-	Processes(ctx context.Context, unit string) ([]int, error)
+	// Of returns the unit that a process belongs to, the zero value when it
+	// belongs to none.
+	Of(ctx context.Context, pid int) (Unit, error)
+	// Unit returns a unit by its name.
+	Unit(ctx context.Context, name string) (Unit, error)
 	// Kill sends SIGKILL to every process of a unit.
-	Kill(ctx context.Context, unit string) error
+	Kill(ctx context.Context, name string) error
+}
+
+// Unit is what runs in a unit.
+type Unit struct {
+	Name      string
+	Main      int // the process the unit is there for; 0 when that is not known
+	Processes []int
+}
+
+// goesWith reports whether killing the unit kills one server and nothing foreign:
+// no other server, and unless the unit is named for it or is there for it, nothing
+// but what attends a server.
+func (u Unit) goesWith(server int, named bool) bool {
+	named = named || u.Main == server
+	return slices.Contains(u.Processes, server) && !slices.ContainsFunc(u.Processes, func(pid int) bool {
+		return pid != server && (isServer(pid) || !named && !slices.Contains(attendantNames, processName(pid)))
+	})
 }
 
 // ErrNotFenced is in the error of Fence when it did not touch anything, because
@@ -46,9 +63,9 @@ var ErrNotFenced = errors.New("not certain which process is the server's")
 // it still held can be written. It is nil as well when there was no process.
 //
 // The process is the one that listens on the server's unix socket, or that of the
-// configured unit. It has to call itself by a database server's name. Its unit is
-// killed with it if nothing but one server and what attends it runs there; or
-// else the process alone. The service manager may start the server again: that
+// configured unit. It has to call itself by a database server's name. The unit is
+// killed with it if it is configured or is there for this server, and no other
+// server runs in it; or else the process alone. The service manager may start the server again: that
 // one is another process, and takes writes as its own configuration says.
 //
 // It fails with ErrNotFenced, or when the process does not end: one that waits
@@ -149,11 +166,11 @@ func (d *Database) behindSocket(ctx context.Context) (p *process, gone bool, err
 
 // inUnit holds the server of the configured unit.
 func (d *Database) inUnit(ctx context.Context, p *process, gone bool) (*process, string, error) {
-	processes, err := d.processesOf(ctx)
+	u, err := d.configuredUnit(ctx)
 	answered := err == nil
 	if p == nil {
 		if answered {
-			p, err = d.serverOf(processes, gone)
+			p, err = u.server(gone)
 		}
 		if err != nil {
 			return nil, "", fmt.Errorf("%w: %w", ErrNotFenced, err)
@@ -163,25 +180,24 @@ func (d *Database) inUnit(ctx context.Context, p *process, gone bool) (*process,
 		}
 	}
 	switch {
-	case answered && attended(processes, p.pid):
+	case answered && u.goesWith(p.pid, true):
 		return p, d.unit, nil
-	case answered && !slices.Contains(processes, p.pid):
+	case answered && !slices.Contains(u.Processes, p.pid):
 		p.close()
 		return nil, "", fmt.Errorf("%w: process %d listens on %s and does not belong to %s", ErrNotFenced, p.pid, d.address, d.unit)
 	}
-	// Others run there too, or the manager does not answer; the kernel did.
+	// Other servers run there too, or the manager does not answer; the kernel did.
 	return p, "", nil
 }
 
-// serverOf holds the only database server among the processes of the configured
-// unit; nil when it is gone.
-func (d *Database) serverOf(processes []int, gone bool) (*process, error) {
-	servers := slices.DeleteFunc(slices.Clone(processes), func(pid int) bool { return !isServer(pid) })
-	if len(servers) == 0 && (gone || len(processes) == 0) {
+// server holds the only database server of the unit; nil when it is gone.
+func (u Unit) server(gone bool) (*process, error) {
+	servers := slices.DeleteFunc(slices.Clone(u.Processes), func(pid int) bool { return !isServer(pid) })
+	if len(servers) == 0 && (gone || len(u.Processes) == 0) {
 		return nil, nil
 	}
 	if len(servers) != 1 {
-		return nil, fmt.Errorf("%s runs %d database servers, want one (%s)", d.unit, len(servers), names(processes))
+		return nil, fmt.Errorf("%s runs %d database servers, want one (%s)", u.Name, len(servers), names(u.Processes))
 	}
 	p, err := holdProcess(servers[0])
 	if errors.Is(err, errNoProcess) {
@@ -194,13 +210,13 @@ func (d *Database) serverOf(processes []int, gone bool) (*process, error) {
 	return p, err
 }
 
-func (d *Database) processesOf(ctx context.Context) ([]int, error) {
+func (d *Database) configuredUnit(ctx context.Context) (Unit, error) {
 	if d.units == nil {
-		return nil, errors.New("no service manager to ask about " + d.unit)
+		return Unit{}, errors.New("no service manager to ask about " + d.unit)
 	}
 	ctx, cancel := context.WithTimeout(ctx, unitTimeout)
 	defer cancel()
-	return d.units.Processes(ctx, d.unit)
+	return d.units.Unit(ctx, d.unit)
 }
 
 // ownUnit is the unit of a server's process, empty where it is not the server's
@@ -211,18 +227,11 @@ func (d *Database) ownUnit(ctx context.Context, pid int) string {
 	}
 	ctx, cancel := context.WithTimeout(ctx, unitTimeout)
 	defer cancel()
-	unit, processes, err := d.units.Of(ctx, pid)
-	if err != nil || !attended(processes, pid) {
+	u, err := d.units.Of(ctx, pid)
+	if err != nil || !u.goesWith(pid, false) {
 		return ""
 	}
-	return unit
-}
-
-// attended reports whether nothing runs in a unit but one server and what attends it.
-func attended(processes []int, server int) bool {
-	return slices.Contains(processes, server) && !slices.ContainsFunc(processes, func(pid int) bool {
-		return pid != server && !slices.Contains(attendantNames, processName(pid))
-	})
+	return u.Name
 }
 
 func names(processes []int) string {

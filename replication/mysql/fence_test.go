@@ -17,22 +17,24 @@ import (
 
 // units are services that a test makes up; killed records what was asked for.
 type units struct {
-	processes map[string][]int
-	err       error
-	killed    []string
+	units  map[string]Unit
+	err    error
+	killed []string
 }
 
-func (u *units) Of(_ context.Context, pid int) (string, []int, error) {
-	for name, processes := range u.processes {
-		if slices.Contains(processes, pid) {
-			return name, processes, u.err
+func (u *units) Of(_ context.Context, pid int) (Unit, error) {
+	for _, unit := range u.units {
+		if slices.Contains(unit.Processes, pid) {
+			return unit, u.err
 		}
 	}
-	return "", nil, u.err
+	return Unit{}, u.err
 }
 
-func (u *units) Processes(_ context.Context, unit string) ([]int, error) {
-	return u.processes[unit], u.err
+func (u *units) Unit(_ context.Context, name string) (Unit, error) { return u.units[name], u.err }
+
+func unitOf(name string, processes ...int) map[string]Unit {
+	return map[string]Unit{name: {Name: name, Processes: processes}}
 }
 
 func (u *units) Kill(_ context.Context, unit string) error {
@@ -63,26 +65,35 @@ func TestFenceHungServer(t *testing.T) {
 		name     string
 		measured bool // before it hung
 		unit     string
-		inside   func(pid int) []int // who else is in the unit
-		err      error               // of the service manager
-		killed   []string            // units
+		inside   func(pid int) Unit // what is in db.service
+		err      error              // of the service manager
+		killed   []string           // units
 	}{
 		{name: "known from a measurement", measured: true},
 		{name: "asked for now"},
-		{name: "unit of its own", measured: true, inside: func(pid int) []int { return []int{pid} }, killed: []string{"db.service"}},
-		{name: "unit with other processes", measured: true, inside: func(pid int) []int { return []int{pid, os.Getpid()} }},
-		{name: "configured unit", measured: true, unit: "db.service", inside: func(pid int) []int { return []int{pid} }, killed: []string{"db.service"}},
-		{name: "configured unit with other processes", unit: "db.service", inside: func(pid int) []int { return []int{pid, os.Getpid()} }},
+		{name: "unit of its own", measured: true, inside: func(pid int) Unit { return Unit{Processes: []int{pid}} }, killed: []string{"db.service"}},
+		{name: "unit with other processes", measured: true, inside: func(pid int) Unit { return Unit{Processes: []int{pid, os.Getpid()}} }},
+		{name: "configured unit", measured: true, unit: "db.service", inside: func(pid int) Unit { return Unit{Processes: []int{pid}} }, killed: []string{"db.service"}},
+		{
+			name: "unit that is there for it", measured: true, killed: []string{"db.service"},
+			inside: func(pid int) Unit { return Unit{Main: pid, Processes: []int{pid, os.Getpid()}} },
+		},
+		{
+			name: "configured unit with other processes", unit: "db.service", killed: []string{"db.service"},
+			inside: func(pid int) Unit { return Unit{Processes: []int{pid, os.Getpid()}} },
+		},
 		{
 			name: "service manager that does not answer", measured: true, unit: "db.service",
-			inside: func(pid int) []int { return []int{pid} }, err: errors.New("no answer"),
+			inside: func(pid int) Unit { return Unit{Processes: []int{pid}} }, err: errors.New("no answer"),
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := startServer(t, 1)
-			u := &units{processes: map[string][]int{}, err: tc.err}
+			u := &units{err: tc.err}
 			if tc.inside != nil {
-				u.processes["db.service"] = tc.inside(s.cmd.Process.Pid)
+				unit := tc.inside(s.cmd.Process.Pid)
+				unit.Name = "db.service"
+				u.units = map[string]Unit{"db.service": unit}
 			}
 			d := s.database(t, func(c *Config) { c.Unit, c.Units = tc.unit, u })
 			if tc.measured {
@@ -99,7 +110,7 @@ func TestFenceHungServer(t *testing.T) {
 				t.Errorf("killed %v, want %v", u.killed, tc.killed)
 			}
 			wantReach(t, d.Measure(context.Background()), replication.ReachRefused)
-			u.err, u.processes = nil, nil
+			u.err, u.units = nil, nil
 			if err := d.Fence(timeout(t, patience)); err != nil {
 				t.Errorf("nobody is left to fence: %v", err)
 			}
@@ -108,8 +119,13 @@ func TestFenceHungServer(t *testing.T) {
 }
 
 func TestFenceOverTCPNeedsUnit(t *testing.T) {
-	s := startServer(t, 1)
-	u := &units{processes: map[string][]int{"db.service": {s.cmd.Process.Pid}, "two.service": {s.cmd.Process.Pid, s.cmd.Process.Pid}, "other.service": {os.Getpid()}}}
+	s, second := startServer(t, 1), startServer(t, 2)
+	pid := s.cmd.Process.Pid
+	u := &units{units: map[string]Unit{
+		"db.service":    {Name: "db.service", Processes: []int{pid}},
+		"two.service":   {Name: "two.service", Main: pid, Processes: []int{pid, second.cmd.Process.Pid}},
+		"other.service": {Name: "other.service", Processes: []int{os.Getpid()}},
+	}}
 	database := func(unit string, have Units) *Database {
 		return s.database(t, func(c *Config) {
 			c.Address, c.Unit, c.Units = "tcp:127.0.0.1:"+strconv.Itoa(s.port), unit, have
@@ -132,15 +148,22 @@ func TestFenceOverTCPNeedsUnit(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	})
-	if !alive(s) || len(u.killed) != 0 {
+	if !alive(s) || !alive(second) || len(u.killed) != 0 {
 		t.Fatal("killed without being certain")
+	}
+	if err := second.database(t, func(c *Config) { c.Unit, c.Units = "two.service", u }).Fence(timeout(t, patience)); err != nil {
+		t.Fatal(err)
+	}
+	wantGone(t, second)
+	if !alive(s) || len(u.killed) != 0 {
+		t.Fatal("the unit of several servers went with one of them")
 	}
 	s.hang(t)
 	if err := database("db.service", u).Fence(timeout(t, patience)); err != nil {
 		t.Fatal(err)
 	}
 	wantGone(t, s)
-	u.processes["db.service"] = nil
+	u.units = unitOf("db.service")
 	if err := database("db.service", u).Fence(timeout(t, patience)); err != nil {
 		t.Errorf("a unit at rest: %v", err)
 	}
@@ -159,7 +182,7 @@ func TestFenceKillsNoStranger(t *testing.T) {
 		{"by a unit", "db.service", "runs 0 database servers"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			u := &units{processes: map[string][]int{"db.service": {os.Getpid()}}}
+			u := &units{units: unitOf("db.service", os.Getpid())}
 			d, err := Open(Config{
 				Name: "d", Address: "unix:" + path, User: "u", Password: func() (string, error) { return secret, nil },
 				Unit: tc.unit, Units: u, MeasureTimeout: 50 * time.Millisecond,
@@ -180,7 +203,7 @@ func TestFenceKillsNoStranger(t *testing.T) {
 	t.Run("server outside the configured unit", func(t *testing.T) {
 		s := startServer(t, 1)
 		for _, inside := range [][]int{{os.Getpid()}, nil} {
-			u := &units{processes: map[string][]int{"db.service": inside}}
+			u := &units{units: unitOf("db.service", inside...)}
 			d := s.database(t, func(c *Config) { c.Unit, c.Units = "db.service", u })
 			if err := d.Fence(timeout(t, patience)); !errors.Is(err, ErrNotFenced) || !strings.Contains(err.Error(), "does not belong to db.service") {
 				t.Errorf("%v", err)
