@@ -177,7 +177,12 @@ func (d *daemon) open(file *config.File, in config.Instance) (*service, error) {
 		s.databases.close()
 		return nil, fmt.Errorf("instance %s: %w", in.Name, err)
 	}
-	s.steps = steps{databases: s.databases, units: d.units, cgroup: step.DelegatedCgroup()}
+	from, err := newSources(in, d.nodes[d.self], d.nodes[1-d.self])
+	if err != nil {
+		s.close()
+		return nil, fmt.Errorf("instance %s: %w", in.Name, err)
+	}
+	s.steps = steps{databases: s.databases, sources: from, turn: &turn{}, units: d.units, cgroup: step.DelegatedCgroup()}
 	return s, nil
 }
 

@@ -117,7 +117,7 @@ type writes struct {
 }
 
 func (w writes) Check(ctx context.Context) (step.State, error) {
-	return w.compare(func(d *mysql.Database) (bool, error) {
+	return w.compare(func(_ int, d *mysql.Database) (bool, error) {
 		same, err := d.WritesAre(ctx, w.open)
 		if !w.open && mysql.NotRunning(err) {
 			return true, nil
@@ -154,7 +154,7 @@ func (r replicationStep) Check(ctx context.Context) (step.State, error) {
 	if r.verb == hooks.NoReplication {
 		return step.Ok, nil
 	}
-	return r.compare(func(d *mysql.Database) (bool, error) {
+	return r.compare(func(_ int, d *mysql.Database) (bool, error) {
 		if r.verb == hooks.StartReplication {
 			return d.ReplicationRuns(ctx)
 		}
@@ -169,18 +169,18 @@ func (r replicationStep) Apply(ctx context.Context) error {
 			return d.StopReplication(ctx)
 		case hooks.StartReplication:
 			return d.StartReplication(ctx)
-		case hooks.NoReplication:
+		case hooks.NoReplication, hooks.FollowPeer, hooks.ResetReplication: // the latter two are steps of their own
 		}
 		return nil
 	})
 }
 
 // compare adds up a check of every database: already so only if all are.
-func (ds databases) compare(same func(*mysql.Database) (bool, error)) (step.State, error) {
+func (ds databases) compare(same func(int, *mysql.Database) (bool, error)) (step.State, error) {
 	is := make([]bool, len(ds))
 	err := ds.each(func(i int, d *mysql.Database) error {
 		var err error
-		is[i], err = same(d)
+		is[i], err = same(i, d)
 		return err
 	})
 	if err != nil {

@@ -198,6 +198,18 @@ type fake struct {
 	doc    control.Document
 	lines  []control.Line
 	asked  control.SwitchoverRequest
+
+	replication []control.ReplicationLine
+	replicated  control.ReplicationRequest
+	refusal     error
+}
+
+func (f *fake) Replication(_ context.Context, r control.ReplicationRequest, news func(control.ReplicationLine)) error {
+	f.replicated = r
+	for _, l := range f.replication {
+		news(l)
+	}
+	return f.refusal
 }
 
 func (f *fake) Status(context.Context) (control.Document, error) { return f.doc, nil }

@@ -11,6 +11,8 @@ import (
 type steps struct {
 	databases databases
 	units     step.Units
+	sources   sources
+	turn      *turn
 	cgroup    string // where programs get control groups of their own, empty: none
 }
 
@@ -22,7 +24,16 @@ func (s steps) step(a hooks.Action) step.Step {
 		return step.NewYAML(a)
 	case hooks.Exec:
 		return step.NewExec(a, s.cgroup)
-	case hooks.Writes, hooks.Replication:
+	case hooks.Writes:
+		return s.databases.step(a)
+	case hooks.Replication:
+		switch a.Verb {
+		case hooks.FollowPeer:
+			return followStep{s.databases, s.sources}
+		case hooks.ResetReplication:
+			return &resetStep{databases: s.databases, sources: s.sources}
+		case hooks.StopReplication, hooks.StartReplication, hooks.NoReplication:
+		}
 		return s.databases.step(a)
 	case hooks.VIP:
 	}
@@ -34,6 +45,14 @@ func (s steps) Run(ctx context.Context, a hooks.Action) (hooks.Outcome, string) 
 	st := s.step(a)
 	if st == nil {
 		return hooks.Failed, "nobody carries out a step of kind " + a.Kind()
+	}
+	if onDatabases(a) {
+		// What an operator began gives way to the plan.
+		done, err := s.turn.step(ctx)
+		if err != nil {
+			return hooks.TimedOut, err.Error()
+		}
+		defer done()
 	}
 	return step.Execute(ctx, st)
 }

@@ -21,13 +21,26 @@ func Execute(ctx context.Context, s Step) (hooks.Outcome, string) {
 	case state == Ok:
 		return hooks.Unchanged, ""
 	}
-	if err := s.Apply(ctx); err != nil {
+	outcome, detail := applied(ctx, s, s.Apply(ctx))
+	if r, ok := s.(Reporter); ok {
+		if report := r.Report(); detail == "" {
+			detail = report
+		} else if report != "" {
+			detail += "; " + report
+		}
+	}
+	return outcome, detail
+}
+
+// applied says how a step ended that was applied.
+func applied(ctx context.Context, s Step, err error) (hooks.Outcome, string) {
+	if err != nil {
 		if ctx.Err() != nil {
 			return interrupted(ctx), text(err)
 		}
 		return hooks.Failed, text(err)
 	}
-	state, err = s.Check(ctx)
+	state, err := s.Check(ctx)
 	switch {
 	case state == Ok:
 		return hooks.Changed, ""

@@ -52,4 +52,11 @@ type Outputter interface {
 	Output() []byte
 }
 
+// Reporter is a step that has something to say of what it changed, which has to
+// be kept: it goes into the step's detail, also beside an error.
+type Reporter interface {
+	// Report returns what the last Apply has to say, one line, empty for nothing.
+	Report() string
+}
+
 func cannot(err error) (State, error) { return Cannot, err }

@@ -82,13 +82,17 @@ type Daemon interface {
 	Status(ctx context.Context) (Document, error)
 	// Switchover carries a command out; news is called with what is new.
 	Switchover(ctx context.Context, r SwitchoverRequest, news func(Line)) error
+	// Replication does what is wanted and calls news with a line for each database,
+	// one call at a time.
+	Replication(ctx context.Context, r ReplicationRequest, news func(ReplicationLine)) error
 }
 
 // Server serves the control socket.
 type Server struct {
-	daemon   Daemon
-	commands chan struct{}
-	listener net.Listener
+	daemon       Daemon
+	commands     chan struct{}
+	replications chan struct{}
+	listener     net.Listener
 }
 
 // Listen opens the socket: 0660, group tanist where there is one. A socket that
@@ -117,7 +121,10 @@ func Listen(path string, d Daemon) (*Server, error) {
 			return nil, fmt.Errorf("give %s to group tanist: %w", path, err)
 		}
 	}
-	return &Server{daemon: d, commands: make(chan struct{}, maxCommands), listener: l}, nil
+	return &Server{
+		daemon: d, listener: l,
+		commands: make(chan struct{}, maxCommands), replications: make(chan struct{}, maxReplications),
+	}, nil
 }
 
 // clearAway removes the socket of a daemon that is gone. Only a refused
@@ -155,6 +162,7 @@ func (s *Server) Run(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", s.status)
 	mux.HandleFunc("POST /v1/switchover", s.switchover)
+	mux.HandleFunc("POST /v1/replication", s.replication)
 	serving, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	srv := &http.Server{

@@ -30,8 +30,11 @@ type daemon struct {
 	err  error
 	hold func(ctx context.Context, news func(Line)) error
 
-	mu    sync.Mutex // guards asked
-	asked []SwitchoverRequest
+	lines []ReplicationLine
+
+	mu         sync.Mutex // guards the fields below
+	asked      []SwitchoverRequest
+	replicated []ReplicationRequest
 }
 
 func (d *daemon) Status(context.Context) (Document, error) { return d.doc, d.err }
@@ -45,6 +48,16 @@ func (d *daemon) Switchover(ctx context.Context, r SwitchoverRequest, news func(
 	}
 	news(Line{Outcome: &Outcome{Result: "done"}})
 	return nil
+}
+
+func (d *daemon) Replication(_ context.Context, r ReplicationRequest, news func(ReplicationLine)) error {
+	d.mu.Lock()
+	d.replicated = append(d.replicated, r)
+	d.mu.Unlock()
+	for _, l := range d.lines {
+		news(l)
+	}
+	return d.err
 }
 
 func (d *daemon) requests() []SwitchoverRequest {

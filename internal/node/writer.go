@@ -29,9 +29,10 @@ type writer struct {
 }
 
 type entry struct {
-	in   *instance
-	e    failover.Append
-	only bool // the positions: there is no record
+	in      *instance
+	e       failover.Append
+	only    bool         // the positions: there is no record
+	written chan<- error // with room for one; nil: nobody waits
 }
 
 func newWriter(j Journal, kept Positions, log Log) *writer {
@@ -93,6 +94,17 @@ func (w *writer) keep(e entry) error {
 	return err
 }
 
+// appendFor hands a record over and answers when it is durable.
+func (w *writer) appendFor(in *instance, e failover.Append, written chan<- error) {
+	in.unwritten.Add(1)
+	select {
+	case w.queue <- entry{in: in, e: e, written: written}:
+	default:
+		in.unwritten.Add(-1)
+		written <- errJournalBehind
+	}
+}
+
 // start runs the writer until finish.
 func (w *writer) start(n *Node) {
 	go func() {
@@ -120,7 +132,7 @@ func (w *writer) write(n *Node, e entry) {
 	if err == nil {
 		err = w.journal.Append(e.e.Record)
 	}
-	if err == nil && (e.e.ID != 0 || e.e.Record.Kind == hooks.Ended) {
+	if err == nil && (e.e.ID != 0 || e.written != nil || e.e.Record.Kind == hooks.Ended) {
 		err = w.journal.Sync()
 	}
 	if err != nil {
@@ -128,6 +140,9 @@ func (w *writer) write(n *Node, e entry) {
 	}
 	w.fold(e.e.Record, err)
 	e.in.unwritten.Add(-1)
+	if e.written != nil {
+		e.written <- err
+	}
 	if e.e.ID != 0 {
 		n.result(e.in, failover.Durable{ID: e.e.ID, Err: err})
 	}

@@ -11,9 +11,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tanist-ha/tanist/replication"
 )
+
+// forgetTimeout bounds the statements that make a server forget.
+const forgetTimeout = 10 * time.Second
 
 // Discarded is what Discard gives up.
 type Discarded struct {
@@ -87,8 +91,12 @@ func (s *session) discard(ctx context.Context, src Source, keep func(context.Con
 	if err := keep(ctx, gone); err != nil {
 		return Discarded{}, fmt.Errorf("put the transactions away, nothing was discarded: %w", err)
 	}
+	// Half of it would leave a position that is none: nobody's change of mind
+	// comes in between.
+	safe, cancel := context.WithTimeout(context.WithoutCancel(ctx), forgetTimeout)
+	defer cancel()
 	for _, q := range []string{s.dialect.forget.empty, s.dialect.forget.setState(gone.State), s.dialect.setApplied(gone.From)} {
-		if err := s.exec(ctx, q); err != nil {
+		if err := s.exec(safe, q); err != nil {
 			return gone, fmt.Errorf("%s, and gtid_binlog_state is to be %q, gtid_slave_pos %q: %w", q, gone.State, gone.From, err)
 		}
 	}

@@ -13,7 +13,8 @@ import (
 // ResetReplication stops every channel as StopReplication does and then removes
 // its settings, so that no thread comes back when the server restarts. It returns
 // the settings that the channels had, for the way back, without the password,
-// which no server shows; empty when there was no channel. It refuses with what
+// which no server shows; empty when there was no channel. Beside an error they are
+// those of the channels that are gone. It refuses with what
 // StopReplication refuses with, because a reset drops what was received and not
 // applied, and where the account lacks what ResetGrants names.
 func (d *Database) ResetReplication(ctx context.Context) (settings string, err error) {
@@ -40,6 +41,8 @@ func (d *Database) ResetReplication(ctx context.Context) (settings string, err e
 				return fmt.Errorf("reset the channel%s: %w", channelLabel(was.channel), err)
 			}
 			texts = append(texts, was.String())
+			slices.Sort(texts)
+			settings = strings.Join(texts, "; ") // also when the next one fails
 		}
 		left, err := s.channels(ctx)
 		if err != nil {
@@ -48,8 +51,6 @@ func (d *Database) ResetReplication(ctx context.Context) (settings string, err e
 		if len(left) > 0 {
 			return fmt.Errorf("there are still %d channels after a reset", len(left))
 		}
-		slices.Sort(texts)
-		settings = strings.Join(texts, "; ")
 		return nil
 	})
 	return settings, err

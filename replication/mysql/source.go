@@ -182,3 +182,16 @@ func scrub(err error, password string) error {
 	}
 	return errors.New(strings.ReplaceAll(err.Error(), password, "***"))
 }
+
+// Position returns what the source has now: its own writes and what it applied.
+func (s Source) Position(ctx context.Context) (replication.Position, error) {
+	e, err := s.look(ctx)
+	if err != nil {
+		return replication.Position{}, err
+	}
+	p, ok := e.facts.Position()
+	if !ok {
+		return p, &SourceError{s.String(), errors.New("its position cannot be read")}
+	}
+	return p, nil
+}

@@ -1,0 +1,137 @@
+package main
+
+// The way back of a returned node's databases: the steps that follow the peer,
+// and that keep an active node's channels from coming back.
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/hooks/step"
+	"github.com/tanist-ha/tanist/internal/config"
+	"github.com/tanist-ha/tanist/replication/mysql"
+)
+
+// sources are the peer's databases, in the order of this node's; nil for one that
+// the configuration does not say how to follow.
+type sources []*mysql.Source
+
+func newSources(in config.Instance, me, peer config.Node) (sources, error) {
+	var all sources
+	vars := hooks.Vars{Node: me.Label, Peer: peer.Label, Active: peer.Label, Standby: me.Label, Instance: in.Name}
+	for _, db := range in.Databases {
+		from := db.ReplicateFrom
+		if from == nil {
+			all = append(all, nil)
+			continue
+		}
+		src := &mysql.Source{Host: peer.Addresses[0].String(), Port: from.Port, User: from.User, Password: filedPassword(from.PasswordFile)}
+		if from.Host != "" {
+			expanded, err := hooks.Expand(hooks.YAML{Value: from.Host}, vars)
+			if err != nil {
+				return nil, fmt.Errorf("replicate_from of database %s: %w", db.Name, err)
+			}
+			src.Host = expanded.(hooks.YAML).Value
+		}
+		if t := from.TLS; t != nil {
+			src.TLS = &mysql.SourceTLS{CA: t.CA, Cert: t.Cert, Key: t.Key}
+		}
+		all = append(all, src)
+	}
+	return all, nil
+}
+
+// filedPassword reads a password each time it is wanted; without a file there is none.
+func filedPassword(path string) func() (string, error) {
+	if path == "" {
+		return nil
+	}
+	return func() (string, error) {
+		b, err := os.ReadFile(path)
+		return strings.TrimRight(string(b), "\r\n"), err
+	}
+}
+
+// of returns the source of a database, by its place.
+func (s sources) of(i int, d *mysql.Database) (mysql.Source, error) {
+	if i >= len(s) || s[i] == nil {
+		return mysql.Source{}, fmt.Errorf("database %s has no replicate_from: nobody says which account to follow with", d.Name())
+	}
+	return *s[i], nil
+}
+
+// followStep makes every database a replica of the peer's.
+type followStep struct {
+	databases
+	sources sources
+}
+
+func (f followStep) Check(ctx context.Context) (step.State, error) {
+	return f.compare(func(i int, d *mysql.Database) (bool, error) {
+		src, err := f.sources.of(i, d)
+		if err != nil {
+			return false, err
+		}
+		return d.Following(ctx, src)
+	})
+}
+
+func (f followStep) Apply(ctx context.Context) error {
+	return f.each(func(i int, d *mysql.Database) error {
+		src, err := f.sources.of(i, d)
+		if err != nil {
+			return err
+		}
+		return d.Follow(ctx, src)
+	})
+}
+
+// resetStep removes the channels of every database that knows the way back. What
+// they were set to is the step's report.
+type resetStep struct {
+	databases
+	sources sources
+
+	mu       sync.Mutex // guards settings
+	settings []string
+}
+
+func (r *resetStep) knowsTheWay(i int) bool { return i < len(r.sources) && r.sources[i] != nil }
+
+func (r *resetStep) Check(ctx context.Context) (step.State, error) {
+	return r.compare(func(i int, d *mysql.Database) (bool, error) {
+		if !r.knowsTheWay(i) {
+			return true, nil
+		}
+		has, err := d.HasChannels(ctx)
+		return !has, err
+	})
+}
+
+func (r *resetStep) Apply(ctx context.Context) error {
+	return r.each(func(i int, d *mysql.Database) error {
+		if !r.knowsTheWay(i) {
+			return nil
+		}
+		was, err := d.ResetReplication(ctx)
+		if was != "" {
+			r.mu.Lock()
+			r.settings = append(r.settings, d.Name()+": "+was)
+			r.mu.Unlock()
+		}
+		return err
+	})
+}
+
+// Report returns what the channels were set to.
+func (r *resetStep) Report() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	slices.Sort(r.settings)
+	return strings.Join(r.settings, "; ")
+}

@@ -1,0 +1,171 @@
+package main
+
+// How the daemon, or a command without one, carries out `tanist replication`.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/internal/config"
+	"github.com/tanist-ha/tanist/internal/control"
+	"github.com/tanist-ha/tanist/internal/failover"
+	"github.com/tanist-ha/tanist/replication"
+)
+
+// discardedDir is where, in the state directory, discarded transactions are kept.
+const discardedDir = "discarded"
+
+// Replication carries out an operator's command on this node's databases. It works
+// beside the loop. A plan's step on the databases ends it.
+func (d *daemon) Replication(ctx context.Context, r control.ReplicationRequest, news func(control.ReplicationLine)) error {
+	name, err := d.instanceName(r.Instance)
+	if err != nil {
+		return err
+	}
+	s := d.service(name)
+	if s == nil {
+		return fmt.Errorf("instance %s is no longer there", name)
+	}
+	changes := r.Verb != control.ReplicationStatus && r.Verb != control.ReplicationWait
+	if changes {
+		// What was begun is brought to its end, also when nobody watches any more.
+		begun, done, err := s.steps.turn.command(context.WithoutCancel(ctx))
+		if err != nil {
+			return err
+		}
+		defer done()
+		ctx, news = begun, d.logged(r, name, news)
+	}
+	// After the turn was had: from here on no step of a plan goes unnoticed.
+	st, err := d.node.Status(ctx, name)
+	switch {
+	case err != nil:
+		return err
+	case st.Last != nil && st.Last.Running && changes:
+		return errPlanRuns
+	}
+	p := replicator{
+		databases: s.databases, sources: s.steps.sources, discards: filepath.Join(d.common.stateDir, discardedDir),
+		status: func(ctx context.Context) ([]control.ReplicationLine, error) { return d.replicationStatus(ctx, s) },
+		record: func(ctx context.Context, text string) error {
+			return d.node.Record(ctx, name, hooks.Record{
+				Kind: hooks.Override, Instance: name, Epoch: uint64(st.Epoch), Role: hooks.Standby, Reason: text, UID: r.UID,
+			})
+		},
+	}
+	if st.Role == hooks.Active || st.Holds {
+		p.active = fmt.Sprintf("%s is %s", st.Node, st.State)
+	}
+	return p.run(ctx, r, news)
+}
+
+// logged also puts every line into the log.
+func (d *daemon) logged(r control.ReplicationRequest, instance string, news func(control.ReplicationLine)) func(control.ReplicationLine) {
+	return func(l control.ReplicationLine) {
+		d.log.info("replication "+string(r.Verb), zap.String("instance", instance), zap.String("database", l.Database),
+			zap.String("result", string(l.Result)), zap.String("detail", l.Detail), zap.Uint32("uid", r.UID))
+		news(l)
+	}
+}
+
+// replicationStatus says of every database whether all is well.
+func (d *daemon) replicationStatus(ctx context.Context, s *service) ([]control.ReplicationLine, error) {
+	st, err := d.node.Status(ctx, s.cfg.Name)
+	if err != nil {
+		return nil, err
+	}
+	in := control.NewInstance(time.Now(), st, control.Extra{Held: func(netip.Addr) bool { return false }})
+	var lines []control.ReplicationLine
+	for _, db := range in.Databases {
+		lines = append(lines, replicationLine(db, st.State == failover.Active, in.Gate.Reasons))
+	}
+	return lines, nil
+}
+
+// replicationLine judges one database: a source on the active node that takes
+// writes, or a replica that nothing speaks against.
+func replicationLine(db control.Database, active bool, reasons []control.GateReason) control.ReplicationLine {
+	l := control.ReplicationLine{Database: db.Name, Result: control.ReplicationRefused, Status: &db}
+	runs := func(b *bool) bool { return b != nil && *b }
+	reason := slices.IndexFunc(reasons, func(r control.GateReason) bool { return r.Database == db.Name })
+	switch {
+	case db.Error != "":
+		l.Detail = db.Error
+	case active && db.Role == replication.RoleSource.String() && db.ReadOnly != nil && !*db.ReadOnly:
+		l.Result = control.ReplicationDone
+	case active:
+		l.Detail = "the node is active, and this is no source that takes writes"
+	case db.Role != replication.RoleReplica.String():
+		l.Detail = "it does not replicate"
+	case !runs(db.IORunning) || !runs(db.SQLRunning):
+		l.Detail = "a thread does not run"
+	case reason >= 0:
+		l.Detail = reasons[reason].Code.String() + ": " + reasons[reason].Detail
+	default:
+		l.Result = control.ReplicationDone
+	}
+	return l
+}
+
+// withoutDaemon does it where no daemon runs.
+func withoutDaemon(ctx context.Context, c *common, r control.ReplicationRequest, news func(control.ReplicationLine)) error {
+	file, self, err := load(c)
+	if err != nil {
+		return err
+	}
+	in, err := configured(file, r.Instance)
+	if err != nil {
+		return err
+	}
+	ds, err := openDatabases(in.Databases, nil)
+	if err != nil {
+		return err
+	}
+	defer ds.close()
+	me, peer := file.Nodes[self], file.Nodes[1-self]
+	p := replicator{databases: ds, discards: filepath.Join(c.stateDir, discardedDir)}
+	if p.sources, err = newSources(in, me, peer); err != nil {
+		return err
+	}
+	held := heldAddresses(in.Interface)
+	for _, v := range in.VIPs {
+		if slices.Contains(held, v.Addr()) {
+			p.active = fmt.Sprintf("%s has the address %s", me.Label, v.Addr())
+		}
+	}
+	p.record = func(context.Context, string) error {
+		return errors.New("only the daemon journals who discarded what: start it")
+	}
+	p.status = func(ctx context.Context) ([]control.ReplicationLine, error) {
+		var lines []control.ReplicationLine
+		for _, f := range ds.Measure(ctx) {
+			lines = append(lines, replicationLine(control.NewDatabase(f, bootClock()), p.active != "", nil))
+		}
+		return lines, nil
+	}
+	return p.run(ctx, r, news)
+}
+
+// configured returns the instance of a name, or the only one.
+func configured(file *config.File, name string) (config.Instance, error) {
+	if name == "" && len(file.Instances) == 1 {
+		return file.Instances[0], nil
+	}
+	for _, in := range file.Instances {
+		if in.Name == name {
+			return in, nil
+		}
+	}
+	if name == "" {
+		return config.Instance{}, fmt.Errorf("there are %d instances: name one", len(file.Instances))
+	}
+	return config.Instance{}, fmt.Errorf("no instance is called %q", name)
+}

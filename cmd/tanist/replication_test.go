@@ -1,0 +1,372 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/internal/config"
+	"github.com/tanist-ha/tanist/internal/control"
+)
+
+func TestReplicationStatuses(t *testing.T) {
+	yes := true
+	f := serve(t, "backup", false)
+	for _, tc := range []struct {
+		lines   []control.ReplicationLine
+		refusal error
+		want    ran
+	}{
+		{
+			[]control.ReplicationLine{{Database: "a", Result: "done"}, {Database: "b", Result: "unchanged"}},
+			nil,
+			ran{stdout: "a: done\nb: unchanged\n"},
+		},
+		{
+			[]control.ReplicationLine{{Database: "a", Result: "waiting", Detail: "7 to go"}, {Database: "a", Result: "done"}},
+			nil,
+			ran{stdout: "a: done\n"}, // progress is for terminals
+		},
+		{
+			[]control.ReplicationLine{{Database: "a", Result: "refused", Detail: "has 1 transaction"}, {Database: "b", Result: "done"}},
+			nil,
+			ran{code: 1, stdout: "b: done\n", stderr: "a: refused: has 1 transaction\n"},
+		},
+		{
+			[]control.ReplicationLine{{Database: "a", Result: "done", Status: &control.Database{Role: "replica", ReadOnly: &yes, IORunning: &yes, SQLRunning: &yes}}},
+			nil,
+			ran{stdout: "a: replica, read-only, IO running, SQL running\n"},
+		},
+		{nil, errPlanRuns, ran{code: 1, stderr: "tanist: " + errPlanRuns.Error() + "\n"}},
+	} {
+		f.replication, f.refusal = tc.lines, tc.refusal
+		got := tanist(t, "replication", "stop", "--all", "--socket", f.socket)
+		if diff := cmp.Diff(tc.want, got, cmp.AllowUnexported(ran{})); diff != "" {
+			t.Error(diff)
+		}
+	}
+	f.replication, f.refusal = []control.ReplicationLine{{Database: "a", Result: "waiting"}, {Database: "a", Result: "done"}}, nil
+	got := tanist(t, "replication", "rejoin", "a", "--discard", "--reason", "it burnt", "--timeout", "5s", "--json", "--socket", f.socket)
+	want := ran{stdout: `{"database":"a","result":"waiting"}` + "\n" + `{"database":"a","result":"done"}` + "\n"}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(ran{})); diff != "" {
+		t.Error(diff)
+	}
+	asked := control.ReplicationRequest{Verb: "rejoin", Databases: []string{"a"}, Discard: true, Reason: "it burnt", TimeoutMS: 5000, UID: uint32(os.Getuid())}
+	if diff := cmp.Diff(asked, f.replicated); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestReplicationMisused(t *testing.T) {
+	for _, args := range [][]string{
+		{},
+		{"explode"},
+		{"stop"},
+		{"stop", "a", "--all"},
+		{"follow", "--all", "--timeout", "0s"},
+		{"follow", "--all", "--discard"},
+		{"rejoin", "--all", "--discard"},
+		{"wait", "--timeout", "soon"},
+	} {
+		got := tanist(t, append([]string{"replication"}, args...)...)
+		if got.code != exitUsage || got.stdout != "" || got.stderr == "" {
+			t.Errorf("%v: %+v", args, got)
+		}
+	}
+}
+
+// testServer is a private mariadbd.
+type testServer struct {
+	id, port int
+	dir      string
+	db       *sql.DB
+}
+
+func startServer(t *testing.T, id int) *testServer {
+	t.Helper()
+	for _, name := range []string{"mariadbd", "mariadb-install-db"} {
+		if _, err := exec.LookPath(name); err != nil {
+			t.Skipf("SKIPPED: %s is not installed, so nothing here was tried against a server", name)
+		}
+	}
+	dir, err := os.MkdirTemp("", "tdb") //nolint:usetesting // a unix socket's path has at most 107 bytes
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	me, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &testServer{id: id, dir: dir}
+	install := exec.Command("mariadb-install-db", "--no-defaults", "--datadir="+filepath.Join(dir, "data"), "--user="+me.Username,
+		"--auth-root-authentication-method=normal", "--skip-test-db", "--innodb-log-file-size=8M")
+	if out, err := install.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.port = l.Addr().(*net.TCPAddr).Port
+	l.Close()
+	cmd := exec.Command("mariadbd", "--no-defaults", "--user="+me.Username, "--datadir="+filepath.Join(dir, "data"),
+		"--socket="+s.socket(), "--bind-address=127.0.0.1", "--port="+strconv.Itoa(s.port), "--server-id="+strconv.Itoa(id),
+		"--log-bin=bin", "--log-slave-updates", "--gtid-strict-mode=1", "--skip-slave-start", "--skip-name-resolve",
+		"--innodb-buffer-pool-size=16M", "--innodb-log-file-size=8M", "--performance-schema=OFF")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	settings := mysql.NewConfig()
+	settings.Net, settings.Addr, settings.User, settings.Logger = "unix", s.socket(), "root", &mysql.NopLogger{}
+	connector, err := mysql.NewConnector(settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.db = sql.OpenDB(connector)
+	s.db.SetMaxOpenConns(1)
+	t.Cleanup(func() { s.db.Close() })
+	eventually(t, "the server", func() bool { return s.db.Ping() == nil })
+	s.exec(t, "SET sql_log_bin = 0", "CREATE USER tanist@localhost IDENTIFIED BY 'hidden'", "GRANT ALL ON *.* TO tanist@localhost",
+		"CREATE USER repl@'127.0.0.1' IDENTIFIED BY 'hidden-too'", "GRANT REPLICATION SLAVE ON *.* TO repl@'127.0.0.1'",
+		"CREATE DATABASE app", "CREATE TABLE app.t (id INT PRIMARY KEY)", "SET sql_log_bin = 1")
+	return s
+}
+
+func (s *testServer) socket() string { return filepath.Join(s.dir, "s") }
+
+func (s *testServer) exec(t *testing.T, statements ...string) {
+	t.Helper()
+	for _, q := range statements {
+		if _, err := s.db.Exec(q); err != nil {
+			t.Fatalf("server %d: %s: %v", s.id, q, err)
+		}
+	}
+}
+
+func (s *testServer) value(t *testing.T, q string) string {
+	t.Helper()
+	var v sql.NullString
+	if err := s.db.QueryRow(q).Scan(&v); err != nil {
+		t.Fatalf("server %d: %s: %v", s.id, q, err)
+	}
+	return v.String
+}
+
+// nodeConfig writes the configuration of a node with one database, whose peer's is
+// on the other server.
+func nodeConfig(t *testing.T, own, peer *testServer) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"own": "hidden\n", "repl": "hidden-too\n",
+		"tanist.yaml": fmt.Sprintf(`
+nodes:
+  primary: {addresses: [192.0.2.11]}
+  reserve: {addresses: [192.0.2.12]}
+instances:
+  - name: compass
+    interface: lo
+    vrid: 51
+    vips: [192.0.2.100/24]
+    databases:
+      - name: pivot
+        address: unix:%s
+        password_file: %s/own
+        replicate_from: {user: repl, password_file: %s/repl, host: 127.0.0.1, port: %d}
+`, own.socket(), dir, dir, peer.port),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return filepath.Join(dir, "tanist.yaml")
+}
+
+// The whole way there and back, without a daemon: a new replica, a failover that
+// loses two transactions, a refusal, and a return over the loss is the daemon's.
+func TestReplicationWithoutADaemon(t *testing.T) {
+	one, two := startServer(t, 1), startServer(t, 2)
+	configs := map[*testServer]string{one: nodeConfig(t, one, two), two: nodeConfig(t, two, one)}
+	run := func(s *testServer, args ...string) ran {
+		t.Helper()
+		node := map[int]string{1: "primary", 2: "reserve"}[s.id]
+		got := tanist(t, append([]string{"replication"}, append(args, "--config", configs[s], "--node", node,
+			"--state-dir", t.TempDir(), "--socket", filepath.Join(t.TempDir(), "none"), "--timeout", "30s")...)...)
+		if strings.Contains(got.stdout+got.stderr, "hidden") {
+			t.Errorf("%v shows a password: %+v", args, got)
+		}
+		return got
+	}
+	is := func(got ran, code int, text string) {
+		t.Helper()
+		if out := got.stdout + got.stderr; got.code != code || !strings.Contains(out, text) {
+			t.Errorf("%+v, want exit status %d and %q", got, code, text)
+		}
+	}
+
+	is(run(two, "status"), 1, "it does not replicate")
+	is(run(two, "follow", "pivot"), 1, "writes are open")
+	is(run(two, "follow", "other"), 1, `no database is called "other": there are pivot`)
+	two.exec(t, "SET GLOBAL read_only = 1")
+	is(run(two, "start", "pivot"), 1, "has no channel to start")
+	is(run(two, "wait"), 1, "has no channel")
+	one.exec(t, "INSERT INTO app.t VALUES (1), (2)")
+	is(run(two, "follow", "pivot"), 0, "pivot: done")
+	is(run(two, "follow", "--all"), 0, "pivot: unchanged")
+	is(run(two, "rejoin", "--all"), 0, "pivot: unchanged")
+	is(run(two, "wait"), 0, "pivot: done")
+	is(run(two, "status"), 0, "pivot: replica, read-only, IO running, SQL running")
+	is(run(two, "stop", "pivot"), 0, "pivot: done")
+	is(run(two, "stop", "pivot"), 0, "pivot: unchanged")
+	is(run(two, "status"), 1, "a thread does not run")
+	is(run(two, "start", "pivot"), 0, "pivot: done")
+	is(run(two, "start", "pivot"), 0, "pivot: unchanged")
+	is(run(two, "wait", "pivot"), 0, "pivot: done")
+	if n := two.value(t, "SELECT COUNT(*) FROM app.t"); n != "2" {
+		t.Errorf("%s rows", n)
+	}
+
+	is(run(two, "stop", "pivot"), 0, "pivot: done")
+	one.exec(t, "INSERT INTO app.t VALUES (3)", "INSERT INTO app.t VALUES (4)", "SET GLOBAL read_only = 1")
+	two.exec(t, "SET GLOBAL read_only = 0", "INSERT INTO app.t VALUES (10)")
+	for _, verb := range []string{"follow", "rejoin"} {
+		is(run(one, verb, "pivot"), 1, "has 2 transactions that source 127.0.0.1:"+strconv.Itoa(two.port)+" lacks: 0-1-2..3")
+	}
+	is(run(one, "rejoin", "pivot", "--discard", "--reason", "tested"), 1, "only the daemon journals")
+	if n := one.value(t, "SELECT @@GLOBAL.gtid_binlog_pos"); n != "0-1-3" {
+		t.Errorf("position %s: something was discarded", n)
+	}
+}
+
+// The steps of a demotion and of an active node, carried out as in a plan.
+func TestFollowAndResetSteps(t *testing.T) {
+	one, two := startServer(t, 1), startServer(t, 2)
+	file, err := config.Load(nodeConfig(t, two, one))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := file.Instances[0]
+	ds, err := openDatabases(in.Databases, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ds.close()
+	from, err := newSources(in, file.Nodes[1], file.Nodes[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := steps{databases: ds, sources: from, turn: &turn{}}
+	follow, reset := hooks.Replication{Verb: hooks.FollowPeer}, hooks.Replication{Verb: hooks.ResetReplication}
+	expect := func(wantOutcome hooks.Outcome, text string) func(hooks.Outcome, string) {
+		return func(out hooks.Outcome, detail string) {
+			t.Helper()
+			if out != wantOutcome || !strings.Contains(detail, text) {
+				t.Errorf("%s: %s, want %s: %s", out, detail, wantOutcome, text)
+			}
+		}
+	}
+	one.exec(t, "INSERT INTO app.t VALUES (1)")
+	expect(hooks.Changed, "")(s.Check(t.Context(), follow)) // as before writes: close
+	expect(hooks.Failed, "writes are open")(s.Run(t.Context(), follow))
+	two.exec(t, "SET GLOBAL read_only = 1")
+	expect(hooks.Changed, "")(s.Run(t.Context(), follow))
+	expect(hooks.Unchanged, "")(s.Run(t.Context(), follow))
+	expect(hooks.Changed, "")(s.Check(t.Context(), reset))
+	expect(hooks.Changed, fmt.Sprintf(`pivot: host=127.0.0.1 port=%d user="repl" gtid=yes tls=no`, one.port))(s.Run(t.Context(), reset))
+	expect(hooks.Unchanged, "")(s.Run(t.Context(), reset))
+
+	s.sources = sources{nil}
+	expect(hooks.Failed, "no replicate_from")(s.Run(t.Context(), follow))
+	s.sources = from
+	expect(hooks.Changed, "")(s.Run(t.Context(), follow))
+	s.sources = sources{nil}
+	expect(hooks.Unchanged, "")(s.Run(t.Context(), reset)) // it would not know the way back
+	if n := two.value(t, "SELECT COUNT(*) FROM app.t"); n != "1" {
+		eventually(t, "the row", func() bool { return two.value(t, "SELECT COUNT(*) FROM app.t") == "1" })
+	}
+}
+
+// What a rejoin discards is put away and written down before it is gone.
+func TestRejoinDiscards(t *testing.T) {
+	one, two := startServer(t, 1), startServer(t, 2)
+	file, err := config.Load(nodeConfig(t, one, two))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := file.Instances[0]
+	ds, err := openDatabases(in.Databases, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ds.close()
+	from, err := newSources(in, file.Nodes[0], file.Nodes[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	one.exec(t, "INSERT INTO app.t VALUES (1)")
+	if got := tanist(t, "replication", "follow", "pivot", "--config", nodeConfig(t, two, one), "--node", "reserve", "--socket", "/none"); got.code != 1 {
+		t.Fatal("writes were open")
+	}
+	two.exec(t, "SET GLOBAL read_only = 1")
+	if got := tanist(t, "replication", "follow", "pivot", "--config", nodeConfig(t, two, one), "--node", "reserve", "--socket", "/none"); got.code != 0 {
+		t.Fatalf("%+v", got)
+	}
+	eventually(t, "the row", func() bool { return two.value(t, "SELECT COUNT(*) FROM app.t") == "1" })
+	two.exec(t, "STOP SLAVE", "RESET SLAVE ALL")
+	one.exec(t, "INSERT INTO app.t VALUES (2)", "SET GLOBAL read_only = 1")
+	two.exec(t, "SET GLOBAL read_only = 0", "INSERT INTO app.t VALUES (3)")
+
+	dir := t.TempDir()
+	var written []string
+	full := errors.New("no space left")
+	r := replicator{databases: ds, sources: from, discards: dir, record: func(context.Context, string) error { return full }}
+	req := control.ReplicationRequest{Verb: control.ReplicationRejoin, Discard: true, Reason: "the host burnt", TimeoutMS: 30_000}
+	var lines []control.ReplicationLine
+	news := func(l control.ReplicationLine) { lines = append(lines, l) }
+	if err := r.run(t.Context(), req, news); err != nil {
+		t.Fatal(err)
+	}
+	if len(lines) != 1 || lines[0].Result != control.ReplicationRefused || !strings.Contains(lines[0].Detail, full.Error()) {
+		t.Fatalf("without a journal: %+v", lines)
+	}
+	if p := one.value(t, "SELECT @@GLOBAL.gtid_binlog_pos"); p != "0-1-2" {
+		t.Fatalf("position %s: discarded without a record", p)
+	}
+	r.record, lines = func(_ context.Context, text string) error { written = append(written, text); return nil }, nil
+	if err := r.run(t.Context(), req, news); err != nil {
+		t.Fatal(err)
+	}
+	if len(lines) != 1 || lines[0].Result != control.ReplicationDone || !strings.Contains(lines[0].Detail, "make the database anew") {
+		t.Fatalf("%+v", lines)
+	}
+	if len(written) != 1 || !strings.Contains(written[0], "discarded 0-1-2 (1)") || !strings.HasSuffix(written[0], ": the host burnt") {
+		t.Errorf("recorded %q", written)
+	}
+	kept, _ := filepath.Glob(filepath.Join(dir, "pivot", "*", "bin.000001"))
+	if len(kept) != 1 {
+		t.Errorf("kept %q", kept)
+	}
+	for _, file := range kept {
+		if text, err := os.ReadFile(file); err != nil || !strings.Contains(string(text), "INSERT INTO app.t VALUES (2)") {
+			t.Errorf("%s does not hold the transaction: %v", file, err)
+		}
+	}
+	eventually(t, "the source's row", func() bool { return one.value(t, "SELECT COUNT(*) FROM app.t WHERE id = 3") == "1" })
+}
