@@ -193,6 +193,19 @@ func (h *hostCheck) database(ctx context.Context, at string, cfg config.Database
 		h.problem(at+".address", "is the server running, and are account and password right?", "%v", err)
 		return
 	}
+	if from := cfg.ReplicateFrom; from == nil {
+		h.notice(at, "put skip-slave-start into its server's configuration, or a restart brings the replica threads back",
+			"database %s has no replicate_from, so that its channel stays when it becomes the source", cfg.Name)
+	} else {
+		if from.PasswordFile != "" {
+			h.secret(at+".replicate_from.password_file", from.PasswordFile, "write the password of "+from.User+" into it, mode 0600")
+		}
+		reset, err := ds[0].ResetGrants(ctx)
+		if err != nil {
+			h.problem(at+".user", "", "%v", err)
+		}
+		missing = append(missing, reset...)
+	}
 	for _, m := range missing {
 		h.problem(at+".user", m.Fix, "account %s lacks the privilege %s", cfg.User, m.Privilege)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -17,8 +19,10 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink"
 
 	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/hooks/journal"
 	"github.com/tanist-ha/tanist/internal/config"
 	"github.com/tanist-ha/tanist/internal/control"
 )
@@ -369,4 +373,159 @@ func TestRejoinDiscards(t *testing.T) {
 		}
 	}
 	eventually(t, "the source's row", func() bool { return one.value(t, "SELECT COUNT(*) FROM app.t WHERE id = 3") == "1" })
+}
+
+// A database that can find its way back needs what a reset needs; for another one
+// there is advice.
+func TestCheckOfTheWayBack(t *testing.T) {
+	one := startServer(t, 1)
+	one.exec(t, "CREATE USER poor@localhost IDENTIFIED BY 'hidden'",
+		"GRANT SLAVE MONITOR, REPLICATION SLAVE ADMIN, READ_ONLY ADMIN, CONNECTION ADMIN, PROCESS ON *.* TO poor@localhost")
+	with, err := config.Load(nodeConfig(t, one, one))
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := with.Instances[0].Databases[0]
+	db.User = "poor"
+	h := &hostCheck{file: with}
+	h.database(t.Context(), "instances[0].databases[0]", db)
+	if len(h.problems) != 1 || !strings.Contains(h.problems[0].Hint, "GRANT RELOAD ON *.* TO `poor`@`localhost`") || hasNotice(h.notices, "skip-slave-start") {
+		t.Errorf("problems %v, notices %v", h.problems, h.notices)
+	}
+	db.ReplicateFrom = nil
+	h = &hostCheck{file: with}
+	h.database(t.Context(), "instances[0].databases[0]", db)
+	if len(h.problems) != 0 || !hasNotice(h.notices, "skip-slave-start") {
+		t.Errorf("problems %v, notices %v", h.problems, h.notices)
+	}
+}
+
+// By the daemon: it keeps its hands off, journals who discarded what, and logs no
+// password.
+func TestReplicationByTheDaemon(t *testing.T) {
+	if !inside(t) {
+		return
+	}
+	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "veth0"}, PeerName: "veth1"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"veth0", "veth1"} {
+		l, err := netlink.LinkByName(name)
+		if err == nil {
+			err = netlink.LinkSetUp(l)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	addAddress(t, "veth0", "192.0.2.11/24")
+	one, two := startServer(t, 1), startServer(t, 2)
+	one.exec(t, "INSERT INTO app.t VALUES (1)")
+	two.exec(t, fmt.Sprintf("CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT=%d, MASTER_USER='repl', MASTER_PASSWORD='hidden-too', MASTER_USE_GTID=slave_pos", one.port), "START SLAVE")
+	eventually(t, "the row", func() bool { return two.value(t, "SELECT COUNT(*) FROM app.t") == "1" })
+	two.exec(t, "STOP SLAVE", "RESET SLAVE ALL", "INSERT INTO app.t VALUES (3)")
+	one.exec(t, "INSERT INTO app.t VALUES (2)")
+
+	file := nodeConfig(t, one, two)
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, bytes.Replace(text, []byte("interface: lo"), []byte("interface: veth0"), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	common := []string{"--config", file, "--node", "primary", "--socket", filepath.Join(dir, "s"), "--state-dir", dir}
+	with := func(args ...string) []string { return append(args, common...) }
+	p := startTanist(t, with("run")...)
+	eventually(t, "the database to be closed", func() bool { return one.value(t, "SELECT @@GLOBAL.read_only") == "1" })
+	eventually(t, "a refusal of the role", func() bool { return tanist(t, with("check-master")...).code == masterStandby })
+
+	// The plans of the start may still be at work on the databases.
+	var got ran
+	run := func(args ...string) ran {
+		eventually(t, "the turn", func() bool {
+			got = tanist(t, with(append([]string{"replication"}, args...)...)...)
+			return !strings.Contains(got.stderr, errPlanRuns.Error()) && !strings.Contains(got.stderr, errPlanCame.Error())
+		})
+		return got
+	}
+	if got := run("status"); got.code != 1 || !strings.Contains(got.stderr, "pivot: ") {
+		t.Errorf("status: %+v", got)
+	}
+	if got := run("rejoin", "pivot"); got.code != 1 || !strings.Contains(got.stderr, "lacks: 0-1-2") {
+		t.Errorf("rejoin: %+v", got)
+	}
+	if got := run("rejoin", "pivot", "--discard", "--reason", "the host burnt"); got.code != 0 || !strings.Contains(got.stdout, "make the database anew") {
+		t.Fatalf("rejoin --discard: %+v\n%s", got, p.stderr)
+	}
+	if got := run("wait", "--all"); got.code != 0 {
+		t.Errorf("wait: %+v", got)
+	}
+	if n := one.value(t, "SELECT COUNT(*) FROM app.t WHERE id = 3"); n != "1" {
+		t.Errorf("the source's row is not there: %s", n)
+	}
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if code := p.end(t); code != exitOK || strings.Contains(p.stderr.String(), "hidden") {
+		t.Errorf("exit status %d\n%s", code, p.stderr)
+	}
+	j, entries, err := journal.Open(filepath.Join(dir, "journal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	var overrides []string
+	for _, e := range entries {
+		if e.Record.Kind == hooks.Override {
+			overrides = append(overrides, e.Record.Reason)
+		}
+	}
+	if len(overrides) != 1 || !strings.Contains(overrides[0], "discarded 0-1-2 (1)") || !strings.HasSuffix(overrides[0], "the host burnt") {
+		t.Errorf("journaled %q", overrides)
+	}
+}
+
+// The databases of an active node follow nobody, whatever they look like.
+func TestReplicationOfAnActiveNode(t *testing.T) {
+	one, two := startServer(t, 1), startServer(t, 2)
+	file, err := config.Load(nodeConfig(t, one, two))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ds, err := openDatabases(file.Instances[0].Databases, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ds.close()
+	one.exec(t, "SET GLOBAL read_only = 1")
+	r := replicator{databases: ds, active: "primary is active"}
+	if r.sources, err = newSources(file.Instances[0], file.Nodes[0], file.Nodes[1]); err != nil {
+		t.Fatal(err)
+	}
+	for _, req := range []control.ReplicationRequest{
+		{Verb: control.ReplicationStart},
+		{Verb: control.ReplicationFollow},
+		{Verb: control.ReplicationRejoin},
+		{Verb: control.ReplicationRejoin, Discard: true, Reason: "x"},
+		{Verb: control.ReplicationWait},
+	} {
+		req.TimeoutMS = 30_000
+		err := r.run(t.Context(), req, func(l control.ReplicationLine) {
+			if l.Result != control.ReplicationRefused || !strings.Contains(l.Detail, "primary is active: its databases are the source") {
+				t.Errorf("%s: %+v", req.Verb, l)
+			}
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if n := one.value(t, "SELECT @@GLOBAL.gtid_slave_pos"); n != "" {
+		t.Errorf("gtid_slave_pos is %s", n)
+	}
+}
+
+func hasNotice(notices config.Problems, words string) bool {
+	return slices.ContainsFunc(notices, func(p config.Problem) bool { return strings.Contains(p.Hint, words) })
 }
