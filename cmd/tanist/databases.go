@@ -65,7 +65,7 @@ func (ds databases) each(f func(i int, d *mysql.Database) error) error {
 }
 
 // Measure reads the facts of every database; what cannot be read is a fact too.
-func (ds databases) Measure(ctx context.Context) []replication.Facts {
+func (ds databases) Measure(ctx context.Context, _ bool) []replication.Facts {
 	facts := make([]replication.Facts, len(ds))
 	_ = ds.each(func(i int, d *mysql.Database) error {
 		facts[i] = d.Measure(ctx)

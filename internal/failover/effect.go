@@ -49,8 +49,12 @@ type (
 	}
 	// CancelStep wants a step ended with everything it started.
 	CancelStep struct{ ID hooks.StepID }
-	// Measure wants the facts of every database, freshly read.
-	Measure struct{ ID ID }
+	// Measure wants the facts of every database, freshly read. The databases that
+	// there are may change at any measurement; Relist wants them listed anew first.
+	Measure struct {
+		ID     ID
+		Relist bool
+	}
 	// CatchUp wants every database to apply at least what Targets name; one
 	// that is not named applies what it received.
 	CatchUp struct {

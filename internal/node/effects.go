@@ -154,7 +154,7 @@ func (in *instance) do(work context.Context, decided mono.Instant, e failover.Ef
 		in.closeWrites(work)
 	case failover.Measure:
 		in.worker(work, measureTime, func(ctx context.Context) failover.Event {
-			return failover.Measured{ID: e.ID, Facts: in.Databases.Measure(ctx)}
+			return failover.Measured{ID: e.ID, Facts: in.Databases.Measure(ctx, e.Relist)}
 		})
 	case failover.CatchUp:
 		in.catchUp(work, e)

@@ -41,7 +41,9 @@ type (
 	}
 	// Databases are the databases of one instance on this host.
 	Databases interface {
-		Measure(ctx context.Context) []replication.Facts
+		// Measure reads the facts of every database that there is: their names
+		// are the list. With relist it looks first which there are.
+		Measure(ctx context.Context, relist bool) []replication.Facts
 		CloseWrites(ctx context.Context) error
 		CatchUp(ctx context.Context, targets []failover.Position) error
 		// Fence ends the process of a database that hangs, and returns nil only

@@ -305,7 +305,7 @@ func (h *host) Announce() error {
 	return nil
 }
 
-func (h *host) Measure(context.Context) []replication.Facts {
+func (h *host) Measure(context.Context, bool) []replication.Facts {
 	if h.facts == nil {
 		return nil
 	}
