@@ -47,7 +47,11 @@ const (
 type Config struct {
 	Name    string
 	Address string // unix:PATH or tcp:HOST:PORT
-	User    string
+	// Dial makes each connection to Address, where that takes more than its words:
+	// a socket in a container is another file after each start. Its errors are told
+	// apart as those of a plain connection are. Nil dials Address.
+	Dial func(context.Context) (net.Conn, error)
+	User string
 	// Password is called at each connect, as is reading PasswordFile, whose
 	// trailing line break does not count. Neither is kept or logged.
 	Password     func() (string, error)
@@ -109,10 +113,14 @@ func Open(c Config) (*Database, error) {
 		d.now = bootTime
 	}
 	settings := func(readTimeout time.Duration) *driver.Config {
-		return driverConfig(network, address, c.User, c.TLS, readTimeout)
+		s := driverConfig(network, address, c.User, c.TLS, readTimeout)
+		if c.Dial != nil {
+			s.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) { return c.Dial(ctx) }
+		}
+		return s
 	}
 	probe := settings(d.measureTimeout + probeReadSlack)
-	if network == "unix" {
+	if c.Dial == nil && network == "unix" {
 		probe.DialFunc = d.server.dial
 	}
 	if d.probe, err = handle(probe, password, 1); err != nil {
