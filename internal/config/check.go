@@ -22,6 +22,7 @@ func (d *decoder) checkInstances(f *File, labels []string) {
 	}
 	for i := range f.Instances {
 		in, at := &f.Instances[i], fmt.Sprintf("instances[%d]", i)
+		in.setEngine(f.Engine)
 		if first, taken := names[in.Name]; taken {
 			d.problem(d.at(at+".name"), fmt.Sprintf("two instances are named %s", in.Name), fmt.Sprintf("the first is on line %d: name each differently", first))
 		} else if in.Name != "" {
@@ -39,6 +40,20 @@ func (d *decoder) checkInstances(f *File, labels []string) {
 		}
 	}
 	d.checkVRIDs(f.Instances)
+}
+
+// setEngine fills in where the Docker engine is, for whatever does not say.
+func (in *Instance) setEngine(engine string) {
+	for i := range in.Databases {
+		if a := &in.Databases[i].Address; a.Kind == Container && a.Engine == "" {
+			a.Engine = engine
+		}
+	}
+	for i := range in.Discover {
+		if d := &in.Discover[i]; !d.Rule.Container.IsZero() && d.Engine == "" {
+			d.Engine = engine
+		}
+	}
 }
 
 // checkVRIDs wants a VRID once. Unicast advertisements of all instances share
@@ -178,7 +193,8 @@ func (d *decoder) checkTiming(in *Instance, at string) {
 
 func (d *decoder) checkDatabases(in *Instance, at string, seen map[Address]string) {
 	names := map[string]int{}
-	for i, db := range in.Databases {
+	for i := range in.Databases {
+		db := &in.Databases[i]
 		here := fmt.Sprintf("%s.databases[%d]", at, i)
 		if first, taken := names[db.Name]; taken {
 			d.problem(d.at(here+".name"), fmt.Sprintf("two databases are named %s", db.Name), fmt.Sprintf("the first is on line %d: name each differently", first))
@@ -198,7 +214,7 @@ func (d *decoder) checkDatabases(in *Instance, at string, seen map[Address]strin
 
 // checkPlans looks at what the order of steps means for the databases.
 func (d *decoder) checkPlans(in *Instance, at string) {
-	if len(in.Databases) == 0 {
+	if len(in.Databases) == 0 && len(in.Discover) == 0 {
 		return
 	}
 	closed := slices.IndexFunc(in.Demote, func(s hooks.Step) bool {
@@ -239,7 +255,7 @@ func (d *decoder) checkFollow(in *Instance, at string) {
 func (d *decoder) checkHealth(in *Instance, at string) {
 	for i, h := range in.Health {
 		m, ok := h.Check.(MySQLCheck)
-		if !ok || m.Database == "" || slices.ContainsFunc(in.Databases, func(db Database) bool { return db.Name == m.Database }) {
+		if !ok || m.Database == "" || len(in.Discover) > 0 || slices.ContainsFunc(in.Databases, func(db Database) bool { return db.Name == m.Database }) {
 			continue
 		}
 		d.problem(d.at(fmt.Sprintf("%s.health[%d].mysql", at, i)), fmt.Sprintf("the instance has no database %s", quote(m.Database)), "name one of its databases")

@@ -3,18 +3,23 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"path"
 	"strings"
+
+	"github.com/tanist-ha/tanist/replication/discover"
 )
 
 // Defaults of a database.
 const (
 	DefaultDatabaseUser = "tanist"
 	DefaultMySQLPort    = 3306
+	// DefaultEngine is the socket of the Docker engine.
+	DefaultEngine = "/var/run/docker.sock"
 )
 
-// maxDatabases bounds the databases of one instance: each has a connection and
-// workers of its own.
-const maxDatabases = 64
+// maxDatabases bounds the databases of one instance: each has connections and
+// buffers of its own.
+const maxDatabases = discover.MaxDatabases
 
 func (v value) databases() []Database {
 	list, _ := v.list("write databases: followed by entries that begin with - name:")
@@ -30,20 +35,22 @@ func (v value) databases() []Database {
 
 func (v value) database() Database {
 	db := Database{User: DefaultDatabaseUser}
+	engine := ""
 	v.object("a database",
 		need("name", func(v value) { db.Name = v.identifier() }),
 		need("address", func(v value) { db.Address = v.databaseAddress() }),
 		allow("user", func(v value) { db.User = v.databaseUser() }),
 		allow("password_file", func(v value) { db.PasswordFile = v.file() }),
-		allow("tls", func(v value) {
-			var ok bool
-			if db.TLS, ok = v.tls(); ok {
-				v.d.unsupported(v.pos, FeatureDatabaseTLS, "leave tls out and connect over a socket or a trusted network")
-			}
-		}),
+		allow("tls", func(v value) { db.TLS = v.tls() }),
 		allow("replicate_from", func(v value) { db.ReplicateFrom = v.replicateFrom() }),
 		allow("unit", func(v value) { db.Unit = v.service() }),
+		allow("docker_socket", func(v value) { engine = v.file() }),
 	)
+	if db.Address.Kind == Container {
+		db.Address.Engine = engine
+	} else if engine != "" {
+		v.d.problem(v.d.at(v.child("docker_socket")), "docker_socket means something for a container only", "remove it, or write address: container:NAME")
+	}
 	return db
 }
 
@@ -103,12 +110,7 @@ func (v value) databaseAddress() Address {
 		}
 		return Address{Kind: TCP, Host: host, Port: port}
 	case "container":
-		if !validName(rest) {
-			v.problem(fmt.Sprintf("%s names no container", quote(s)), "write container:NAME")
-			return Address{}
-		}
-		v.d.unsupported(v.pos, FeatureContainer, "publish the server's socket or port and use unix:PATH or tcp:HOST:PORT")
-		return Address{Kind: Container, Container: rest}
+		return v.containerAddress(rest)
 	}
 	hint := "write unix:PATH, tcp:HOST:PORT or container:NAME"
 	if strings.HasPrefix(s, "/") {
@@ -117,6 +119,20 @@ func (v value) databaseAddress() Address {
 		hint = "write tcp:" + s
 	}
 	v.problem("the address does not say how to connect", hint)
+	return Address{}
+}
+
+// containerAddress reads NAME or NAME:/PATH/IN/IT.
+func (v value) containerAddress(rest string) Address {
+	name, socket, given := strings.Cut(rest, ":")
+	switch {
+	case !containerPattern.MatchString(name):
+		v.problem(fmt.Sprintf("%s names no container", quote("container:"+rest)), "write container:NAME, or container:NAME:/path/of/the.sock inside it")
+	case given && (!path.IsAbs(socket) || path.Clean(socket) != socket || strings.ContainsFunc(socket, func(r rune) bool { return r < ' ' })):
+		v.problem("the path of a socket in a container must be a full path", "write container:"+name+":/run/mysqld/mysqld.sock, or leave the path out")
+	default:
+		return Address{Kind: Container, Container: name, Path: socket}
+	}
 	return Address{}
 }
 
@@ -135,7 +151,7 @@ func (v value) socketAddress(path string) Address {
 }
 
 // tls also says whether the files are given in a form that can be read.
-func (v value) tls() (*TLS, bool) {
+func (v value) tls() *TLS {
 	t, given := &TLS{}, 0
 	optional := func(into *string) func(value) {
 		return func(v value) {
@@ -149,11 +165,12 @@ func (v value) tls() (*TLS, bool) {
 		need("ca", func(v value) { t.CA = v.file() }),
 		allow("cert", optional(&t.Cert)),
 		allow("key", optional(&t.Key)),
+		allow("verify", func(v value) { oneOf(v, verifies(), &t.Verify) }),
 	)
 	if ok && given == 1 {
 		v.problem("tls has one of cert and key", "a client certificate needs both; leave both out for none")
 	}
-	return t, ok
+	return t
 }
 
 func (v value) replicateFrom() *ReplicateFrom {
@@ -163,7 +180,7 @@ func (v value) replicateFrom() *ReplicateFrom {
 		allow("password_file", func(v value) { r.PasswordFile = v.file() }),
 		allow("host", func(v value) { r.Host = v.sourceHost() }),
 		allow("port", func(v value) { r.Port = v.port() }),
-		allow("tls", func(v value) { r.TLS, _ = v.tls() }),
+		allow("tls", func(v value) { r.TLS = v.tls() }),
 	)
 	return r
 }

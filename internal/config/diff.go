@@ -139,6 +139,11 @@ func moved(old, next *File, j int) Problems {
 				problem(fmt.Sprintf(".databases[%d].address", k), "the database at "+db.Address.String(), was.Name)
 			}
 		}
+		for k, d := range in.Discover {
+			if slices.ContainsFunc(was.Discover, func(o Discovery) bool { return o.Rule.Files == d.Rule.Files }) {
+				problem(fmt.Sprintf(".discover[%d].files", k), "the discovery in "+d.Rule.Files, was.Name)
+			}
+		}
 	}
 	return problems
 }

@@ -69,6 +69,8 @@ func TestCompare(t *testing.T) {
 		"step":                  {change("    vrid: 51\n", "    vrid: 51\n    promote: [{vip: acquire}, {unit: {start: x.service}}]\n"), changedA},
 		"step-environment":      {change("    vrid: 51\n", "    vrid: 51\n    promote: [{vip: acquire}, {exec: {command: [/bin/x], env: {A: b}}}]\n"), changedA},
 		"password-file":         {change("/etc/tanist/pivot", "/etc/tanist/other"), Diff{Changed: []Pair{{1, 1}}}},
+		"discover":              {running + "    discover: [{files: /srv/*.json, host: .h}]\n", Diff{Changed: []Pair{{1, 1}}}},
+		"docker-socket":         {"docker_socket: /run/docker.sock\n" + running, Diff{}}, // nothing uses it
 		"level":                 {change("level: info", "level: debug"), Diff{LogLevel: true}},
 		// The first one turns authentication on.
 		"key-file": {"key_file: /etc/tanist/next.key\n" + running, Diff{KeyFile: true, Changed: []Pair{{0, 0}, {1, 1}}}},
@@ -94,10 +96,38 @@ func TestCompare(t *testing.T) {
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Error(diff)
 			}
-			if got.Empty() != (name == "same" || name == "comments-and-defaults" || name == "reordered") {
+			if got.Empty() != (name == "same" || name == "comments-and-defaults" || name == "docker-socket" || name == "reordered") {
 				t.Errorf("empty: %v", got.Empty())
 			}
 		})
+	}
+}
+
+// A rule is compared with all that it says.
+func TestCompareDiscovery(t *testing.T) {
+	with := func(head, rules string) *File {
+		return parsed(t, head+strings.Replace(running, "    vrid: 51\n", "    vrid: 51\n    discover: "+rules+"\n", 1))
+	}
+	const rule = "[{files: /srv/*.json, container: .c, where: {field: .s, in: [1]}, tls: {ca: /ca.pem}}]"
+	old := with("", rule)
+	for name, tc := range map[string]struct {
+		next *File
+		want Diff
+	}{
+		"same":          {with("", rule), Diff{}},
+		"where":         {with("", strings.Replace(rule, "[1]", "[1, 2]", 1)), Diff{Changed: []Pair{{0, 0}}}},
+		"field":         {with("", strings.Replace(rule, ".c", ".d", 1)), Diff{Changed: []Pair{{0, 0}}}},
+		"tls":           {with("", strings.Replace(rule, "/ca.pem", "/ca.pem, verify: ca", 1)), Diff{Changed: []Pair{{0, 0}}}},
+		"docker-socket": {with("docker_socket: /run/docker.sock\n", rule), Diff{Changed: []Pair{{0, 0}}}},
+	} {
+		got, err := Compare(old, tc.next)
+		if diff := cmp.Diff(tc.want, got); diff != "" || err != nil {
+			t.Errorf("%s: %v\n%s", name, err, diff)
+		}
+	}
+	moved := parsed(t, running+"    discover: "+rule+"\n")
+	if _, err := Compare(old, moved); err == nil || !strings.Contains(err.Error(), "the discovery in /srv/*.json moves from instance a to b in one reload") {
+		t.Errorf("a rule that moves: %v", err)
 	}
 }
 

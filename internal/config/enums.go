@@ -121,10 +121,28 @@ func (a Address) String() string {
 	case TCP:
 		return "tcp:" + net.JoinHostPort(a.Host, strconv.Itoa(int(a.Port)))
 	case Container:
+		if a.Path != "" {
+			return "container:" + a.Container + ":" + a.Path
+		}
 		return "container:" + a.Container
 	}
 	return a.Kind.String()
 }
+
+// Verify is how much of a database server's certificate is verified.
+type Verify uint8
+
+// VerifyIdentity wants a certificate of the CA for the host of the address; where
+// that is a socket, which has none, any certificate of the CA. VerifyCA wants any
+// certificate of the CA.
+const (
+	VerifyIdentity Verify = iota
+	VerifyCA
+)
+
+func (v Verify) String() string { return word(verifies(), v) }
+
+func verifies() []string { return []string{"identity", "ca"} }
 
 // word names an enumerated value as the file does.
 func word[E ~uint8](words []string, e E) string {

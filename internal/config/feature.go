@@ -8,9 +8,6 @@ type Feature string
 // Features that came, or come, after the first release.
 const (
 	FeatureHTTP             Feature = "the HTTP endpoints"
-	FeatureDiscover         Feature = "the discovery of databases"
-	FeatureContainer        Feature = "databases in containers"
-	FeatureDatabaseTLS      Feature = "TLS to databases"
 	FeatureJSONStep         Feature = "the step json"
 	FeatureLinkStep         Feature = "the step link"
 	FeatureNotifyStep       Feature = "the step notify"
@@ -31,9 +28,6 @@ const (
 func notYet() []Feature {
 	return []Feature{
 		FeatureHTTP,
-		FeatureDiscover,
-		FeatureContainer,
-		FeatureDatabaseTLS,
 		FeatureJSONStep,
 		FeatureLinkStep,
 		FeatureNotifyStep,

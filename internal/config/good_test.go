@@ -16,6 +16,7 @@ import (
 	"github.com/tanist-ha/tanist/health"
 	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/replication"
+	"github.com/tanist-ha/tanist/replication/discover"
 )
 
 // same compares what the file says, not where it says it.
@@ -23,6 +24,7 @@ func same(a, b *File) string {
 	return cmp.Diff(a, b,
 		cmp.FilterPath(func(p cmp.Path) bool { return p.String() == "src" || p.String() == "positions" || p.String() == "Name" }, cmp.Ignore()),
 		cmp.AllowUnexported(File{}),
+		cmp.Comparer(func(a, b discover.Text) bool { return a.String() == b.String() }),
 		cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
 		cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
 		cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b }))
@@ -52,6 +54,7 @@ func minimal() *File {
 		KeyFile:  "/etc/tanist/cluster.key",
 		PeerPort: 7511,
 		Log:      Log{Level: LevelInfo, Format: FormatAuto},
+		Engine:   "/var/run/docker.sock",
 		Instances: []Instance{{
 			Name: "compass", Interface: "eth0", VRID: 51,
 			VIPs:     []netip.Prefix{netip.MustParsePrefix("10.77.0.100/24")},
@@ -95,6 +98,7 @@ func TestFull(t *testing.T) {
 		KeyFile:  "/etc/tanist/pair.key",
 		PeerPort: 7600,
 		Log:      Log{Level: LevelDebug, Format: FormatJSON},
+		Engine:   "/var/run/docker.sock",
 		Instances: []Instance{{
 			Name: "compass", Interface: "eth0", VRID: 51,
 			VIPs:         []netip.Prefix{netip.MustParsePrefix("10.77.0.100/24"), netip.MustParsePrefix("10.77.0.101/32")},
@@ -121,8 +125,7 @@ func TestFull(t *testing.T) {
 					},
 				},
 			},
-			Discover: []Discovery{},
-			Gate:     Gate{MaxLag: 0, MaxMissing: 7, DrainTimeout: 2 * time.Minute, AfterLoss: replication.Drained},
+			Gate: Gate{MaxLag: 0, MaxMissing: 7, DrainTimeout: 2 * time.Minute, AfterLoss: replication.Drained},
 			Promote: hooks.Plan{
 				{Name: "replication stop", Timeout: 10 * time.Second, Action: hooks.Replication{Verb: hooks.StopReplication}},
 				step("writes open", hooks.Writes{Open: true}),

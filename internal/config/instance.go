@@ -227,11 +227,3 @@ func (v value) gate(g Gate) Gate {
 // maxMissing bounds the transactions an operator may give up, far above any
 // sense and far below a wrap-around.
 const maxMissing = 1 << 40
-
-func (v value) discover() []Discovery {
-	list, _ := v.list("write discover: []")
-	if len(list) > 0 {
-		v.d.unsupported(v.pos, FeatureDiscover, "leave discover out and name every database under databases")
-	}
-	return make([]Discovery, len(list))
-}

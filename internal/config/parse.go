@@ -125,6 +125,7 @@ func (d *decoder) file(v value) *File {
 		KeyFile:  DefaultKeyFile,
 		PeerPort: DefaultPeerPort,
 		Log:      Log{Level: LevelInfo, Format: FormatAuto},
+		Engine:   DefaultEngine,
 		src:      d.src, positions: d.positions,
 	}
 	var labels []string
@@ -134,6 +135,7 @@ func (d *decoder) file(v value) *File {
 		allow("peer_port", func(v value) { f.PeerPort = v.port() }),
 		allow("http", func(v value) { f.HTTP = v.http() }),
 		allow("log", func(v value) { f.Log = v.log() }),
+		allow("docker_socket", func(v value) { f.Engine = v.file() }),
 		need("instances", func(v value) { f.Instances = v.instances() }),
 	)
 	d.checkNodes(f)

@@ -7,6 +7,7 @@ import (
 	"github.com/tanist-ha/tanist/health"
 	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/replication"
+	"github.com/tanist-ha/tanist/replication/discover"
 )
 
 // File is one valid configuration, its defaults filled in. Both nodes have the
@@ -18,6 +19,7 @@ type File struct {
 	PeerPort  uint16  // TCP port of the peer link
 	HTTP      *HTTP   // nil when the file has no http
 	Log       Log
+	Engine    string     // where the Docker engine listens, if nothing else is said
 	Instances []Instance // at least one
 	// Notices are allowed, but worth a word to the operator.
 	Notices []Problem
@@ -101,15 +103,18 @@ type Database struct {
 // Address is where a database answers. Kind says which fields are set.
 type Address struct {
 	Kind      AddressKind
-	Path      string // UnixSocket: absolute, at most 107 bytes
+	Path      string // UnixSocket: absolute, at most 107 bytes; Container: a path in it, empty for the usual ones
 	Host      string // TCP: address or name, without brackets
 	Port      uint16 // TCP
-	Container string // Container: its name
+	Container string // Container: its name or id, or that of a Swarm service
+	Engine    string // Container: path of the socket of the Docker engine
 }
 
-// TLS are the certificate files of a database connection.
+// TLS are the certificate files of a database connection. They are read at each
+// connect, so that a renewed certificate needs no reload.
 type TLS struct {
 	CA, Cert, Key string // absolute paths; Cert and Key both or neither
+	Verify        Verify
 }
 
 // ReplicateFrom is the account with which the peer's database is followed.
@@ -121,9 +126,53 @@ type ReplicateFrom struct {
 	TLS          *TLS // nil for none; the database server reads the files too
 }
 
-// Discovery is a rule that finds more databases in files. Its form is not
-// settled: no release reads one.
-type Discovery struct{}
+// Discovery is a rule that finds more databases in files, and what those have in
+// common.
+type Discovery struct {
+	Rule          discover.Rule
+	Engine        string // as Address
+	User          string
+	PasswordFile  string
+	TLS           *TLS
+	ReplicateFrom *ReplicateFrom // with Port 0: the one that the file names
+}
+
+// Database makes a database of what the rule found.
+func (d *Discovery) Database(f discover.Found) Database {
+	db := Database{Name: f.Name, User: d.User, PasswordFile: d.PasswordFile, TLS: d.TLS}
+	switch a := f.Address; {
+	case a.Container != "":
+		db.Address = Address{Kind: Container, Container: a.Container, Path: a.Socket, Engine: d.Engine}
+	case a.Socket != "":
+		db.Address = Address{Kind: UnixSocket, Path: a.Socket}
+	default:
+		db.Address = Address{Kind: TCP, Host: a.Host, Port: a.Port}
+	}
+	if d.ReplicateFrom != nil {
+		r := *d.ReplicateFrom
+		if r.Port == 0 {
+			if r.Port = f.Port; r.Port == 0 {
+				r.Port = DefaultMySQLPort
+			}
+		}
+		db.ReplicateFrom = &r
+	}
+	return db
+}
+
+// Found makes of a database what a rule would have found.
+func (db *Database) Found() discover.Found {
+	f := discover.Found{Name: db.Name, Rule: -1}
+	switch a := db.Address; a.Kind {
+	case Container:
+		f.Address = discover.Address{Container: a.Container, Socket: a.Path}
+	case UnixSocket:
+		f.Address = discover.Address{Socket: a.Path}
+	case TCP:
+		f.Address = discover.Address{Host: a.Host, Port: a.Port}
+	}
+	return f
+}
 
 // Gate is what a promotion may cost.
 type Gate struct {
