@@ -56,6 +56,10 @@ func TestErrant(t *testing.T) {
 			"MariaDB/hidden in one domain, plain in another", mariaDB("0-3-90,1-3-7", ""), mariaDB("1-3-6", "0-1-100"),
 			"1 transaction and perhaps more: 1-3-7 (the source applied domain 0 up to 100 without writing it to its binary log, so whether it has 0-3-90 does not show)", false,
 		},
+		{
+			"MariaDB/beyond what the source applied from elsewhere", mariaDB("0-3-105", ""), mariaDB("", "0-9-100"),
+			"about 5 transactions: 0-3-101..105", false,
+		},
 		{"MariaDB/applied here and not logged", mariaDB("", "0-1-104"), mariaDB("0-1-100", ""), "4 transactions: 0-1-101..104", true},
 		{"MariaDB/state unknown", History{Flavor: FlavorMariaDB, Applied: Known(Position{})}, mariaDB("0-1-1", ""), "not known: gtid_binlog_state is unknown, that of the source is known", false},
 		{

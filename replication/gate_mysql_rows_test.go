@@ -60,14 +60,27 @@ func mysqlRows() []gateRow {
 		{"planned/a server that the source does not know", Planned, policy, func(d *Database) {
 			d.executes(uuidA + ":1-4711," + uuidB + ":1-20," + uuidC + ":5")
 		}, []string{"errant: has 1 transaction of a server that the source does not know: " + uuidC + ":5"}},
-		{"planned/the same, and the source's server_uuid unknown", Planned, policy, func(d *Database) {
+		{"planned/the same, and it was received", Planned, policy, func(d *Database) {
+			d.executes(uuidA + ":1-4711," + uuidB + ":1-20," + uuidC + ":5")
+			d.channel().Received = Known(position(uuidA + ":4001-4711," + uuidC + ":5"))
+		}, nil},
+		{"planned/the same, and it was received before the server forgot what it received", Planned, policy, func(d *Database) {
+			d.executes(uuidA + ":1-4711," + uuidB + ":1-20," + uuidC + ":5")
+			d.channel().Received = Known(Position{})
+			d.MaxReceived = position(uuidA + ":4001-4711," + uuidC + ":5")
+		}, nil},
+		{"planned/more of a third server that the source knows", Planned, policy, func(d *Database) {
+			d.Heard = heard(uuidA+":1-4711,"+uuidB+":1-20,"+uuidC+":1-4", now)
+			d.executes(uuidA + ":1-4711," + uuidB + ":1-20," + uuidC + ":1-5")
+		}, nil},
+		{"planned/a server that the source does not know, and whether it is the source unknown", Planned, policy, func(d *Database) {
 			d.executes(uuidA + ":1-4711," + uuidB + ":1-20," + uuidC + ":5")
 			d.channel().SourceUUID = Unknown[string]()
 		}, []string{
 			"unknown: server_uuid of the source is unknown",
 			"unknown: has " + uuidC + ":5 of a server that the source does not know, unless it is the source: its server_uuid is not known",
 		}},
-		{"planned/the same, and the source was never reached", Planned, policy, func(d *Database) {
+		{"planned/a server that the source does not know, while the source was never reached", Planned, policy, func(d *Database) {
 			d.executes(uuidA + ":1-4711," + uuidB + ":1-20," + uuidC + ":5")
 			d.channel().SourceUUID = Known("")
 		}, []string{

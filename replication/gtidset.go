@@ -189,7 +189,7 @@ func eachLeft(a, b []span, yield func(span)) {
 			b = b[1:]
 		}
 		// What reaches beyond r stays in b for the spans after it.
-		for len(b) > 0 && b[0].first <= r.last && b[0].last < r.last {
+		for len(b) > 0 && b[0].last < r.last {
 			if b[0].first > r.first {
 				yield(span{r.first, b[0].first - 1})
 			}

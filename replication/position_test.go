@@ -129,8 +129,13 @@ func TestPositionFlavor(t *testing.T) {
 			t.Errorf("%q: the set %s makes another position", tc.text, set)
 		}
 	}
-	if mustPosition(t, uuidA+":1").Equal(mustPosition(t, "0-1-1")) {
-		t.Error("two flavors are equal")
+	different := []string{"", "0-1-1", "0-1-2", uuidA + ":1", uuidA + ":1-2", uuidA + ":tag:1"}
+	for i, a := range different {
+		for j, b := range different {
+			if got := mustPosition(t, a).Equal(mustPosition(t, b)); got != (i == j) {
+				t.Errorf("%q and %q are equal: %v", a, b, got)
+			}
+		}
 	}
 	if _, _, diverged := mustPosition(t, uuidA+":1").Diverged(mustPosition(t, uuidB+":1")); diverged {
 		t.Error("sets of two servers have diverged by number")
