@@ -41,10 +41,27 @@ func running(t *testing.T, s *server, c *sql.Conn, statement string) chan error 
 // would make all other writers wait behind it.
 func TestClosingDoesNotQueueBehindLongStatement(t *testing.T) {
 	s := startServer(t, 1)
-	s.insert(t, 1)
+	// Of this engine nobody sees an open transaction: only the statement shows.
+	s.exec(t, "CREATE TABLE app.plain (v INT) ENGINE=Aria")
+	s.exec(t, "INSERT INTO app.plain VALUES (1)")
 	d := s.database(t, patient)
+	result := running(t, s, appConn(t, s), "UPDATE plain SET v = 7 WHERE SLEEP(1.5) = 0")
 	writer := openHandle(t, s.socket(), "app", "app", "app")
-	result := running(t, s, appConn(t, s), "UPDATE t SET v = 7 WHERE SLEEP(1.5) = 0 LIMIT 1")
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if _, err := writer.Exec("INSERT INTO t (v) VALUES (8)"); err != nil && serverErrorNumber(err) != 1290 && !isLost(err) {
+				t.Errorf("another writer: %v", err)
+				return
+			}
+		}
+	}()
 	closed := make(chan error, 1)
 	go func() {
 		_, err := d.CloseWrites(timeout(t, patience), patience)
@@ -62,11 +79,10 @@ func TestClosingDoesNotQueueBehindLongStatement(t *testing.T) {
 				t.Errorf("%s sessions wait for a lock", got)
 				over = true
 			}
-			if _, err := writer.Exec("INSERT INTO t (v) VALUES (8)"); err != nil && serverErrorNumber(err) != 1290 && !isLost(err) {
-				t.Errorf("another writer: %v", err)
-			}
 		}
 	}
+	close(stop)
+	<-stopped
 	if err := <-closed; err != nil {
 		t.Error(err)
 	}
@@ -316,4 +332,43 @@ func TestEventSchedulerGoesWithTheRole(t *testing.T) {
 			t.Errorf("event scheduler is %s: the server started it itself", got)
 		}
 	})
+}
+
+// An account that read_only does not bind can write to a standby. The next
+// measurement shows it, and closing again ends the session.
+func TestWriteToClosedStandbyIsSeen(t *testing.T) {
+	source, replica := startPair(t)
+	source.insert(t, 1)
+	at := source.position(t)
+	d := replica.database(t, patient)
+	if _, err := d.CatchUp(timeout(t, patience), at); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.CloseWrites(timeout(t, patience), 0); err != nil {
+		t.Fatal(err)
+	}
+	ctx := context.Background()
+	if v := verdict(d.Measure(ctx), replication.Planned, at, at); !v.Open {
+		t.Fatalf("gate is closed: %v", v.Reasons)
+	}
+	c, err := openHandle(t, replica.socket(), "root", "", "app").Conn(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	execAll(t, c, "INSERT INTO t (id) VALUES (5000)")
+	f := d.Measure(ctx)
+	if !f.ReadOnly.Equal(replication.Known(true)) {
+		t.Errorf("read_only %s", f.ReadOnly)
+	}
+	wantCodes(t, verdict(f, replication.Planned, at, at), replication.Errant)
+	if _, err := d.CloseWrites(timeout(t, patience), 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.ExecContext(ctx, "INSERT INTO t (id) VALUES (5001)"); err == nil {
+		t.Error("the session writes on")
+	}
+	running := onlyChannel(t, d.Measure(ctx))
+	if running.IO != replication.ThreadRunning || running.SQL != replication.ThreadRunning {
+		t.Errorf("IO %s, SQL %s", running.IO, running.SQL)
+	}
 }

@@ -28,29 +28,29 @@ const (
 )
 
 // stopEvents stops the scheduler of a database that was just closed, or was
-// closed already.
-func (d *Database) stopEvents(ctx context.Context, s *session, wasOpen bool) error {
+// closed already. Stopped means that it ran until now.
+func (d *Database) stopEvents(ctx context.Context, s *session, wasOpen bool) (stopped bool, err error) {
 	if s.dialect.events == "" {
-		return nil
+		return false, nil
 	}
 	state, err := s.eventScheduler(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if state != eventsOn {
 		if wasOpen && state == eventsOff {
 			d.events.Store(uint32(eventsRested))
 		}
-		return nil
+		return false, nil
 	}
 	d.events.Store(uint32(eventsRan))
 	if err := s.exec(ctx, s.dialect.stopEvents); err != nil {
-		return fmt.Errorf("stop the event scheduler: %w", err)
+		return false, fmt.Errorf("stop the event scheduler: %w", err)
 	}
 	if state, err = s.eventScheduler(ctx); err == nil && state == eventsOn {
 		err = fmt.Errorf("stop the event scheduler: it is still %s", state)
 	}
-	return err
+	return true, err
 }
 
 // startEvents starts the scheduler of an open database if closing stopped it,

@@ -61,7 +61,7 @@ func dataTemplate() (string, error) {
 			return
 		}
 		install := exec.Command("mariadb-install-db", "--no-defaults", "--datadir="+filepath.Join(template.dir, "data"),
-			"--user="+userName(), "--auth-root-authentication-method=normal", "--skip-test-db",
+			"--user="+userName(), "--auth-root-authentication-method=normal", "--skip-test-db", "--tmpdir="+template.dir, // in a shared one servers delete each other's files
 			"--innodb-log-file-size=8M", "--innodb-fast-shutdown=0")
 		if out, err := install.CombinedOutput(); err != nil {
 			template.err = fmt.Errorf("mariadb-install-db: %w\n%s", err, out)
@@ -138,7 +138,7 @@ func (s *server) run(t *testing.T) {
 		"--port=" + strconv.Itoa(s.port), "--server-id=" + strconv.Itoa(s.id), "--log-bin=bin", "--relay-log=relay",
 		"--log-slave-updates", "--gtid-strict-mode=1", "--skip-slave-start", "--skip-name-resolve",
 		"--innodb-buffer-pool-size=16M", "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=2",
-		"--performance-schema=OFF", "--slave-net-timeout=5",
+		"--performance-schema=OFF", "--slave-net-timeout=5", "--tmpdir=" + s.dir,
 	}, more...)
 	s.cmd = exec.Command("mariadbd", args...)
 	s.cmd.Stdout, s.cmd.Stderr = log, log

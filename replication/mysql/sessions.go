@@ -171,9 +171,10 @@ func (d *Database) processes(ctx context.Context, s *session) (processes, error)
 	return p, nil
 }
 
+// isClient counts events that are being executed, not the scheduler, a Daemon.
 func isClient(user, command string) bool {
 	switch user {
-	case "system user", "event_scheduler", "unauthenticated user":
+	case "system user", "unauthenticated user":
 		return false
 	}
 	switch command {

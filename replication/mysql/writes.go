@@ -120,7 +120,13 @@ func (c closing) run(ctx context.Context) (replication.Position, error) {
 	}
 	// After read_only, so that whoever finds writes open and the scheduler off
 	// knows that it was not us.
-	eventsErr := d.stopEvents(ctx, s, open)
+	stopped, eventsErr := d.stopEvents(ctx, s, open)
+	if stopped {
+		// An event that began at this moment has no session yet that could be seen.
+		if err := pause(ctx, frozenPause); err != nil {
+			return replication.Position{}, err
+		}
+	}
 	position, err := c.freeze(ctx)
 	return position, errors.Join(err, eventsErr)
 }
