@@ -29,15 +29,19 @@ const (
 // DB opens the node's server as root over its unix socket. Each connection finds
 // the node's current boot, so the handle outlives power cycles. It connects only
 // when used; the caller closes it.
-func (n *Node) DB() (*sql.DB, error) {
+func (n *Node) DB() (*sql.DB, error) { return n.DBAt(mysqlSocket) }
+
+// DBAt is DB for a server that listens on another socket of the node, named by
+// its full path there.
+func (n *Node) DBAt(socket string) (*sql.DB, error) {
 	cfg := mysql.NewConfig()
-	cfg.User, cfg.Net, cfg.Addr = "root", "unix", mysqlSocket
+	cfg.User, cfg.Net, cfg.Addr = "root", "unix", socket
 	cfg.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) {
 		b, err := n.running()
 		if err != nil {
 			return nil, err
 		}
-		return new(net.Dialer).DialContext(ctx, "unix", fmt.Sprintf("/proc/%d/root%s", b.Leader.PID, mysqlSocket))
+		return new(net.Dialer).DialContext(ctx, "unix", fmt.Sprintf("/proc/%d/root%s", b.Leader.PID, socket))
 	}
 	return openDB(cfg)
 }
@@ -66,7 +70,12 @@ func openDB(cfg *mysql.Config) (*sql.DB, error) {
 // SQL runs one statement as root and returns the rows it yields as text, NULL as
 // "NULL".
 func (n *Node) SQL(ctx context.Context, statement string, args ...any) ([][]string, error) {
-	db, err := n.DB()
+	return n.SQLAt(ctx, mysqlSocket, statement, args...)
+}
+
+// SQLAt is SQL for a server that listens on another socket of the node.
+func (n *Node) SQLAt(ctx context.Context, socket, statement string, args ...any) ([][]string, error) {
+	db, err := n.DBAt(socket)
 	if err != nil {
 		return nil, err
 	}

@@ -30,17 +30,23 @@ const (
 	binary     = "/usr/bin/tanist"
 	ConfigFile = "/etc/tanist/tanist.yaml"
 
-	keyFile    = "/etc/tanist/cluster.key"
-	clusterKey = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
-	appUser    = "app"
-	appPass    = "app-in-the-lab"
-	ownPass    = "tanist-in-the-lab"
+	keyFile      = "/etc/tanist/cluster.key"
+	passwordFile = "/etc/tanist/mysql.password"
+	clusterKey   = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+	appUser      = "app"
+	appPass      = "app-in-the-lab"
+	ownPass      = "tanist-in-the-lab"
+
+	ownPrivileges = "BINLOG MONITOR, SLAVE MONITOR, REPLICATION SLAVE ADMIN, READ_ONLY ADMIN, CONNECTION ADMIN, PROCESS"
 )
 
 // Site is the pair. Primary is the lab's node a, Reserve its node b.
 type Site struct {
 	*lab.Lab
 	Primary, Reserve *lab.Node
+	// Databases are there when Options.Databases asked for them; they take the
+	// place of the lab's own server.
+	Databases []Database
 }
 
 // Options say how a site differs from the usual one.
@@ -51,7 +57,12 @@ type Options struct {
 	Config string
 	// WithoutDatabase leaves the database out of the configuration.
 	WithoutDatabase bool
-	Log             func(format string, args ...any)
+	// Databases is how many small servers each host has instead of the lab's own,
+	// at most MaxDatabases; 0 for the lab's own. The configuration is ManyConfig's.
+	Databases int
+	// Durable lets each commit of those databases wait for the disk.
+	Durable bool
+	Log     func(format string, args ...any)
 }
 
 // Up makes the lab and installs everything. No daemon runs yet.
@@ -84,18 +95,7 @@ func Config(withDatabase bool) string {
           verify: [/usr/local/sbin/follow, --check, "{{.Active}}"]
         on_error: continue`
 	}
-	return `nodes:
-  primary: {addresses: [10.77.0.11, 10.77.1.11]}
-  reserve: {addresses: [10.77.0.12, 10.77.1.12]}
-key_file: ` + keyFile + `
-
-instances:
-  - name: ` + Instance + `
-    interface: eth0
-    vrid: 51
-    vips: [` + VIP + `/24]
-    lease: ` + Lease.String() + `
-    heartbeat: {advert_interval: ` + AdvertInterval.String() + `}` + database + `
+	return configHead() + database + `
     promote:
       - replication: stop
       - writes: open
@@ -107,6 +107,21 @@ instances:
       - vip: release
       - unit: {stop: lsyncd.service}
       - yaml: {file: ` + LabelFile + `, key: ` + LabelKey + `, value: "{{.Active}}"}` + close + "\n"
+}
+
+func configHead() string {
+	return `nodes:
+  primary: {addresses: [10.77.0.11, 10.77.1.11]}
+  reserve: {addresses: [10.77.0.12, 10.77.1.12]}
+key_file: ` + keyFile + `
+
+instances:
+  - name: ` + Instance + `
+    interface: eth0
+    vrid: 51
+    vips: [` + VIP + `/24]
+    lease: ` + Lease.String() + `
+    heartbeat: {advert_interval: ` + AdvertInterval.String() + `}`
 }
 
 // LabelText is a label file as an operator keeps it, comments and all.
@@ -126,7 +141,11 @@ empty:
 
 func (s *Site) furnish(ctx context.Context, o Options) error {
 	config := o.Config
-	if config == "" {
+	switch {
+	case config != "":
+	case o.Databases > 0:
+		config = ManyConfig(o.Databases, "", true)
+	default:
 		config = Config(!o.WithoutDatabase)
 	}
 	for _, n := range s.Nodes() {
@@ -139,10 +158,11 @@ func (s *Site) furnish(ctx context.Context, o Options) error {
 		}{
 			{ConfigFile, config, 0o644},
 			{keyFile, clusterKey + "\n", 0o600},
-			{"/etc/tanist/mysql.password", ownPass + "\n", 0o600},
+			{passwordFile, ownPass + "\n", 0o600},
 			{"/usr/lib/systemd/system/tanist.service", units.Tanist, 0o644},
 			{LabelFile, LabelText(n.Hostname, s.Primary.Hostname), 0o640},
 			{"/usr/local/sbin/follow", follow, 0o700},
+			{"/usr/local/sbin/follow-all", followAll, 0o700},
 		}
 		for _, f := range files {
 			if err := n.WriteFile(f.name, []byte(f.data), fileMode(f.mode)); err != nil {
@@ -153,8 +173,11 @@ func (s *Site) furnish(ctx context.Context, o Options) error {
 			return err
 		}
 	}
-	if o.WithoutDatabase {
+	switch {
+	case o.WithoutDatabase:
 		return nil
+	case o.Databases > 0:
+		return s.furnishDatabases(ctx, o)
 	}
 	return s.furnishDatabase(ctx)
 }
@@ -167,7 +190,7 @@ func (s *Site) furnishDatabase(ctx context.Context) error {
 	}
 	for _, statement := range []string{
 		"CREATE USER tanist@localhost IDENTIFIED BY '" + ownPass + "'",
-		"GRANT BINLOG MONITOR, SLAVE MONITOR, REPLICATION SLAVE ADMIN, READ_ONLY ADMIN, CONNECTION ADMIN, PROCESS ON *.* TO tanist@localhost",
+		"GRANT " + ownPrivileges + " ON *.* TO tanist@localhost",
 		"CREATE DATABASE app",
 		"CREATE TABLE app.writes (id BIGINT PRIMARY KEY, host VARCHAR(64) NOT NULL, at TIMESTAMP(6) DEFAULT CURRENT_TIMESTAMP(6)) ENGINE=InnoDB",
 		"CREATE USER " + appUser + "@'%' IDENTIFIED BY '" + appPass + "'",
