@@ -11,6 +11,7 @@ NODE     ?= a
 PAIR     ?=
 RUN      ?=
 SEED     ?=
+SOAK     ?=
 SEEDS    ?= $(if $(SEED),1,100000)
 SETUP    ?= yes
 
@@ -27,7 +28,7 @@ PURE_PKGS := ./vrrp ./health ./hooks ./replication ./internal/failover ./interna
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help build test sim lab lab-up lab-down lab-shell lab-status interop \
-	lint fmt fuzz demo bench bench-pair package setup clean
+	lint fmt fuzz demo soak bench bench-pair package setup clean
 
 help: ## this list
 	@awk -F ' *## *' '/^[a-z-]+:.*##/ {sub(/:.*/, "", $$1); printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -96,6 +97,10 @@ fuzz: ## each fuzz target for a while (FUZZTIME=20s)
 demo: setup build ## two hosts, a client that counts, a scripted failover
 	$(GO) build -o bin/demo ./test/demo
 	@exec bin/demo
+
+soak: setup ## 200 switchovers and 50 power cuts under writers, 1 and 32 databases per host: hours (SOAK='-databases 4 -switchovers 20')
+	$(GO) build -o bin/soak ./test/soak
+	@bin/soak $(SOAK)
 
 bench: ## every benchmark (BENCH=regexp)
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
