@@ -173,31 +173,6 @@ func TestTally(t *testing.T) {
 	}
 }
 
-func TestSeen(t *testing.T) {
-	const u = time.Millisecond
-	c := &client{
-		sent: []time.Duration{1 * u, 2 * u, 3 * u, 4 * u, 50 * u, 51 * u, 52 * u, 0},
-		got:  []time.Duration{2 * u, 3 * u, 0, 0, 54 * u, 53 * u, 0, 0},
-		by:   []side{first, first, first, first, second, second, first, first},
-	}
-	c.count.Store(7)
-	for _, tt := range []struct {
-		name     string
-		from, to time.Duration
-		want     seen
-	}{
-		{"a takeover", 2500 * time.Microsecond, 54 * u, seen{outage: 50 * u, lost: 3, probes: 5, slow: 46 * u, served: [2]time.Duration{500 * time.Microsecond, 50500 * time.Microsecond}}},
-		{"unserved to the end", 53500 * time.Microsecond, 100 * u, seen{outage: 46 * u, served: [2]time.Duration{-1, 500 * time.Microsecond}}},
-		{"it began before", 10 * u, 20 * u, seen{outage: 17 * u, served: [2]time.Duration{-1, -1}}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			if d := cmp.Diff(tt.want, c.seen(tt.from, tt.to), cmp.AllowUnexported(seen{})); d != "" {
-				t.Error(d)
-			}
-		})
-	}
-}
-
 func TestVerdict(t *testing.T) {
 	inf := math.Inf(1)
 	for _, tt := range []struct {

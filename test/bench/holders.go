@@ -3,11 +3,11 @@ package main
 // Who has the address: both routers' kernels are asked all the time.
 
 import (
-	"cmp"
 	"errors"
-	"slices"
 	"sync"
 	"time"
+
+	"github.com/tanist-ha/tanist/test/probe"
 )
 
 // sampleInterval is the time between two looks at both kernels. A time with two
@@ -31,7 +31,7 @@ func (h holding) String() string {
 
 // sampler asks for the first instance's address.
 type sampler struct {
-	clock clock
+	clock probe.Clock
 	end   chan struct{}
 	wait  sync.WaitGroup
 
@@ -48,7 +48,7 @@ type look struct {
 	held holding
 }
 
-func newSampler(p *pair, c clock) (*sampler, error) {
+func newSampler(p *pair, c probe.Clock) (*sampler, error) {
 	s := &sampler{clock: c, end: make(chan struct{})}
 	var ask [2]*asker
 	for _, r := range []side{first, second} {
@@ -59,7 +59,7 @@ func newSampler(p *pair, c clock) (*sampler, error) {
 		ask[r] = a
 	}
 	s.wait.Go(func() {
-		punctual()
+		probe.Punctual()
 		for {
 			select {
 			case <-s.end:
@@ -68,7 +68,7 @@ func newSampler(p *pair, c clock) (*sampler, error) {
 			default:
 			}
 			s.note(look2(ask))
-			sleep(sampleInterval)
+			probe.Sleep(sampleInterval)
 		}
 	})
 	return s, nil
@@ -89,7 +89,7 @@ func look2(ask [2]*asker) (h holding, ok bool, err error) {
 // note takes a look down. One during which a list changed says nothing; the next
 // comes soon.
 func (s *sampler) note(h holding, ok bool, err error) {
-	now := s.clock.now()
+	now := s.clock.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
@@ -162,16 +162,4 @@ func tally(looks []look, from, to time.Duration) held {
 		}
 	}
 	return h
-}
-
-// arrivals lists the indices of what arrived, by its stamp.
-func arrivals(got []time.Duration) []int {
-	var all []int
-	for i, at := range got {
-		if at != 0 {
-			all = append(all, i)
-		}
-	}
-	slices.SortStableFunc(all, func(a, b int) int { return cmp.Compare(got[a], got[b]) })
-	return all
 }

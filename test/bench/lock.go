@@ -12,6 +12,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/tanist-ha/tanist/test/probe"
 )
 
 // lockInterval is the time between two attempts to get the lock.
@@ -40,13 +42,13 @@ func newLockWatch(in *space) (*lockWatch, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	l := &lockWatch{stop: stop}
 	l.wait.Go(func() {
-		punctual()
+		probe.Punctual()
 		defer h.Close()
 		for ctx.Err() == nil {
 			begun := time.Now()
 			err := h.LinkSetUp(lo)
 			l.note(time.Since(begun), err)
-			sleep(lockInterval)
+			probe.Sleep(lockInterval)
 		}
 	})
 	return l, nil

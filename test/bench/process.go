@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tanist-ha/tanist/test/probe"
 )
 
 // endTime is what a daemon gets after SIGTERM before it is killed.
@@ -48,11 +50,11 @@ func (s *space) start(log string, realtime bool, argv ...string) (*process, erro
 	if realtime {
 		begin = func() error {
 			// A child has its parent's policy.
-			err := schedule(unix.SCHED_RR, daemonPriority)
+			err := probe.Schedule(unix.SCHED_RR, probe.DaemonPriority)
 			if err == nil {
 				err = p.cmd.Start()
 			}
-			return errors.Join(err, schedule(unix.SCHED_NORMAL, 0))
+			return errors.Join(err, probe.Schedule(unix.SCHED_NORMAL, 0))
 		}
 	}
 	if err := s.do(begin); err != nil {

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tanist-ha/tanist/test/probe"
 )
 
 // scenario is one fault or one operation.
@@ -128,7 +130,8 @@ func findScenarios(names []string) ([]scenario, error) {
 // trial is one run of one scenario.
 type trial struct {
 	*pair
-	client  *client
+	client  *probe.Client
+	clock   probe.Clock
 	sampler *sampler
 	lock    *lockWatch
 	watch   *watch
@@ -141,22 +144,22 @@ type trial struct {
 }
 
 // now starts the span that counts.
-func (t *trial) now() { t.from, t.taken = t.client.clock.now(), t.watch.moves().Taken }
+func (t *trial) now() { t.from, t.taken = t.clock.Now(), t.watch.moves().Taken }
 
 // over ends the span after a time in which nothing more is done.
 func (t *trial) over(ctx context.Context, after time.Duration) error {
 	if err := pause(ctx, after); err != nil {
 		return err
 	}
-	t.to, t.taken = t.client.clock.now(), t.watch.moves().Taken-t.taken
-	return pause(ctx, settleTime) // the answers to its last probes
+	t.to, t.taken = t.clock.Now(), t.watch.moves().Taken-t.taken
+	return pause(ctx, probe.SettleTime) // the answers to its last probes
 }
 
 // servedBy waits for the first answer of a router since the span began.
 func (t *trial) servedBy(ctx context.Context, s side) error {
 	ctx, cancel := context.WithTimeout(ctx, awaitLimit)
 	defer cancel()
-	return t.client.answeredBy(ctx, s, t.from)
+	return t.answeredBy(ctx, s, t.from)
 }
 
 func switchover(ctx context.Context, t *trial) error {
@@ -191,7 +194,7 @@ func kill(ctx context.Context, t *trial) error {
 	if err := t.servedBy(ctx, second); err != nil {
 		return err
 	}
-	return t.over(ctx, max(0, t.from+t.set.Lease+killWatch-t.client.clock.now()))
+	return t.over(ctx, max(0, t.from+t.set.Lease+killWatch-t.clock.Now()))
 }
 
 func restart(ctx context.Context, t *trial) error {
@@ -222,7 +225,7 @@ func stop(ctx context.Context, t *trial) error {
 		return err
 	}
 	err := t.servedBy(ctx, second)
-	err = errors.Join(err, pause(ctx, max(0, t.from+stopTime-t.client.clock.now())))
+	err = errors.Join(err, pause(ctx, max(0, t.from+stopTime-t.clock.Now())))
 	err = errors.Join(err, t.daemons[first].signal(syscall.SIGCONT))
 	if err != nil {
 		return err
@@ -276,14 +279,14 @@ func heal(ctx context.Context, t *trial) error {
 	limited, cancel := context.WithTimeout(ctx, healLimit)
 	defer cancel()
 	err := poll(limited, "one router serves", func(context.Context) error {
-		now := t.client.clock.now()
+		now := t.clock.Now()
 		who, since := t.sampler.now()
-		switch last := t.client.lastAnswer(); {
+		switch last := t.lastAnswer(); {
 		case who[first] == who[second]:
 			return fmt.Errorf("%s has the address", who)
 		case now-max(since, t.from) < quiet:
 			return errors.New("not for long")
-		case now-last > socketTimeout:
+		case now-last > probe.SocketTimeout:
 			return errors.New("the client is not served")
 		}
 		return nil

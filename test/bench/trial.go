@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tanist-ha/tanist/test/probe"
 )
 
 // warmUp is for how long the client is served before anything happens.
@@ -102,26 +104,26 @@ func (out *Trial) attempt(ctx context.Context, sc scenario, p program, set setti
 	// What is collected between two trials does not stop the threads within one.
 	runtime.GC()
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	c := clock{time.Now()}
-	cl, err := newClient(pr, c, sc.limit)
+	c := probe.NewClock()
+	cl, err := startProbes(pr, c, sc.limit)
 	if err != nil {
 		return err
 	}
 	sm, err := newSampler(pr, c)
 	if err != nil {
-		return errors.Join(err, cl.finish())
+		return errors.Join(err, cl.Finish())
 	}
 	lock, err := newLockWatch(pr.client)
 	if err != nil {
-		return errors.Join(err, cl.finish(), sm.finish())
+		return errors.Join(err, cl.Finish(), sm.finish())
 	}
 	w, err := watchMoves(pr)
 	if err != nil {
 		_, ended := lock.finish()
-		return errors.Join(err, ended, cl.finish(), sm.finish())
+		return errors.Join(err, ended, cl.Finish(), sm.finish())
 	}
 	defer w.stop()
-	t := &trial{pair: pr, client: cl, sampler: sm, lock: lock, watch: w, loss: lossTime}
+	t := &trial{pair: pr, client: cl, clock: c, sampler: sm, lock: lock, watch: w, loss: lossTime}
 	err = t.warm(ctx)
 	if err == nil {
 		err = t.align(phase)
@@ -132,7 +134,7 @@ func (out *Trial) attempt(ctx context.Context, sc scenario, p program, set setti
 	}
 	locked, ended := lock.finish()
 	out.Locked = locked
-	if ended = errors.Join(ended, cl.finish(), sm.finish()); err == nil {
+	if ended = errors.Join(ended, cl.Finish(), sm.finish()); err == nil {
 		err = ended
 	}
 	if err == nil {
@@ -167,21 +169,21 @@ func (t *trial) align(phase float64) error {
 		return fmt.Errorf("listen to advertisements: %w", err)
 	}
 	defer unix.Close(fd)
-	timeout := unix.NsecToTimeval(int64(socketTimeout))
+	timeout := unix.NsecToTimeval(int64(probe.SocketTimeout))
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout); err != nil {
 		return err
 	}
 	var buf [2048]byte
 	for end := time.Now().Add(3*t.set.Interval + time.Second); time.Now().Before(end); {
 		_, from, err := unix.Recvfrom(fd, buf[:], 0)
-		if again(err) {
+		if probe.Again(err) {
 			continue
 		}
 		if err != nil {
 			return fmt.Errorf("listen to advertisements: %w", err)
 		}
 		if in, ok := from.(*unix.SockaddrInet4); ok && in.Addr == first.addr().As4() {
-			sleep(time.Duration(phase * float64(t.set.Interval)))
+			probe.Sleep(time.Duration(phase * float64(t.set.Interval)))
 			t.sampler.countAnew()
 			t.lock.countAnew()
 			return nil
@@ -194,14 +196,14 @@ func (t *trial) align(phase float64) error {
 const vrrpProtocol = 112
 
 func (out *Trial) fill(t *trial, sc scenario) {
-	s, h := t.client.seen(t.from, t.to), t.sampler.held(t.from, t.to)
-	out.Served = s.served[second]
+	s, h := t.client.Seen(t.from, t.to), t.sampler.held(t.from, t.to)
+	out.Served = s.Served[second]
 	if sc.preempt {
-		out.Served = s.served[first]
+		out.Served = s.Served[first]
 	}
-	out.Outage, out.Probes, out.Lost = s.outage, s.probes, s.lost
+	out.Outage, out.Probes, out.Lost = s.Outage, s.Probes, s.Lost
 	out.Both, out.None, out.Span = h.both, h.none, t.to-t.from
-	out.Takeovers, out.Holder, out.Slowest = t.taken, h.last.String(), max(t.sampler.slow, s.slow)
+	out.Takeovers, out.Holder, out.Slowest = t.taken, h.last.String(), max(t.sampler.slow, s.Slow)
 }
 
 // campaign says which trials are run.

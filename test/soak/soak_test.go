@@ -69,8 +69,13 @@ func TestPowerCuts(t *testing.T) {
 
 func TestParse(t *testing.T) {
 	for _, args := range [][]string{
-		{"-databases", "0"}, {"-databases", "1,65"}, {"-databases", "x"}, {"-rate", "0"}, {"-cuts", "-1"},
-		{"-after-loss", "manual"}, {"x"},
+		{"-databases", "0"},
+		{"-databases", "1,65"},
+		{"-databases", "x"},
+		{"-rate", "0"},
+		{"-cuts", "-1"},
+		{"-after-loss", "manual"},
+		{"x"},
 	} {
 		if o, err := parse(args, io.Discard); err == nil {
 			t.Errorf("%q is taken: %+v", args, o)
