@@ -53,6 +53,25 @@ func (s *Site) Reseed(ctx context.Context, d Database, n *lab.Node) error {
 	return nil
 }
 
+// Rejoin makes every database of a returned host a replica with the rows of the
+// other one: as it is where it has nothing errant, else as a copy.
+func (s *Site) Rejoin(ctx context.Context, returned *lab.Node) error {
+	err := s.eachDatabase(ctx, func(ctx context.Context, d Database) error {
+		errant, err := s.Errant(ctx, d, returned)
+		switch {
+		case err != nil:
+			return err
+		case len(errant) > 0:
+			return s.Reseed(ctx, d, returned)
+		}
+		return s.Follow(ctx, d, returned)
+	})
+	if err != nil {
+		return fmt.Errorf("rejoin %s: %w", returned.Hostname, err)
+	}
+	return s.AwaitEqual(ctx, s.Peer(returned))
+}
+
 // copyDatabase pipes a dump of the other host into the database; the dump sets
 // gtid_slave_pos, and nothing of it goes to the binary log.
 func (s *Site) copyDatabase(ctx context.Context, d Database, n *lab.Node) error {
@@ -80,10 +99,12 @@ func (s *Site) copyDatabase(ctx context.Context, d Database, n *lab.Node) error 
 	return errors.Join(err, <-dumped)
 }
 
-// Truncate empties the table of a database on the host that takes writes.
-func (s *Site) Truncate(ctx context.Context, d Database, active *lab.Node) error {
-	_, err := d.SQL(ctx, active, "TRUNCATE TABLE app.writes")
-	return err
+// Truncate empties the tables, by the host that takes writes.
+func (s *Site) Truncate(ctx context.Context, active *lab.Node) error {
+	return s.eachDatabase(ctx, func(ctx context.Context, d Database) error {
+		_, err := d.SQL(ctx, active, "TRUNCATE TABLE app.writes")
+		return err
+	})
 }
 
 // HoldTable keeps a database of a host from applying rows until it is released.

@@ -108,7 +108,7 @@ func (k *soak) cut(ctx context.Context, active *lab.Node, i int, t *losses) erro
 		return err
 	}
 	k.tell("%d: %s lost its power, %s; served again after %s; %s", i+1, active.Hostname, trouble.title, served.Round(time.Millisecond), summary(lost))
-	return k.rejoin(ctx, active, lost)
+	return k.rejoin(ctx, active)
 }
 
 // trouble is what is wrong with the replication before the power goes.
@@ -287,42 +287,18 @@ func (k *soak) judge(ctx context.Context, returned *lab.Node, lost []loss, repor
 
 // rejoin makes the returned host a replica with the same rows, and empties the
 // tables for the next cut.
-func (k *soak) rejoin(ctx context.Context, returned *lab.Node, lost []loss) error {
+func (k *soak) rejoin(ctx context.Context, returned *lab.Node) error {
 	active := k.Peer(returned)
-	for _, l := range lost {
-		if err := k.Truncate(ctx, l.database, active); err != nil {
-			return err
-		}
-		if l.transactions == 0 {
-			continue // it can follow as it is
-		}
-		if err := k.Reseed(ctx, l.database, returned); err != nil {
-			return err
-		}
-	}
-	if err := k.followBy(ctx, returned, lost); err != nil {
+	if err := k.Truncate(ctx, active); err != nil {
 		return err
 	}
-	if err := k.AwaitEqual(ctx, active); err != nil {
+	if err := k.Rejoin(ctx, returned); err != nil {
 		return err
 	}
 	if err := k.same(ctx, active); err != nil {
 		return err
 	}
 	return k.AwaitSettled(ctx, active)
-}
-
-// followBy lets the databases follow that lost nothing, as an operator would.
-func (k *soak) followBy(ctx context.Context, returned *lab.Node, lost []loss) error {
-	for _, l := range lost {
-		if l.transactions > 0 {
-			continue
-		}
-		if err := k.Follow(ctx, l.database, returned); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // report is what Tanist said about the loss of one database.
