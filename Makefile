@@ -12,6 +12,7 @@ PAIR     ?=
 RUN      ?=
 SEED     ?=
 SOAK     ?=
+DB       ?=
 SEEDS    ?= $(if $(SEED),1,100000)
 SETUP    ?= yes
 
@@ -28,7 +29,7 @@ PURE_PKGS := ./vrrp ./health ./hooks ./replication ./internal/failover ./interna
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help build test sim lab lab-up lab-down lab-shell lab-status interop \
-	lint fmt fuzz demo soak bench bench-pair package setup clean
+	lint fmt fuzz demo soak bench bench-pair bench-db package setup clean
 
 help: ## this list
 	@awk -F ' *## *' '/^[a-z-]+:.*##/ {sub(/:.*/, "", $$1); printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -108,6 +109,10 @@ bench: ## every benchmark (BENCH=regexp)
 bench-pair: setup ## failover and cost beside keepalived, in namespaces (PAIR='-full', '-cost -instances 64'; docs/benchmarks.md)
 	$(GO) build -o bin/bench ./test/bench
 	@bin/bench $(PAIR)
+
+bench-db: setup ## what clients of 1 and of 32 databases see, beside keepalived with a script (DB='-scenario kill -n 5'; docs/benchmarks.md)
+	$(GO) build -o bin/benchdb ./test/benchdb
+	@bin/benchdb $(DB)
 
 package: ## deb and rpm: none yet, and it says so
 	@echo 'package: there are no packages yet; make build writes bin/tanist, one static file' >&2; exit 1

@@ -217,8 +217,16 @@ func (s *Site) eachDatabase(ctx context.Context, f func(context.Context, Databas
 // ManyConfig is the configuration of a site with so many databases.
 func ManyConfig(databases int, gate string, withLsyncd bool) string {
 	var list strings.Builder
+	follow := followScript
 	for d := Database(1); int(d) <= databases; d++ {
-		fmt.Fprintf(&list, "\n      - {name: %s, address: 'unix:%s', user: tanist, password_file: %s}", d.Name(), d.Socket(), passwordFile)
+		from := ""
+		if followByStep {
+			from = fmt.Sprintf(", replicate_from: {user: %s, password_file: %s, port: %d}", lab.ReplUser, replPasswordFile, d.Port())
+		}
+		fmt.Fprintf(&list, "\n      - {name: %s, address: 'unix:%s', user: tanist, password_file: %s%s}", d.Name(), d.Socket(), passwordFile, from)
+	}
+	if followByStep {
+		follow = "\n      - replication: follow"
 	}
 	start, stop := "", ""
 	if withLsyncd {
@@ -235,11 +243,16 @@ func ManyConfig(databases int, gate string, withLsyncd bool) string {
     demote:
       - writes: close
       - vip: release` + stop + `
-      - yaml: {file: ` + LabelFile + `, key: ` + LabelKey + `, value: "{{.Active}}"}` + followStep + "\n"
+      - yaml: {file: ` + LabelFile + `, key: ` + LabelKey + `, value: "{{.Active}}"}` + follow + "\n"
 }
 
-// followStep points the databases of a host at the other one.
-const followStep = `
+// followByStep lets Tanist's own step point the databases of a host at the other
+// one, instead of the script.
+const followByStep = false
+
+const replPasswordFile = "/etc/tanist/repl.password"
+
+const followScript = `
       - name: follow the active host
         exec:
           command: [/usr/local/sbin/follow-all, "{{.Active}}"]

@@ -159,6 +159,7 @@ func (s *Site) furnish(ctx context.Context, o Options) error {
 			{ConfigFile, config, 0o644},
 			{keyFile, clusterKey + "\n", 0o600},
 			{passwordFile, ownPass + "\n", 0o600},
+			{replPasswordFile, lab.ReplPassword + "\n", 0o600},
 			{"/usr/lib/systemd/system/tanist.service", units.Tanist, 0o644},
 			{LabelFile, LabelText(n.Hostname, s.Primary.Hostname), 0o640},
 			{"/usr/local/sbin/follow", follow, 0o700},
