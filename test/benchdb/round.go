@@ -35,30 +35,14 @@ func startFake(int) (fakeServer, error) { return nil, errNoFakes }
 // rounds measures the databases again and again. The first round, which connects,
 // does not count.
 func rounds(ctx context.Context, o options, r *report) error {
-	var all []*mysql.Database
-	defer func() {
-		for _, d := range all {
-			_ = d.Close()
-		}
-	}()
-	for i := range roundDatabases {
-		fake, err := startFake(i)
-		if err != nil {
-			r.Trials = append(r.Trials, Trial{Scenario: "round256", Databases: roundDatabases, Failed: err.Error()})
-			return nil
-		}
-		defer fake.Close()
-		d, err := mysql.Open(mysql.Config{
-			Name: fmt.Sprintf("db%03d", i), Address: "tcp:" + fake.Address(), User: "tanist",
-			Password: func() (string, error) { return "", nil },
-		})
-		if err != nil {
-			return err
-		}
-		all = append(all, d)
+	var f fakes
+	defer f.close()
+	if err := f.start(); err != nil {
+		r.Trials = append(r.Trials, Trial{Scenario: "round256", Databases: roundDatabases, Failed: err.Error()})
+		return nil
 	}
 	for i := range o.n + 1 {
-		took, err := measureAll(ctx, all)
+		took, err := measureAll(ctx, f.databases)
 		if err != nil {
 			return err
 		}
@@ -69,6 +53,40 @@ func rounds(ctx context.Context, o options, r *report) error {
 		}
 	}
 	return nil
+}
+
+// fakes are the servers and what is opened on them.
+type fakes struct {
+	servers   []fakeServer
+	databases []*mysql.Database
+}
+
+func (f *fakes) start() error {
+	for i := range roundDatabases {
+		server, err := startFake(i)
+		if err != nil {
+			return err
+		}
+		f.servers = append(f.servers, server)
+		d, err := mysql.Open(mysql.Config{
+			Name: fmt.Sprintf("db%03d", i), Address: "tcp:" + server.Address(), User: "tanist",
+			Password: func() (string, error) { return "", nil },
+		})
+		if err != nil {
+			return err
+		}
+		f.databases = append(f.databases, d)
+	}
+	return nil
+}
+
+func (f *fakes) close() {
+	for _, d := range f.databases {
+		_ = d.Close()
+	}
+	for _, s := range f.servers {
+		_ = s.Close()
+	}
 }
 
 // measureAll measures every database once and returns how long that took.

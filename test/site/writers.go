@@ -257,7 +257,7 @@ func (p *written) ackedBy(server uint32, after time.Time) bool {
 	for _, a := range slices.Backward(p.acks) {
 		switch {
 		case a.At.Before(after):
-			return len(p.acks) == 0
+			return false
 		case a.GTID.Server == server:
 			return true
 		}
