@@ -237,8 +237,16 @@ func (r *report) line(w io.Writer, sc scenario, beside string, m metric, databas
 	if databases == 0 {
 		count = ""
 	}
-	fmt.Fprintf(w, "| %s | %s | %s | %d | %s | %s | %s |\n", sc.title, m, count, max(own.n(), other.n()), own.cell(), other.cell(), words)
+	fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %s | %s |\n", sc.title, m, count, trialsOf(own, other), own.cell(), other.cell(), words)
 	return broken
+}
+
+// trialsOf is the number of trials, of both when they differ.
+func trialsOf(own, other figures) string {
+	if own.n() > 0 && other.n() > 0 && own.n() != other.n() {
+		return fmt.Sprintf("%d, %d", own.n(), other.n())
+	}
+	return fmt.Sprint(max(own.n(), other.n()))
 }
 
 func (r *report) printFailures(w io.Writer) {
