@@ -146,7 +146,7 @@ func withoutDaemon(ctx context.Context, c *common, r control.ReplicationRequest,
 	}
 	p.status = func(ctx context.Context) ([]control.ReplicationLine, error) {
 		var lines []control.ReplicationLine
-		for _, f := range ds.Measure(ctx) {
+		for _, f := range ds.Measure(ctx, false) {
 			lines = append(lines, replicationLine(control.NewDatabase(f, bootClock()), p.active != "", nil))
 		}
 		return lines, nil
