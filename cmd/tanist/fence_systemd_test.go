@@ -47,7 +47,7 @@ func TestFenceUnderSystemd(t *testing.T) {
 			watching, stop := context.WithCancel(ctx)
 			defer stop()
 			go ds.Watch(watching, func(name string) { ended <- name })
-			eventually(t, "the server to answer", func() bool { return ds.Measure(ctx)[0].Reach == replication.Reachable })
+			eventually(t, "the server to answer", func() bool { return ds.Measure(ctx, false)[0].Reach == replication.Reachable })
 			pid, unit, err := ds[0].FenceTarget(ctx)
 			if err != nil || unit != service || pid != mainPID() {
 				t.Fatalf("would kill process %d of %s, want %d: %v", pid, unit, mainPID(), err)
@@ -55,7 +55,7 @@ func TestFenceUnderSystemd(t *testing.T) {
 			if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "the server to hang", func() bool { return ds.Measure(ctx)[0].Reach == replication.ReachTimedOut })
+			eventually(t, "the server to hang", func() bool { return ds.Measure(ctx, false)[0].Reach == replication.ReachTimedOut })
 			began := time.Now()
 			if err := ds.Fence(ctx, "pivot"); err != nil {
 				t.Fatal(err)
@@ -68,7 +68,7 @@ func TestFenceUnderSystemd(t *testing.T) {
 			if name := <-ended; name != "pivot" {
 				t.Errorf("%s ended", name)
 			}
-			eventually(t, "systemd to start it again", func() bool { return ds.Measure(ctx)[0].Reach == replication.Reachable })
+			eventually(t, "systemd to start it again", func() bool { return ds.Measure(ctx, false)[0].Reach == replication.Reachable })
 			t.Logf("answers again after %s", time.Since(began))
 			if again := mainPID(); again == pid || again == 0 {
 				t.Errorf("main process %d, it was %d", again, pid)
