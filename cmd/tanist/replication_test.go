@@ -118,7 +118,7 @@ func startServer(t *testing.T, id int) *testServer {
 	}
 	s := &testServer{id: id, dir: dir}
 	install := exec.Command("mariadb-install-db", "--no-defaults", "--datadir="+filepath.Join(dir, "data"), "--user="+me.Username,
-		"--auth-root-authentication-method=normal", "--skip-test-db", "--innodb-log-file-size=8M")
+		"--auth-root-authentication-method=normal", "--skip-test-db", "--innodb-log-file-size=8M", "--innodb-use-native-aio=0")
 	if out, err := install.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -131,7 +131,7 @@ func startServer(t *testing.T, id int) *testServer {
 	cmd := exec.Command("mariadbd", "--no-defaults", "--user="+me.Username, "--datadir="+filepath.Join(dir, "data"),
 		"--socket="+s.socket(), "--bind-address=127.0.0.1", "--port="+strconv.Itoa(s.port), "--server-id="+strconv.Itoa(id),
 		"--log-bin=bin", "--log-slave-updates", "--gtid-strict-mode=1", "--skip-slave-start", "--skip-name-resolve",
-		"--innodb-buffer-pool-size=16M", "--innodb-log-file-size=8M", "--performance-schema=OFF")
+		"--innodb-buffer-pool-size=16M", "--innodb-log-file-size=8M", "--performance-schema=OFF", "--innodb-use-native-aio=0")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
