@@ -367,6 +367,7 @@ func (o *Orchestrator) bidDurable(ev Durable) {
 func (o *Orchestrator) promoted(epoch Epoch) {
 	o.role, o.previous, o.activeEpoch, o.epoch = hooks.Active, o.activeEpoch, epoch, max(o.epoch, epoch)
 	o.silent, o.settled, o.settleWait, o.attempt = false, 0, 0, 0
+	o.left = false // the peer may take the role again as soon as this node lets go
 	o.stopped = map[string]bool{}
 	o.dirty = true
 }

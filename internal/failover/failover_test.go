@@ -391,6 +391,7 @@ func TestEarlyQuestions(t *testing.T) {
 			func(r *rig) { r.says(PeerState{State: Active, Holds: true, ActiveEpoch: 4, Epoch: 4}) },
 		} {
 			r := standby(t, false)
+			r.run(2 * queueTime)
 			r.proves(253, 3)
 			newer(r)
 			word, down := r.o.lastWord, r.o.router.ActiveDownInterval()

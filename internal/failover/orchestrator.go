@@ -62,6 +62,10 @@ const (
 	// leaseGrace is how much later than its lifetime the kernel may remove an
 	// address: 1.0 s measured, and some for the question that finds it gone.
 	leaseGrace = 1300 * time.Millisecond
+	// awayTime is after how long without a step the loop was away: it always has
+	// something to tell before. What waited meanwhile is heard within queueTime.
+	awayTime  = 2 * TellInterval
+	queueTime = 100 * time.Millisecond
 	// conflictPatience is how long two Actives that hear each other wait for
 	// the link to tell whose epoch is the newer before priorities decide.
 	conflictPatience = time.Second
@@ -117,6 +121,7 @@ type Orchestrator struct {
 	proved     bool          // and it was authentic
 	newest     Epoch         // that an advertisement of the peer proved
 	left       bool          // the peer's last advertisement said that it leaves
+	woke       mono.Instant  // the loop was away until then
 	clash      mono.Instant  // since when another Active is heard, 0: none
 	settleAt   mono.Instant  // no settling before this
 	settleWait time.Duration // from the latest attempt at settling to the next
@@ -189,6 +194,9 @@ func New(cfg Config) (*Orchestrator, error) {
 // Step takes an event that happened at now and appends to out what is to be
 // done, in order.
 func (o *Orchestrator) Step(now mono.Instant, ev Event, out []Effect) []Effect {
+	if now.Sub(o.now) > awayTime {
+		o.woke = now
+	}
 	o.now, o.out = now, out
 	if s, ok := ev.(Started); ok {
 		o.start(s)
@@ -371,7 +379,7 @@ func (o *Orchestrator) advertised(ev Advertised) {
 		return
 	}
 	o.heardPeer()
-	o.left, o.proved = adv.Priority == 0 && !o.contradicted(ev), ev.Proved
+	o.left, o.proved = adv.Priority == 0 && o.mayHaveLeft(ev), ev.Proved
 	if adv.Priority == 0 && o.lease.held {
 		o.announceAnew() // it may have had the address too, and clients may know it there
 	}
@@ -402,11 +410,12 @@ func (o *Orchestrator) outdated(ev Advertised) bool {
 	return ev.Advertisement.Priority == 0 && ev.Proved && ev.Epoch < max(o.newest, o.peer.state.ActiveEpoch)
 }
 
-// contradicted reports whether an advertisement that proves nothing says goodbye
-// and the peer's latest word over the link is that it has the address. It may be
-// an old one; then the kernel is asked.
-func (o *Orchestrator) contradicted(ev Advertised) bool {
-	return ev.Advertisement.Priority == 0 && !ev.Proved && o.peer.known && o.peer.state.Holds
+// mayHaveLeft reports whether a goodbye says that the peer does not have the
+// address. It says nothing of what comes when this node lets go in turn, nothing
+// where it waited for this loop, and, if it proves nothing, it may be an old one:
+// the peer's latest word over the link stands against it. Then the kernel is asked.
+func (o *Orchestrator) mayHaveLeft(ev Advertised) bool {
+	return o.role == hooks.Standby && o.now.Sub(o.woke) > queueTime && (ev.Proved || !o.peer.known || !o.peer.state.Holds)
 }
 
 // contest decides between two Actives that hear each other: the newer epoch

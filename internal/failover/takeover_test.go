@@ -286,3 +286,50 @@ func TestPreemptRival(t *testing.T) {
 		}
 	})
 }
+
+// TestGoodbyeOfNoUse: a goodbye says that the peer does not have the address, and
+// nothing of what it does afterwards.
+func TestGoodbyeOfNoUse(t *testing.T) {
+	t.Run("it waited for a loop that was away", func(t *testing.T) {
+		r := newRig(t, nil)
+		r.boots()
+		r.run(2 * queueTime)
+		r.proves(253, 3)
+		r.now = r.now.Add(awayTime + time.Millisecond)
+		r.proves(0, 3)
+		if r.o.left {
+			t.Error("believed")
+		}
+		r.run(2 * queueTime)
+		r.proves(0, 3)
+		if !r.o.left {
+			t.Error("nor is the next one")
+		}
+	})
+	t.Run("this node had the address since", func(t *testing.T) {
+		r := newRig(t, func(c *Config) { c.Promote = c.Promote[2:] })
+		r.boots()
+		r.run(2 * queueTime)
+		r.proves(0, 3)
+		if !r.o.left {
+			t.Fatal("not heard")
+		}
+		for range 100 {
+			if a, ok := find[Append](r); ok && a.Record.Kind == hooks.Began {
+				break
+			}
+			none[AskKernel](r)
+			r.now, _ = r.o.Deadline()
+			r.step(Tick{})
+		}
+		r.journaled(nil)
+		r.acquires(nil)
+		if r.o.left {
+			t.Error("it is remembered")
+		}
+		r.proves(0, 3)
+		if r.o.left {
+			t.Error("believed of a peer that hears what this node will say")
+		}
+	})
+}
