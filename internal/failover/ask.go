@@ -155,10 +155,26 @@ func (o *Orchestrator) askAtPivot() {
 	}
 	b.wait, b.asked = o.id(), o.now
 	within := o.askWithin()
-	if o.hurries() {
+	switch {
+	case o.hurries():
 		within = min(within, contendWithin)
+	case b.yields:
+		within = askLongest
 	}
 	o.emit(AskKernel{ID: b.wait, Within: within})
+}
+
+// yieldOnce begins to count anew at the claim. Two live hosts without a link may
+// find at the same time that the other does not have the address: the weaker one
+// asks once more, for longer than a claim is under way, and either hears the
+// other's before it acquires.
+func (o *Orchestrator) yieldOnce() {
+	b := o.bid
+	b.yields = b.misses >= asksWithoutAddress && o.yieldsTo()
+	b.misses, b.quiet = 0, 0
+	if b.yields {
+		b.silence, b.misses = 0, asksWithoutAddress-1
+	}
 }
 
 // leaseOver reports whether the silent peer's lease must have ended. It counts

@@ -38,6 +38,7 @@ type bid struct {
 	quiet   int  // and that nobody answered
 	dead    bool // the peer's kernel is silent too
 	contend bool // against a weaker Active that advertises and is no Tanist
+	yields  bool // it asks once more after its claim
 	force   bool
 	request Request
 	command ID           // the operator's, 0: none
@@ -351,7 +352,7 @@ func (o *Orchestrator) bidDurable(ev Durable) {
 		return
 	}
 	b.stage, b.until, b.claimed = bidRunning, mono.Never, o.now
-	b.misses, b.quiet = 0, 0
+	o.yieldOnce()
 	o.promoted(b.epoch)
 	o.route(vrrp.Claim{})
 	o.enter(Promoting, Why{Reason: b.reason})

@@ -287,6 +287,60 @@ func TestPreemptRival(t *testing.T) {
 	})
 }
 
+// TestYieldOnce lets two live hosts without a link find the address gone at once.
+func TestYieldOnce(t *testing.T) {
+	// claims brings a node to its claim, after a live host answered without the
+	// address.
+	claims := func(t *testing.T, peer uint8) *rig {
+		r := newRig(t, func(c *Config) { c.Promote, c.PeerPriority, c.Router.Interval = c.Promote[2:], peer, 10 })
+		r.boots()
+		r.hears(peer)
+		for range 100 {
+			if a, ok := find[Append](r); ok && a.Record.Kind == hooks.Began {
+				break
+			}
+			if ask, ok := find[AskKernel](r); ok {
+				r.after(ask.Within, Asked{ID: ask.ID, Host: true, OnLink: true})
+				continue
+			}
+			r.now, _ = r.o.Deadline()
+			r.step(Tick{})
+		}
+		r.journaled(nil)
+		if s := need[Send](r); s.Advertisement.Priority != 254 {
+			t.Errorf("%+v", s.Advertisement)
+		}
+		return r
+	}
+	t.Run("the stronger one acquires", func(t *testing.T) {
+		claims(t, 253).acquires(nil)
+	})
+	t.Run("the weaker one asks once more", func(t *testing.T) {
+		r := claims(t, 255)
+		none[Hold](r)
+		ask := need[AskKernel](r)
+		if ask.Within != askLongest {
+			t.Errorf("for %s", ask.Within)
+		}
+		r.after(ask.Within, Asked{ID: ask.ID, Host: true, OnLink: true})
+		r.acquires(nil)
+	})
+	t.Run("and gives way to the claim of the stronger", func(t *testing.T) {
+		r := claims(t, 255)
+		ask := need[AskKernel](r)
+		r.hears(255)
+		r.wantState(Backup, StrongerPeer)
+		r.after(ask.Within, Asked{ID: ask.ID, Host: true, OnLink: true})
+		none[Hold](r)
+	})
+	t.Run("and to the address of the stronger", func(t *testing.T) {
+		r := claims(t, 255)
+		ask := need[AskKernel](r)
+		r.after(ask.Within, Asked{ID: ask.ID, Host: true, Address: true, OnLink: true})
+		none[Hold](r)
+	})
+}
+
 // TestGoodbyeOfNoUse: a goodbye says that the peer does not have the address, and
 // nothing of what it does afterwards.
 func TestGoodbyeOfNoUse(t *testing.T) {

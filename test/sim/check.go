@@ -224,9 +224,9 @@ func (c *checker) begins() {
 		c.apart = true
 		w.unlucky++
 		w.say(c.newest, "a second holder: everything was lost")
-	case w.net.isolated() && taker.heardOf < taker.peer().claimed:
-		// No advertisement of the first claim came to the second, and without the
-		// link nobody answers a claim.
+	case w.net.isolated() && (w.net.loses() || taker.peer().foreign) && taker.heardOf < taker.peer().claimed:
+		// Every advertisement of the first claim to the second got lost, and without
+		// the link nobody answers a claim. Another router acquires as it claims.
 		c.apart = true
 		w.races++
 		w.say(c.newest, "a second holder: the claims crossed")

@@ -81,6 +81,9 @@ func (n *network) carries(path int, loss float64) bool {
 	return true
 }
 
+// loses reports whether no path brings every packet to the other side.
+func (n *network) loses() bool { return !n.carries(0, 0) && !n.carries(1, 0) }
+
 // lossy reports whether all that flows between the nodes is on paths that lose
 // so much that every packet of a question may get lost.
 func (n *network) lossy() bool { return !n.carries(0, goodLoss) && !n.carries(1, goodLoss) }
