@@ -132,12 +132,26 @@ func (s *session) exec(ctx context.Context, statement string) error {
 }
 
 func (s *session) writesOpen(ctx context.Context) (bool, error) {
+	open, _, err := s.writes(ctx)
+	return open, err
+}
+
+// writes reports whether ordinary accounts can write, and whether writes are
+// sealed: closed as far as the server itself can, with super_read_only where there
+// is one.
+func (s *session) writes(ctx context.Context) (open, sealed bool, err error) {
 	r, err := queryOne(ctx, s.conn, s.dialect.readOnly)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
-	closed, err := parseReadOnly(r["read_only"].String)
-	return !closed, err
+	text := r["read_only"].String
+	s.words = text != "0" && text != "1"
+	readOnly, err := parseReadOnly(text)
+	if err != nil {
+		return false, false, err
+	}
+	closed, err := parseReadOnly(r[s.dialect.closes].String)
+	return !readOnly, closed, err
 }
 
 func openWord(open bool) string {

@@ -117,7 +117,7 @@ func (s *session) unboundAccounts(ctx context.Context) ([]string, error) {
 	accounts := make(map[string]account, len(rows))
 	for _, r := range rows {
 		a := accountOf(r)
-		a.super = a.super || !s.version.atLeast(10, 11, 0)
+		a.super = a.super || !s.version.release.atLeast(release{10, 11, 0})
 		accounts[a.name] = a
 	}
 	roles := make(map[string][]string)

@@ -1,6 +1,6 @@
 // Package mysql measures and operates the databases that the replication
-// package reasons about. It speaks MariaDB 10.5 and later; any other server is
-// recognised and reported as unsupported.
+// package reasons about. It speaks MySQL 5.7 to 9 and MariaDB 10.5 and later; any
+// other server is recognised and reported as unsupported.
 //
 // Two connections are kept per database: one probes and is never held for long,
 // one operates. Neither is given back, so that a server without a connection to
@@ -149,8 +149,9 @@ func driverConfig(network, address, user string, tls *tls.Config, readTimeout ti
 	s.Timeout, s.ReadTimeout, s.WriteTimeout = readTimeout, readTimeout, readTimeout
 	s.Logger = &driver.NopLogger{}
 	// The empty mode fixes how text is quoted; the lock timeout bounds whatever
-	// would wait behind a client's lock, in whole seconds.
-	s.Params = map[string]string{"sql_mode": "''", "lock_wait_timeout": "1"}
+	// would wait behind a client's lock, in whole seconds; in UTC no hour comes
+	// twice, in which a deadline would be met again.
+	s.Params = map[string]string{"sql_mode": "''", "lock_wait_timeout": "1", "time_zone": "'+00:00'"}
 	return s
 }
 

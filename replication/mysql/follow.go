@@ -87,6 +87,9 @@ func (d *Database) Follow(ctx context.Context, src Source) error {
 }
 
 func (s *session) follow(ctx context.Context, src Source) error {
+	if s.dialect.follow == nil {
+		return errors.New("a " + s.dialect.name + " is not yet made to follow")
+	}
 	v, err := s.compare(ctx, src)
 	if err != nil {
 		return err
@@ -144,7 +147,7 @@ func (s *session) compare(ctx context.Context, src Source) (view, error) {
 		return v, err
 	}
 	for _, r := range rows {
-		v.channels = append(v.channels, channelOf(r))
+		v.channels = append(v.channels, channelOf(r, s.dialect.columns))
 	}
 	if v.mine, err = s.examine(ctx); err != nil {
 		return v, err

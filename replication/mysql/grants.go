@@ -21,7 +21,7 @@ type Missing struct {
 func (d *Database) Grants(ctx context.Context) ([]Missing, error) {
 	var missing []Missing
 	err := d.look(ctx, "read grants", func(ctx context.Context, s *session) (err error) {
-		needed := s.dialect.privileges(s.version)
+		needed := slices.Clone(s.dialect.privileges)
 		if s.dialect.events != "" {
 			// Off by the server's configuration, nobody will ask to start it.
 			r, err := queryOne(ctx, s.conn, s.dialect.eventsSet)
@@ -61,6 +61,9 @@ func (s *session) missingGrants(ctx context.Context, needed []string) ([]Missing
 	held, err := s.grants(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if slices.Contains(held, "SUPER") {
+		held = append(held, s.dialect.superIs...)
 	}
 	var missing []Missing
 	for _, p := range needed {

@@ -78,29 +78,47 @@ func (d *Database) measureOnce(ctx context.Context) (replication.Facts, error) {
 func fillVariables(f *replication.Facts, r row) {
 	f.Applied = read(r, "applied", replication.ParsePosition)
 	f.Executed = read(r, "executed", replication.ParsePosition)
+	f.Purged = read(r, "purged", replication.ParsePosition)
 	f.BinlogState = read(r, "binlog_state", replication.ParseBinlogState)
 	f.ServerID = read(r, "server_id", parseUint32)
+	f.ServerUUID = r.text("server_uuid")
 	f.ReadOnly = read(r, "read_only", parseReadOnly)
+	f.SuperReadOnly = read(r, "super_read_only", parseSwitch)
+	f.GTIDMode = read(r, "gtid_mode", parseGTIDMode)
+	f.LogReplicaUpdates = read(r, "log_replica_updates", parseSwitch)
+	f.SkipReplicaStart = read(r, "skip_replica_start", parseSwitch)
+	f.EventScheduler = read(r, "event_scheduler", parseSwitch)
 }
 
 func (s *session) fillActivity(ctx context.Context, f *replication.Facts) error {
-	connected, err := query(ctx, s.conn, s.dialect.connectedReplicas)
-	if err != nil {
-		return err
-	}
-	if len(connected) == 1 {
-		f.ReplicasConnected = read(connected[0], "Value", func(t string) (uint64, error) { return strconv.ParseUint(t, 10, 64) })
-	}
-	oldest, err := queryOne(ctx, s.conn, s.dialect.longestTransaction)
+	sessions := s.dialect.connectedReplicas
+	oldest, err := queryOne(ctx, s.conn, longestTransaction)
 	switch {
 	case err == nil:
 		f.LongestTransaction = read(oldest, "seconds", parseSeconds)
 	case serverErrorNumber(err) == errSpecificAccessDenied:
 		f.ReachDetail = err.Error()
+		// Without PROCESS the sessions of replicas are not seen, which is not none.
+		sessions = ""
 	default:
 		return err
 	}
-	return nil
+	if sessions != "" {
+		connected, err := queryOne(ctx, s.conn, sessions)
+		if err != nil {
+			return err
+		}
+		f.ReplicasConnected = read(connected, "connected", parseUint64)
+	}
+	status, err := s.status(ctx)
+	if err != nil {
+		return err
+	}
+	if s.dialect.family == familyMariaDB {
+		f.ReplicasConnected = read(status, "Slaves_connected", parseUint64)
+	}
+	f.SemiSync, err = s.semiSync(ctx, status)
+	return err
 }
 
 // session is a connection whose server is known and spoken.
@@ -110,6 +128,7 @@ type session struct {
 	version version
 	dialect *dialect
 	changed bool // a statement that changes something was sent
+	words   bool // read_only was answered as a word, not a number
 }
 
 // identify asks each time: a pool may have connected anew, to an upgraded server.
@@ -118,7 +137,7 @@ func (d *Database) identify(ctx context.Context, c *sql.Conn) (*session, error) 
 	if err != nil {
 		return nil, err
 	}
-	id, ok := read(r, "id", func(t string) (uint64, error) { return strconv.ParseUint(t, 10, 64) }).Get()
+	id, ok := read(r, "id", parseUint64).Get()
 	if !ok {
 		return nil, errors.New("CONNECTION_ID() is not a number")
 	}
@@ -137,84 +156,12 @@ func (s *session) channels(ctx context.Context) ([]replication.Channel, error) {
 	}
 	channels := make([]replication.Channel, 0, len(rows))
 	for _, r := range rows {
-		channels = append(channels, channelOf(r))
+		channels = append(channels, channelOf(r, s.dialect.columns))
 	}
 	return channels, nil
 }
 
-func channelOf(r row) replication.Channel {
-	c := replication.Channel{
-		Name:          r["Connection_name"].String,
-		SourceHost:    r["Master_Host"].String,
-		IO:            threadState(r["Slave_IO_Running"].String),
-		SQL:           threadState(r["Slave_SQL_Running"].String),
-		LastIOError:   errorOf(r, "Last_IO_Errno", "Last_IO_Error"),
-		LastSQLError:  errorOf(r, "Last_SQL_Errno", "Last_SQL_Error"),
-		SecondsBehind: read(r, "Seconds_Behind_Master", parseSeconds),
-		Received:      read(r, "Gtid_IO_Pos", replication.ParsePosition),
-		UsingGTID:     read(r, "Using_Gtid", parseUsingGTID),
-		SQLDelay:      read(r, "SQL_Delay", parseSeconds),
-		Filtered:      filtered(r),
-	}
-	if port, err := strconv.ParseUint(r["Master_Port"].String, 10, 16); err == nil {
-		c.SourcePort = uint16(port)
-	}
-	return c
-}
-
-// threadState reads the three words servers use; "Preparing" is a MariaDB IO
-// thread that starts and has not connected yet.
-func threadState(s string) replication.ThreadState {
-	switch s {
-	case "Yes":
-		return replication.ThreadRunning
-	case "No":
-		return replication.ThreadStopped
-	case "Connecting", "Preparing":
-		return replication.ThreadConnecting
-	default:
-		return replication.ThreadUnknown
-	}
-}
-
-func errorOf(r row, number, text string) replication.Optional[replication.ServerError] {
-	return read(r, number, func(t string) (replication.ServerError, error) {
-		n, err := parseUint32(t)
-		return replication.NewServerError(n, r[text].String), err
-	})
-}
-
-var filterColumns = []string{
-	"Replicate_Do_DB", "Replicate_Ignore_DB", "Replicate_Do_Table", "Replicate_Ignore_Table",
-	"Replicate_Wild_Do_Table", "Replicate_Wild_Ignore_Table", "Replicate_Do_Domain_Ids",
-	"Replicate_Ignore_Domain_Ids", "Replicate_Ignore_Server_Ids", "Replicate_Rewrite_DB",
-}
-
-func filtered(r row) replication.Optional[bool] {
-	seen := false
-	for _, column := range filterColumns {
-		v, ok := r[column]
-		seen = seen || ok
-		if v.String != "" {
-			return replication.Known(true)
-		}
-	}
-	if !seen {
-		return replication.Unknown[bool]()
-	}
-	return replication.Known(false)
-}
-
-func parseUsingGTID(s string) (bool, error) {
-	switch s {
-	case "No":
-		return false, nil
-	case "Slave_Pos", "Current_Pos":
-		return true, nil
-	default:
-		return false, strconv.ErrSyntax
-	}
-}
+func parseUint64(s string) (uint64, error) { return strconv.ParseUint(s, 10, 64) }
 
 func parseUint32(s string) (uint32, error) {
 	n, err := strconv.ParseUint(s, 10, 32)

@@ -39,6 +39,11 @@ func TestMeasureReplica(t *testing.T) {
 			Executed: replication.Known(at), BinlogState: replication.Known(state), Applied: replication.Known(replication.Position{}),
 			Channels: replication.Known([]replication.Channel{}), ReplicasConnected: replication.Known(uint64(1)),
 			LongestTransaction: replication.Known(time.Duration(0)),
+			LogReplicaUpdates:  replication.Known(true), EventScheduler: replication.Known(false),
+			SemiSync: replication.SemiSync{
+				SourceStatus: replication.Known(false), NoTx: replication.Known(uint64(0)), Clients: replication.Known(uint64(0)),
+				Patience: replication.Known(10 * time.Second),
+			},
 		}
 		if diff := cmp.Diff(want, f); diff != "" {
 			t.Error(diff)
@@ -54,6 +59,7 @@ func TestMeasureReplica(t *testing.T) {
 			LastIOError: replication.Known(replication.ServerError{}), LastSQLError: replication.Known(replication.ServerError{}),
 			SecondsBehind: replication.Known(time.Duration(0)), Received: replication.Known(at), UsingGTID: replication.Known(true),
 			SQLDelay: replication.Known(time.Duration(0)), Filtered: replication.Known(false),
+			SourceServerID: replication.Known(uint32(1)),
 		}
 		if diff := cmp.Diff(want, onlyChannel(t, f)); diff != "" {
 			t.Error(diff)
@@ -289,35 +295,6 @@ func TestOpenRefuses(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			if _, err := Open(tc.config); err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("%v, want %q", err, tc.want)
-			}
-		})
-	}
-}
-
-// A server that greets as MySQL is told apart by what it says of itself.
-func TestDialectOf(t *testing.T) {
-	for _, tc := range []struct{ version, err string }{
-		{"10.11.14-MariaDB-0+deb12u2-log", ""},
-		{"10.5.0-MariaDB", ""},
-		{"5.5.5-10.6.1-MariaDB", ""},
-		{"11.8.6-MariaDB-1", ""},
-		{"10.4.34-MariaDB", "older than 10.5"},
-		{"8.4.3", "MySQL 8.4.3 is not spoken"},
-		{"5.7.44-log", "MySQL 5.7.44-log is not spoken"},
-		{"8.0.36-28 Percona", "is not spoken"},
-		{"", "not known"},
-		{"x.y", "not known"},
-	} {
-		t.Run(tc.version, func(t *testing.T) {
-			d, err := dialectOf(parseVersion(tc.version))
-			if tc.err == "" {
-				if d == nil || err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if err == nil || !strings.Contains(err.Error(), tc.err) || reachOf(err) != replication.ReachUnsupported {
-				t.Errorf("%v (%s), want %q", err, reachOf(err), tc.err)
 			}
 		})
 	}

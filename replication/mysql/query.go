@@ -106,8 +106,10 @@ const (
 	errAccessDenied           = 1045
 	errShutdown               = 1053
 	errNoSuchThread           = 1094
+	errKillDenied             = 1095
 	errHostBlocked            = 1129
 	errHostNotPrivileged      = 1130
+	errUnknownVariable        = 1193
 	errTooManyUserConnections = 1203
 	errTableAccessDenied      = 1142
 	errLockWaitTimeout        = 1205
@@ -115,6 +117,7 @@ const (
 	errAccessDeniedNoPassword = 1698
 	errMustChangePassword     = 1820
 	errPasswordExpired        = 1862
+	errStopTimeout            = 1875 // the thread goes on stopping
 	errStatementTimeout       = 1969
 	errAccountLocked          = 4151
 )

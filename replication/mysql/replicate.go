@@ -98,6 +98,11 @@ func (s *session) stopDrained(ctx context.Context) error {
 	if err != nil || len(channels) == 0 {
 		return err
 	}
+	loosen, err := s.boundStops(ctx)
+	if err != nil {
+		return err
+	}
+	defer loosen()
 	if err := s.startApplying(ctx, channels); err != nil {
 		return err
 	}
@@ -112,7 +117,7 @@ func (s *session) stopDrained(ctx context.Context) error {
 	if err := s.drain(ctx); err != nil {
 		return err
 	}
-	if err := s.exec(ctx, s.dialect.stopAll); err != nil {
+	if err := s.stop(ctx, s.dialect.stopAll(), bothStopped); err != nil {
 		return err
 	}
 	return s.verifyStopped(ctx)
@@ -129,10 +134,13 @@ func (s *session) startApplying(ctx context.Context, channels []replication.Chan
 			continue
 		}
 		if c.IO == replication.ThreadStopped {
-			if err := nothingUnapplied(c, applied); err != nil {
-				return err
+			unapplied := nothingUnapplied(c, applied)
+			if unapplied == nil {
+				continue
 			}
-			continue
+			if !s.dialect.keepsRelayLog {
+				return unapplied
+			}
 		}
 		if err := s.exec(ctx, s.dialect.startSQL(c.Name)); err != nil {
 			return fmt.Errorf("start SQL thread%s: %w", channelLabel(c.Name), err)
@@ -191,7 +199,7 @@ func (s *session) stopFetching(ctx context.Context) error {
 		if err := s.mustApply(ctx, []replication.Channel{c}); err != nil {
 			return err
 		}
-		if err := s.exec(ctx, s.dialect.stopIO(c.Name)); err != nil {
+		if err := s.stop(ctx, s.dialect.stopIO(c.Name), fetchesNot(c.Name)); err != nil {
 			return fmt.Errorf("stop IO thread%s: %w", channelLabel(c.Name), err)
 		}
 	}
@@ -351,13 +359,12 @@ func (s *session) reached(ctx context.Context, target replication.Position) (boo
 // await waits for the target, at most one slice. Whether it was reached is read
 // afterwards, not inferred.
 func (s *session) await(ctx context.Context, target replication.Position) error {
-	slice := fmt.Sprintf("%.3f", waitSlice.Seconds())
-	r, err := queryOne(ctx, s.conn, s.dialect.waitFor(target, slice))
+	r, err := queryOne(ctx, s.conn, s.dialect.waitFor(target, waitSlice.Seconds()))
 	if err != nil {
 		return err
 	}
 	switch result := r["result"]; {
-	case result.Valid && (result.String == "0" || result.String == "-1"):
+	case result.Valid && (result.String == "0" || result.String == s.dialect.noTime):
 		return nil
 	default:
 		return fmt.Errorf("wait for %s: server answered %q", target, result.String)

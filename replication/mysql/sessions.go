@@ -30,7 +30,7 @@ func (d *Database) awaitTransactions(ctx context.Context, s *session, patience t
 	}
 	// INNODB_TRX can be a copy of up to 100 ms ago. One that shows our own
 	// transaction is newer than this moment.
-	if _, err := s.conn.ExecContext(ctx, s.dialect.beginSnapshot); err != nil {
+	if _, err := s.conn.ExecContext(ctx, beginSnapshot); err != nil {
 		return err
 	}
 	err := d.awaitOpen(ctx, s, patience)
@@ -88,7 +88,7 @@ func (d *Database) ofClients(ctx context.Context, s *session, ids map[uint64]boo
 }
 
 func (s *session) openTransactions(ctx context.Context) (map[uint64]bool, error) {
-	rows, err := query(ctx, s.conn, s.dialect.openTransactions)
+	rows, err := query(ctx, s.conn, openTransactions)
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +117,12 @@ func (d *Database) disconnectClients(ctx context.Context, s *session) (alone boo
 	}
 	victims := p.clients
 	for id := range victims {
-		if err := s.exec(ctx, s.dialect.kill(id)); err != nil && serverErrorNumber(err) != errNoSuchThread {
+		err := s.exec(ctx, s.dialect.kill(id))
+		switch {
+		case err == nil, serverErrorNumber(err) == errNoSuchThread:
+		case serverErrorNumber(err) == errKillDenied && s.dialect.bindsAll:
+			delete(victims, id)
+		default:
 			return false, fmt.Errorf("kill session %d: %w", id, err)
 		}
 	}
@@ -174,7 +179,7 @@ func (d *Database) processes(ctx context.Context, s *session) (processes, error)
 // isClient counts events that are being executed, not the scheduler, a Daemon.
 func isClient(user, command string) bool {
 	switch user {
-	case "system user", "unauthenticated user":
+	case "system user", "unauthenticated user", "mysql.session":
 		return false
 	}
 	switch command {

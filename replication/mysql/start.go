@@ -54,11 +54,11 @@ func (d *Database) StartReplication(ctx context.Context) error {
 			if c.IO != replication.ThreadStopped || c.SQL != replication.ThreadStopped {
 				continue
 			}
-			if err := nothingUnapplied(c, applied); err != nil {
+			if err := nothingUnapplied(c, applied); err != nil && !s.dialect.keepsRelayLog {
 				return err
 			}
 		}
-		if err := s.exec(ctx, s.dialect.startAll); err != nil {
+		if err := s.exec(ctx, s.dialect.startAll()); err != nil {
 			return err
 		}
 		for {

@@ -51,8 +51,8 @@ func (d *Database) WritesOpen(ctx context.Context) (bool, error) {
 func (d *Database) WritesAre(ctx context.Context, open bool) (bool, error) {
 	var are bool
 	err := d.look(ctx, "read read_only", func(ctx context.Context, s *session) error {
-		is, err := s.writesOpen(ctx)
-		if err != nil || is != open {
+		is, sealed, err := s.writes(ctx)
+		if err != nil || open && !is || !open && !sealed {
 			return err
 		}
 		are, err = d.eventsGoWith(ctx, s, open)
@@ -106,11 +106,11 @@ type closing struct {
 
 func (c closing) run(ctx context.Context) (replication.Position, error) {
 	d, s := c.database, c.session
-	open, err := s.writesOpen(ctx)
+	open, sealed, err := s.writes(ctx)
 	if err != nil {
 		return replication.Position{}, err
 	}
-	if open {
+	if !sealed {
 		if err := d.awaitTransactions(ctx, s, c.patience); err != nil {
 			return replication.Position{}, err
 		}
@@ -167,9 +167,15 @@ func (c closing) setReadOnly(ctx context.Context) error {
 	}
 }
 
-// attempt sets read_only unless something is in the way for longer than wait.
+// attempt sets read_only unless something is in the way for longer than wait. A
+// server that waits a second at least is not asked to wait for nothing: for those
+// the look at the statements that run comes first.
 func (c closing) attempt(ctx context.Context, wait time.Duration) (blocked bool, err error) {
-	switch err := c.session.exec(ctx, c.session.dialect.closeWrites(wait, c.deadline)); serverErrorNumber(err) {
+	s := c.session
+	if wait == 0 && !s.dialect.waitsShort {
+		return true, nil
+	}
+	switch err := s.exec(ctx, s.dialect.closeWrites(wait, c.deadline, s.words)); serverErrorNumber(err) {
 	case errLockWaitTimeout, errStatementTimeout:
 		return true, nil
 	default:
@@ -177,8 +183,8 @@ func (c closing) attempt(ctx context.Context, wait time.Duration) (blocked bool,
 			return false, err
 		}
 	}
-	open, err := c.session.writesOpen(ctx)
-	if err == nil && open {
+	_, sealed, err := s.writes(ctx)
+	if err == nil && !sealed {
 		err = ErrExpired
 		if c.deadline == "" {
 			err = errors.New("read_only was set and reads as not set")
@@ -217,34 +223,10 @@ func (c closing) freeze(ctx context.Context) (replication.Position, error) {
 		if !after.readOnly {
 			return replication.Position{}, errors.New("somebody opened writes again")
 		}
-		if after.own.Equal(before.own) {
+		if after.own == before.own {
 			return after.position, nil
 		}
 	}
-}
-
-type written struct {
-	own      replication.BinlogState
-	position replication.Position
-	readOnly bool
-}
-
-func (s *session) ownWrites(ctx context.Context) (written, error) {
-	r, err := queryOne(ctx, s.conn, s.dialect.variables)
-	if err != nil {
-		return written{}, err
-	}
-	var f replication.Facts
-	fillVariables(&f, r)
-	position, positionOK := f.Position()
-	state, stateOK := f.BinlogState.Get()
-	server, serverOK := f.ServerID.Get()
-	readOnly, readOnlyOK := f.ReadOnly.Get()
-	if !positionOK || !stateOK || !serverOK || !readOnlyOK {
-		return written{}, fmt.Errorf("positions cannot be read: applied %s, binary log %s, its state %s, server_id %s, read_only %s",
-			f.Applied, f.Executed, f.BinlogState, f.ServerID, f.ReadOnly)
-	}
-	return written{own: state.WrittenBy(server), position: position, readOnly: readOnly}, nil
 }
 
 // OpenWrites makes the database take writes, unless the server gets to it after
@@ -274,7 +256,7 @@ func (d *Database) OpenWrites(ctx context.Context, until time.Time) error {
 // serverDeadline returns until on the server's clock, as a decimal number of
 // seconds. It is early by as long as the answer took, never late.
 func (s *session) serverDeadline(ctx context.Context, until time.Time) (string, error) {
-	r, err := queryOne(ctx, s.conn, s.dialect.serverTime)
+	r, err := queryOne(ctx, s.conn, serverTime)
 	if err != nil {
 		return "", err
 	}
@@ -296,7 +278,7 @@ func (s *session) serverDeadline(ctx context.Context, until time.Time) (string, 
 }
 
 func (s *session) openWrites(ctx context.Context, serverDeadline string) error {
-	if err := s.exec(ctx, s.dialect.openWritesUntil(serverDeadline)); err != nil {
+	if err := s.exec(ctx, s.dialect.openWritesUntil(serverDeadline, s.words)); err != nil {
 		return err
 	}
 	open, err := s.writesOpen(ctx)

@@ -1,0 +1,65 @@
+package mysql
+
+// Semi-synchronous replication is a plugin of two names in MySQL and part of
+// MariaDB; its status variables tell which is there.
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/tanist-ha/tanist/replication"
+)
+
+const statusVariables = "SHOW GLOBAL STATUS WHERE Variable_name IN ('Slaves_connected', " +
+	"'Rpl_semi_sync_source_status', 'Rpl_semi_sync_source_no_tx', 'Rpl_semi_sync_source_clients', " +
+	"'Rpl_semi_sync_master_status', 'Rpl_semi_sync_master_no_tx', 'Rpl_semi_sync_master_clients')"
+
+// status returns the status variables that there are, as one row.
+func (s *session) status(ctx context.Context) (row, error) {
+	rows, err := query(ctx, s.conn, statusVariables)
+	if err != nil {
+		return nil, err
+	}
+	status := make(row, len(rows))
+	for _, r := range rows {
+		status[r["Variable_name"].String] = r["Value"]
+	}
+	return status, nil
+}
+
+func (s *session) semiSync(ctx context.Context, status row) (replication.SemiSync, error) {
+	source, replica := "source", "replica"
+	if _, old := status["Rpl_semi_sync_master_status"]; old {
+		source, replica = "master", "slave"
+	} else if _, there := status["Rpl_semi_sync_source_status"]; !there {
+		return replication.SemiSync{}, nil
+	}
+	prefix := "Rpl_semi_sync_" + source
+	semi := replication.SemiSync{
+		SourceStatus: read(status, prefix+"_status", parseSwitch),
+		NoTx:         read(status, prefix+"_no_tx", parseUint64),
+		Clients:      read(status, prefix+"_clients", parseUint64),
+	}
+	prefix = "@@GLOBAL." + strings.ToLower(prefix)
+	r, err := queryOne(ctx, s.conn, "SELECT "+prefix+"_timeout AS timeout, "+prefix+"_wait_no_"+replica+" AS wait_no_replica")
+	if serverErrorNumber(err) == errUnknownVariable {
+		// The plugin was unloaded in between.
+		return replication.SemiSync{}, nil
+	}
+	if err != nil {
+		return replication.SemiSync{}, err
+	}
+	semi.Patience = read(r, "timeout", parseMilliseconds)
+	if waits, known := read(r, "wait_no_replica", parseSwitch).Get(); known && !waits {
+		semi.Patience = replication.Known(time.Duration(0))
+	}
+	return semi, nil
+}
+
+// parseMilliseconds reads a timeout, capped where a Duration ends.
+func parseMilliseconds(s string) (time.Duration, error) {
+	n, err := parseUint64(s)
+	const most = uint64(1<<63-1) / uint64(time.Millisecond)
+	return time.Duration(min(n, most)) * time.Millisecond, err //nolint:gosec // capped
+}
