@@ -91,5 +91,5 @@ func TestAdvise(t *testing.T) {
 // superIsBound reports whether SUPER by itself no longer passes read_only.
 func (s *server) superIsBound(t *testing.T) bool {
 	t.Helper()
-	return parseVersion(s.value(t, "SELECT VERSION()")).atLeast(10, 11, 0)
+	return parseVersion(s.value(t, "SELECT VERSION()")).release.atLeast(release{10, 11, 0})
 }

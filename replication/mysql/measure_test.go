@@ -16,7 +16,9 @@ import (
 	"github.com/tanist-ha/tanist/replication"
 )
 
-func TestMeasureReplica(t *testing.T) {
+func TestMeasureReplica(t *testing.T) { onEach(t, testMeasureReplica) }
+
+func testMeasureReplica(t *testing.T) {
 	source, replica := startPair(t)
 	src, rep := source.database(t, patient), replica.database(t, patient)
 	ctx := context.Background()
@@ -141,7 +143,9 @@ func wantCodes(t *testing.T, v replication.Verdict, want ...replication.Code) {
 	}
 }
 
-func TestMeasureUnreachable(t *testing.T) {
+func TestMeasureUnreachable(t *testing.T) { onEach(t, testMeasureUnreachable) }
+
+func testMeasureUnreachable(t *testing.T) {
 	s := startServer(t, 1)
 	ctx := context.Background()
 	pinned := s.database(t)
@@ -212,7 +216,9 @@ func wantReach(t *testing.T, f replication.Facts, want replication.Reach) {
 	}
 }
 
-func TestTooManyConnectionsIsAlive(t *testing.T) {
+func TestTooManyConnectionsIsAlive(t *testing.T) { onEach(t, testTooManyConnectionsIsAlive) }
+
+func testTooManyConnectionsIsAlive(t *testing.T) {
 	s := startServer(t, 1)
 	ctx := context.Background()
 	pinned := s.database(t, patient)
@@ -244,7 +250,9 @@ func TestTooManyConnectionsIsAlive(t *testing.T) {
 	}
 }
 
-func TestGrants(t *testing.T) {
+func TestGrants(t *testing.T) { onEach(t, testGrants) }
+
+func testGrants(t *testing.T) {
 	s := startServer(t, 1)
 	ctx := timeout(t, patience)
 	d := s.database(t, patient)
@@ -334,4 +342,27 @@ func TestMeasureNobodyListens(t *testing.T) {
 	}
 	defer d.Close()
 	wantReach(t, d.Measure(context.Background()), replication.ReachRefused)
+}
+
+// The table of transactions is in the host's time and the session in UTC, and the
+// server may have a zone of its own besides.
+func TestTransactionAge(t *testing.T) { onEach(t, testTransactionAge) }
+
+func testTransactionAge(t *testing.T) {
+	s := startServer(t, 1, "--default-time-zone=+05:00")
+	c, err := openHandle(t, s.socket(), "app", "app", "app").Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	execAll(t, c, "BEGIN", "INSERT INTO t (id) VALUES (-1)")
+	began := time.Now()
+	d := s.database(t, patient)
+	var age time.Duration
+	eventually(t, "the transaction to age", func() (bool, error) {
+		age, _ = d.Measure(t.Context()).LongestTransaction.Get()
+		return age > 0, nil
+	})
+	if most := time.Since(began) + 2*time.Second; age > most {
+		t.Errorf("a transaction younger than %s is %s old", most, age)
+	}
 }

@@ -34,6 +34,10 @@ func receivedNotApplied(t *testing.T) (replica *server, d *Database, received re
 }
 
 func TestStopReplicationAppliesWhatWasReceived(t *testing.T) {
+	onEach(t, testStopReplicationAppliesWhatWasReceived)
+}
+
+func testStopReplicationAppliesWhatWasReceived(t *testing.T) {
 	replica, d, received := receivedNotApplied(t)
 	if stopped, err := d.ReplicationStopped(timeout(t, patience)); err != nil || stopped {
 		t.Errorf("stopped %v before, %v", stopped, err)
@@ -65,7 +69,9 @@ func TestStopReplicationAppliesWhatWasReceived(t *testing.T) {
 // The wrong order, which is what STOP SLAVE and START SLAVE SQL_THREAD are, loses
 // all five and then looks caught up. So StopReplication refuses to start such a
 // channel, and only the received position remembered tells that they are gone.
-func TestWrongOrderLosesWhatWasReceived(t *testing.T) {
+func TestWrongOrderLosesWhatWasReceived(t *testing.T) { onEach(t, testWrongOrderLosesWhatWasReceived) }
+
+func testWrongOrderLosesWhatWasReceived(t *testing.T) {
 	replica, d, received := receivedNotApplied(t)
 	replica.exec(t, "STOP SLAVE")
 	err := d.StopReplication(timeout(t, patience))
@@ -104,7 +110,9 @@ func TestWrongOrderLosesWhatWasReceived(t *testing.T) {
 	}
 }
 
-func TestCatchUp(t *testing.T) {
+func TestCatchUp(t *testing.T) { onEach(t, testCatchUp) }
+
+func testCatchUp(t *testing.T) {
 	source, replica := startPair(t)
 	d := replica.database(t, patient)
 	source.insert(t, 3)
@@ -187,7 +195,9 @@ func wantNotReceived(t *testing.T, err error, missing uint64) {
 }
 
 // Two sources over named channels: SHOW SLAVE STATUS would show neither.
-func TestNamedChannels(t *testing.T) {
+func TestNamedChannels(t *testing.T) { onEach(t, testNamedChannels) }
+
+func testNamedChannels(t *testing.T) {
 	replica := startServer(t, 3)
 	d := replica.database(t, patient)
 	for i, name := range []string{"left", `it's \ odd`} {

@@ -1,6 +1,6 @@
 package mysql
 
-// Real servers: private mariadbd processes in temporary directories, each with
+// Real servers: private processes in temporary directories, each with
 // its own socket and loopback port, ended by pid when the test ends.
 
 import (
@@ -10,11 +10,10 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -30,67 +29,20 @@ const patience = 20 * time.Second
 const secret = "no-one-may-read-this"
 
 type server struct {
-	id     int
-	dir    string
-	port   int
-	cmd    *exec.Cmd
-	exited chan struct{}
-	root   *sql.DB
-	// options are added to the command line.
-	options []string
-}
-
-var template = struct {
-	once sync.Once
-	dir  string
-	err  error
-}{}
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if template.dir != "" {
-		os.RemoveAll(template.dir)
-	}
-	os.Exit(code)
-}
-
-// dataTemplate makes one empty data directory, copied by every server.
-func dataTemplate() (string, error) {
-	template.once.Do(func() {
-		if template.dir, template.err = os.MkdirTemp("", "tanist-mariadb-"); template.err != nil {
-			return
-		}
-		install := exec.Command("mariadb-install-db", "--no-defaults", "--datadir="+filepath.Join(template.dir, "data"),
-			"--user="+userName(), "--auth-root-authentication-method=normal", "--skip-test-db", "--tmpdir="+template.dir, // in a shared one servers delete each other's files
-			"--innodb-log-file-size=8M", "--innodb-fast-shutdown=0")
-		if out, err := install.CombinedOutput(); err != nil {
-			template.err = fmt.Errorf("mariadb-install-db: %w\n%s", err, out)
-		}
-	})
-	return filepath.Join(template.dir, "data"), template.err
-}
-
-func userName() string {
-	u, err := user.Current()
-	if err != nil {
-		return strconv.Itoa(os.Getuid())
-	}
-	return u.Username
-}
-
-func needServer(t *testing.T) {
-	t.Helper()
-	for _, name := range []string{"mariadbd", "mariadb-install-db"} {
-		if _, err := exec.LookPath(name); err != nil {
-			t.Skipf("SKIPPED: %s is not installed, so nothing here was tried against a server", name)
-		}
-	}
+	id      int
+	product *product
+	options []string // added to the command line
+	dir     string
+	port    int
+	cmd     *exec.Cmd
+	exited  chan struct{}
+	root    *sql.DB
 }
 
 func startServer(t *testing.T, id int, options ...string) *server {
 	t.Helper()
-	needServer(t)
-	data, err := dataTemplate()
+	p := needServer(t)
+	data, err := p.dataTemplate()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +55,7 @@ func startServer(t *testing.T, id int, options ...string) *server {
 	if err := os.CopyFS(filepath.Join(dir, "data"), os.DirFS(data)); err != nil {
 		t.Fatal(err)
 	}
-	s := &server{id: id, dir: dir, port: freePort(t), options: options}
+	s := &server{id: id, product: p, options: options, dir: dir, port: freePort(t)}
 	s.run(t)
 	s.provision(t)
 	return s
@@ -128,19 +80,23 @@ func (s *server) run(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	defaults, more := "--no-defaults", s.options
-	if len(more) > 0 && strings.HasPrefix(more[0], "--defaults-file=") {
-		defaults, more = more[0], more[1:] // only the first argument can name it
+	s.cmd = s.product.cmd(filepath.Join(s.dir, "data"), "--socket="+s.socket(), "--pid-file="+filepath.Join(s.dir, "pid"),
+		"--bind-address=127.0.0.1", "--port="+strconv.Itoa(s.port), "--server-id="+strconv.Itoa(s.id), "--log-bin=bin",
+		"--relay-log=relay", "--skip-name-resolve", "--innodb-buffer-pool-size=16M", "--innodb-flush-log-at-trx-commit=2",
+		"--performance-schema=OFF")
+	if s.product.mysql {
+		s.cmd.Args = append(s.cmd.Args, "--gtid-mode=ON", "--enforce-gtid-consistency=ON", "--skip-replica-start", "--mysqlx=OFF",
+			"--replica-net-timeout=5")
+	} else {
+		s.cmd.Args = append(s.cmd.Args, "--log-slave-updates", "--gtid-strict-mode=1", "--skip-slave-start",
+			"--innodb-log-file-size=8M", "--slave-net-timeout=5")
 	}
-	args := append([]string{
-		defaults, "--user=" + userName(), "--datadir=" + filepath.Join(s.dir, "data"),
-		"--socket=" + s.socket(), "--pid-file=" + filepath.Join(s.dir, "pid"), "--bind-address=127.0.0.1",
-		"--port=" + strconv.Itoa(s.port), "--server-id=" + strconv.Itoa(s.id), "--log-bin=bin", "--relay-log=relay",
-		"--log-slave-updates", "--gtid-strict-mode=1", "--skip-slave-start", "--skip-name-resolve",
-		"--innodb-buffer-pool-size=16M", "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=2",
-		"--performance-schema=OFF", "--slave-net-timeout=5", "--tmpdir=" + s.dir,
-	}, more...)
-	s.cmd = exec.Command("mariadbd", args...)
+	more := s.options
+	if len(more) > 0 && strings.HasPrefix(more[0], "--defaults-file=") {
+		// Only the first argument can name it.
+		s.cmd.Args[slices.Index(s.cmd.Args, "--no-defaults")], more = more[0], more[1:]
+	}
+	s.cmd.Args = append(s.cmd.Args, more...)
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.cmd.Start(); err != nil {
@@ -157,7 +113,7 @@ func (s *server) run(t *testing.T) {
 		select {
 		case <-s.exited:
 			out, _ := os.ReadFile(filepath.Join(s.dir, "log"))
-			return false, fmt.Errorf("mariadbd ended: %s", out)
+			return false, fmt.Errorf("%s ended: %s", s.product.name, out)
 		default:
 		}
 		return s.root.Ping() == nil, nil

@@ -8,6 +8,10 @@ import (
 )
 
 func TestStartReplicationGoesOnWhereItStopped(t *testing.T) {
+	onEach(t, testStartReplicationGoesOnWhereItStopped)
+}
+
+func testStartReplicationGoesOnWhereItStopped(t *testing.T) {
 	source, replica := startPair(t)
 	d := replica.database(t, patient)
 	source.insert(t, 2)
@@ -38,6 +42,10 @@ func TestStartReplicationGoesOnWhereItStopped(t *testing.T) {
 }
 
 func TestStartReplicationKeepsAnUnappliedRelayLog(t *testing.T) {
+	onEach(t, testStartReplicationKeepsAnUnappliedRelayLog)
+}
+
+func testStartReplicationKeepsAnUnappliedRelayLog(t *testing.T) {
 	replica, d, received := receivedNotApplied(t)
 	replica.exec(t, "STOP SLAVE")
 	unapplied, ok := errors.AsType[*UnappliedError](d.StartReplication(timeout(t, patience)))
@@ -49,7 +57,9 @@ func TestStartReplicationKeepsAnUnappliedRelayLog(t *testing.T) {
 	}
 }
 
-func TestReplicationRunsWithoutChannels(t *testing.T) {
+func TestReplicationRunsWithoutChannels(t *testing.T) { onEach(t, testReplicationRunsWithoutChannels) }
+
+func testReplicationRunsWithoutChannels(t *testing.T) {
 	d := startServer(t, 1).database(t, patient)
 	if runs, err := d.ReplicationRuns(timeout(t, patience)); err != nil || !runs {
 		t.Errorf("runs %v, %v", runs, err)

@@ -14,7 +14,9 @@ import (
 
 func fmtUint(n uint64) string { return strconv.FormatUint(n, 10) }
 
-func TestCloseWrites(t *testing.T) {
+func TestCloseWrites(t *testing.T) { onEach(t, testCloseWrites) }
+
+func testCloseWrites(t *testing.T) {
 	source, replica := startPair(t)
 	d, rep := source.database(t, patient), replica.database(t, patient)
 	ctx := context.Background()
@@ -194,7 +196,9 @@ func execAll(t *testing.T, c *sql.Conn, statements ...string) {
 	}
 }
 
-func TestHungServerDoesNotOpenItself(t *testing.T) {
+func TestHungServerDoesNotOpenItself(t *testing.T) { onEach(t, testHungServerDoesNotOpenItself) }
+
+func testHungServerDoesNotOpenItself(t *testing.T) {
 	s := startServer(t, 1)
 	d := s.database(t)
 	s.exec(t, "SET GLOBAL read_only = 1")
@@ -263,7 +267,9 @@ func staysClosed(t *testing.T, s *server) {
 
 // A statement that nobody waits for any more is killed, here one that would run
 // for hours without looking at its connection.
-func TestLeftStatementIsKilled(t *testing.T) {
+func TestLeftStatementIsKilled(t *testing.T) { onEach(t, testLeftStatementIsKilled) }
+
+func testLeftStatementIsKilled(t *testing.T) {
 	s := startServer(t, 1)
 	d := s.database(t, patient)
 	err := d.act(timeout(t, time.Second), "count", func(ctx context.Context, sess *session) error {
