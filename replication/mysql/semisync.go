@@ -61,5 +61,5 @@ func (s *session) semiSync(ctx context.Context, status row) (replication.SemiSyn
 func parseMilliseconds(s string) (time.Duration, error) {
 	n, err := parseUint64(s)
 	const most = uint64(1<<63-1) / uint64(time.Millisecond)
-	return time.Duration(min(n, most)) * time.Millisecond, err //nolint:gosec // capped
+	return time.Duration(min(n, most)) * time.Millisecond, err
 }

@@ -145,10 +145,14 @@ func (s *server) provision(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
+	privileges := mariadbPrivileges[:]
+	if s.product.mysql {
+		privileges = mysqlPrivileges[:]
+	}
 	for _, q := range []string{
 		"SET SESSION sql_log_bin = 0",
 		"CREATE USER tanist@localhost IDENTIFIED BY '" + secret + "'",
-		"GRANT SLAVE MONITOR, REPLICATION SLAVE ADMIN, READ_ONLY ADMIN, CONNECTION ADMIN, PROCESS ON *.* TO tanist@localhost",
+		"GRANT " + strings.Join(privileges, ", ") + " ON *.* TO tanist@localhost",
 		"CREATE USER repl@'127.0.0.1' IDENTIFIED BY 'repl'",
 		"GRANT REPLICATION SLAVE ON *.* TO repl@'127.0.0.1'",
 		"CREATE USER app@localhost IDENTIFIED BY 'app'",
@@ -223,6 +227,9 @@ func (s *server) insert(t *testing.T, n int) {
 
 func (s *server) position(t *testing.T) replication.Position {
 	t.Helper()
+	if s.product.mysql {
+		return mustPosition(t, s.value(t, "SELECT @@GLOBAL.gtid_executed"))
+	}
 	return mustPosition(t, s.value(t, "SELECT @@GLOBAL.gtid_binlog_pos"))
 }
 

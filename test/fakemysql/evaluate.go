@@ -72,6 +72,9 @@ func (c *conn) selectFrom(p *parser, statement string) (*result, *fault) {
 			return nil, f
 		}
 		oldest := 0
+		if c.inTransaction && !counts {
+			r.rows = append(r.rows, []*string{text(strconv.FormatUint(c.id, 10))})
+		}
 		for _, s := range st.Sessions {
 			oldest = max(oldest, s.Seconds)
 			if (s.Modifies || s.Locks) && !counts {
@@ -81,13 +84,19 @@ func (c *conn) selectFrom(p *parser, statement string) (*result, *fault) {
 		if counts {
 			r.rows = [][]*string{{text(strconv.Itoa(oldest))}}
 		}
+	case "INFORMATION_SCHEMA.SYSTEM_VARIABLES":
+		if !c.server.kind.mariadb {
+			return nil, faultf(1109, "42S02", "Unknown table 'SYSTEM_VARIABLES' in information_schema")
+		}
+		// The one question about it: whether the event scheduler is as configured.
+		r.rows = [][]*string{{text("0"), text("0")}}
 	case "INFORMATION_SCHEMA.PROCESSLIST":
 		dumps := 0
 		for _, s := range c.sessions() {
 			if strings.HasPrefix(s.Command, "Binlog Dump") {
 				dumps++
 			}
-			values := map[string]*string{"id": text(fmt.Sprint(s.ID)), "user": text(s.User), "command": text(s.Command)}
+			values := map[string]*string{"id": text(fmt.Sprint(s.ID)), "user": text(s.User), "command": text(s.Command), "milliseconds": text("0")}
 			var row []*string
 			for _, name := range names {
 				row = append(row, values[name])
@@ -103,9 +112,15 @@ func (c *conn) selectFrom(p *parser, statement string) (*result, *fault) {
 	return r, nil
 }
 
+// dumpID begins the ids of the sessions of replicas.
+const dumpID = 2_000_000
+
 // sessions are those of the model and the connections themselves.
 func (c *conn) sessions() []Session {
 	sessions := slices.Clone(c.server.state.Sessions)
+	for i := range c.server.state.replicas() {
+		sessions = append(sessions, Session{ID: dumpID + uint64(i), User: "repl", Command: "Binlog Dump GTID"})
+	}
 	for _, id := range slices.Sorted(maps.Keys(c.server.conns)) {
 		o := c.server.conns[id]
 		if !c.server.state.Denied["PROCESS"] || o.user == c.user {
@@ -284,8 +299,25 @@ func (s *Server) variable(name string) (value, *fault) {
 	return value{v.value, name == "read_only" && st.ReadOnlyWord != ""}, nil
 }
 
-// set carries SET out, one or more variables.
+// set carries SET out, one or more variables. SET STATEMENT is MariaDB's.
 func (c *conn) set(p *parser, statement string) *fault {
+	if c.server.kind.mariadb && p.take("STATEMENT") {
+		lockWait := c.lockWait
+		defer func() { c.lockWait, c.limit = lockWait, 0 }()
+		name := strings.ToLower(p.word())
+		if !p.take("=") {
+			return syntaxError(statement)
+		}
+		seconds, err := strconv.ParseFloat(p.word(), 64)
+		switch {
+		case err != nil || !p.take("FOR", "SET"):
+			return syntaxError(statement)
+		case name == "lock_wait_timeout":
+			c.lockWait = seconds
+		case name == "max_statement_time":
+			c.limit = seconds
+		}
+	}
 	for {
 		scope, _ := p.one("GLOBAL", "SESSION")
 		name := strings.ToLower(p.word())
@@ -357,11 +389,18 @@ func (c *conn) setReadOnly(name string, e value) *fault {
 	}
 	on := word != "OFF"
 	if on && !st.closed() || on && name == "super_read_only" && !st.SuperReadOnly {
-		free, f := c.wait(c.lockWait, func() bool { return !st.locked() })
-		if f != nil {
-			return f
+		limited := c.limit > 0 && c.limit < c.lockWait
+		patience := c.lockWait
+		if limited {
+			patience = c.limit
 		}
-		if !free {
+		free, f := c.wait(patience, func() bool { return !st.locked() })
+		switch {
+		case f != nil:
+			return f
+		case !free && limited:
+			return faultf(1969, "70100", "Query execution was interrupted (max_statement_time exceeded)")
+		case !free:
 			return faultf(1205, "HY000", "Lock wait timeout exceeded; try restarting transaction")
 		}
 	}
@@ -378,8 +417,21 @@ func (c *conn) setReadOnly(name string, e value) *fault {
 	return nil
 }
 
+// status is SHOW GLOBAL STATUS. Semi-sync is part of MariaDB and a plugin of MySQL.
+func (st *State) status() [][2]string {
+	if !st.server.kind.mariadb {
+		return st.Status
+	}
+	return append([][2]string{
+		{"Slaves_connected", strconv.Itoa(st.replicas())},
+		{"Rpl_semi_sync_master_status", "OFF"},
+		{"Rpl_semi_sync_master_no_tx", "0"},
+		{"Rpl_semi_sync_master_clients", "0"},
+	}, st.Status...)
+}
+
 // showNamed answers SHOW ... LIKE and WHERE Variable_name IN.
-func (s *Server) showNamed(p *parser, all [][2]string) *result {
+func showNamed(p *parser, all [][2]string) *result {
 	r := &result{columns: []string{"Variable_name", "Value"}}
 	var wanted []string
 	for !p.done() {

@@ -31,7 +31,7 @@ func (c *conn) show(p *parser, statement string) (*result, *fault) {
 		}
 		return r, nil
 	case p.take("GLOBAL", "STATUS"), p.take("STATUS"):
-		return c.server.showNamed(p, c.server.state.Status), nil
+		return showNamed(p, c.server.state.status()), nil
 	}
 	all := c.server.kind.mariadb && p.take("ALL")
 	plural := ""
@@ -142,7 +142,7 @@ func (c *conn) threads(p *parser, verb, statement string) *fault {
 	}
 	for _, channel := range channels {
 		if verb == "START" {
-			c.server.state.start(channel, io, sql)
+			c.server.state.Start(channel, io, sql)
 			continue
 		}
 		if f := c.stop(channel, io, sql); f != nil {

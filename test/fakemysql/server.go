@@ -44,7 +44,7 @@ type Server struct {
 	conns   map[uint64]*conn
 	nextID  uint64
 	hung    chan struct{} // closed when the server goes on; nil while it runs
-	full    bool
+	refusal *fault
 	delay   time.Duration
 	log     []string
 	changed chan struct{} // closed at each change of the state
@@ -204,11 +204,14 @@ func (s *Server) Resume() {
 	}
 }
 
-// Fill makes every new connection fail with 1040, or no longer.
-func (s *Server) Fill(full bool) {
+// Refuse makes every new connection fail with that error, or with 0 no longer.
+func (s *Server) Refuse(number uint16, message string) {
 	world.Lock()
 	defer world.Unlock()
-	s.full = full
+	s.refusal = nil
+	if number != 0 {
+		s.refusal = faultf(number, "HY000", "%s", message)
+	}
 }
 
 // Delay makes every answer take that long.

@@ -34,7 +34,13 @@ func (c *conn) run(statement string) (*result, *fault) {
 	case "SET":
 		f = c.set(p, statement)
 	case "START", "STOP":
+		if p.take("TRANSACTION") {
+			c.inTransaction = true
+			break
+		}
 		f = c.threads(p, verb, statement)
+	case "COMMIT", "ROLLBACK":
+		c.inTransaction = false
 	case "RESET":
 		f = c.reset(p, statement)
 	case "CHANGE":

@@ -57,7 +57,7 @@ type State struct {
 	StopTimeout    int             // rpl_stop_replica_timeout, in seconds
 	Denied         map[string]bool // privileges that the account lacks
 	Grants         []string        // lines of SHOW GRANTS
-	Status         [][2]string     // SHOW GLOBAL STATUS
+	Status         [][2]string     // SHOW GLOBAL STATUS, beside what is always there
 	Variables      map[string]string
 
 	server *Server
@@ -115,6 +115,19 @@ func (st *State) replicate() {
 	}
 }
 
+// replicas counts the channels of other servers that stream from here.
+func (st *State) replicas() int {
+	n := 0
+	for _, other := range byPort {
+		for _, c := range other.state.Channels {
+			if c.IO && byPort[c.Port] == st.server {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 func (c *Channel) ioWord() string {
 	switch {
 	case !c.IO:
@@ -133,9 +146,28 @@ func yesNo(b bool) string {
 	return "No"
 }
 
-// start starts threads. MariaDB drops a relay log whose IO thread does not run
+// Position returns what the server has, as it writes it itself.
+func (st *State) Position() string {
+	return position(mergeSets(st.Executed, st.Applied), st.server.kind.mariadb)
+}
+
+// Close closes writes as far as the release can, and Closed tells whether they are.
+func (st *State) Close() {
+	if st.ReadOnlyWord != "" {
+		st.ReadOnlyWord = "ON"
+		return
+	}
+	st.ReadOnly, st.SuperReadOnly = true, st.server.kind.mysql(5, 7, 8)
+}
+
+// Closed reports whether writes are closed, on MySQL to every account.
+func (st *State) Closed() bool {
+	return st.closed() && (st.SuperReadOnly || st.server.kind.mariadb)
+}
+
+// Start starts threads. MariaDB drops a relay log whose IO thread does not run
 // when its SQL thread starts: it means to fetch it again.
-func (st *State) start(c *Channel, io, sql bool) {
+func (st *State) Start(c *Channel, io, sql bool) {
 	if sql && !c.SQL && !c.IO && st.server.kind.mariadb {
 		c.Received = maps.Clone(st.Applied)
 	}

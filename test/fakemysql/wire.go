@@ -58,6 +58,9 @@ type conn struct {
 	user     string
 	killed   bool
 	lockWait float64 // seconds
+	// limit is the statement's max_statement_time in seconds, 0 for none.
+	limit         float64
+	inTransaction bool
 }
 
 func (c *conn) serve() {
@@ -66,10 +69,10 @@ func (c *conn) serve() {
 		return
 	}
 	world.Lock()
-	full := c.server.full
+	refusal := c.server.refusal
 	world.Unlock()
-	if full {
-		c.reply(nil, faultf(1040, "08004", "Too many connections"))
+	if refusal != nil {
+		c.reply(nil, refusal)
 		return
 	}
 	if err := c.authenticate(); err != nil {
@@ -81,7 +84,8 @@ func (c *conn) serve() {
 	if c.reply(nil, nil) != nil {
 		return
 	}
-	for c.command() == nil {
+	for err := error(nil); err == nil; {
+		err = c.command()
 	}
 }
 
