@@ -51,10 +51,14 @@ func (a addresses) Announce() error {
 	return nil
 }
 
-// Leftover reports whether the kernel still has every address on a lease.
-func (a addresses) Leftover() bool {
+// Leftover reports whether the kernel still has every address on a lease, and how
+// much of it there is at least: the kernel rounds up to whole seconds.
+func (a addresses) Leftover() (left time.Duration, held bool) {
 	left, held, err := a.Held()
-	return err == nil && held && left > 0
+	if err != nil || !held || left <= 0 {
+		return 0, false
+	}
+	return left - time.Second, true
 }
 
 // kernel asks the silent peer's kernel on behalf of one instance.

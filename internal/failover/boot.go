@@ -28,7 +28,10 @@ func (o *Orchestrator) start(s Started) {
 		o.emit(Hold{Lease: o.cfg.Lease})
 		o.lease.progress = o.now
 		o.haveAddress(o.now)
-		o.lease.before = 0 // nobody knows how much is left if this renewal fails
+		o.lease.before = 0 // if this renewal fails, there is only what is left
+		if s.Left > 0 {
+			o.lease.before = o.now.Add(min(s.Left, o.cfg.Lease) - o.cfg.Lease)
+		}
 		o.route(vrrp.Claim{})
 		o.last = &Transition{Epoch: o.epoch, Role: hooks.Active, Reason: Adopted, Ending: hooks.Completed, Began: time.Duration(o.now)}
 		o.enter(Active, Why{Reason: Adopted})

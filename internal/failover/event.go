@@ -27,6 +27,7 @@ type (
 		// Leftover says that the kernel holds the address with a lifetime that
 		// is still running: this daemon, restarted, finds its own address.
 		Leftover bool
+		Left     time.Duration // of that lifetime at least; 0: it may end at once
 	}
 	// Tick says that the time of Deadline has come, or any other time.
 	Tick struct{}

@@ -45,6 +45,18 @@ func TestBoot(t *testing.T) {
 		need[Drop](r)
 		r.wantState(Demoting, LeaseLost)
 	})
+	t.Run("a renewal that fails is tried again while the lease is known to last", func(t *testing.T) {
+		r := newRig(t, nil)
+		r.step(Started{Boot: 7, Memory: memory, Leftover: true, Left: time.Second})
+		r.after(time.Millisecond, Held{Err: errTest})
+		r.after(renewRetry, Tick{})
+		none[Drop](r)
+		need[Hold](r)
+		for r.o.state == Active && r.now.Before(mono.Instant(2*time.Hour)) {
+			r.after(renewRetry, Held{Err: errTest})
+		}
+		r.wantState(Demoting, LeaseLost)
+	})
 	for name, m := range map[string]hooks.Memory{
 		"no past":                {},
 		"standby last":           {Epoch: 4, ActiveEpoch: 4, Role: hooks.Standby, Finished: true},

@@ -73,9 +73,9 @@ type instance struct {
 func (in *instance) start(work context.Context) {
 	ev := in.Start
 	ev.Memory = in.node.journal.recall(in.Name, ev.Memory)
-	if in.Addresses.Leftover() {
-		ev.Leftover = true
-		in.leased = in.node.now().Add(actTime)
+	if left, held := in.Addresses.Leftover(); held {
+		ev.Leftover, ev.Left = true, left
+		in.leased = in.node.now().Add(max(left, actTime))
 	}
 	in.step(work, ev)
 }

@@ -33,8 +33,8 @@ type (
 	// Addresses are the virtual addresses of one instance on this host.
 	Addresses interface {
 		// Leftover reports whether the kernel has every address on a lease that
-		// an earlier daemon left.
-		Leftover() bool
+		// an earlier daemon left, and how much of it there is at least.
+		Leftover() (left time.Duration, held bool)
 		Hold(lease failover.Hold) error
 		Drop() error
 		Announce() error

@@ -342,8 +342,10 @@ func (in *instance) pass(r Replacement) error {
 	began, err := in.node.now(), error(nil)
 	if began.After(in.leased) {
 		err = errLeaseOver
-	} else if err = r.Instance.Addresses.Hold(failover.Hold{Lease: r.Lease}); err == nil && !r.Instance.Addresses.Leftover() {
-		err = errors.New("the kernel does not have them")
+	} else if err = r.Instance.Addresses.Hold(failover.Hold{Lease: r.Lease}); err == nil {
+		if _, held := r.Instance.Addresses.Leftover(); !held {
+			err = errors.New("the kernel does not have them")
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("hold the addresses that instance %s is to have: %w", in.Name, err)

@@ -275,7 +275,7 @@ func (h *host) set(f func()) {
 	f()
 }
 
-func (h *host) Leftover() bool { return h.leftover }
+func (h *host) Leftover() (time.Duration, bool) { return 0, h.leftover }
 
 func (h *host) Hold(e failover.Hold) error {
 	h.mu.Lock()

@@ -29,7 +29,7 @@ func (n *node) start() {
 	n.blind = 0
 	n.w.check.started(n)
 	n.disk.sync() // the journal is read and written anew
-	n.step(failover.Started{Boot: n.w.rng.Uint64() | 1, Memory: n.disk.memory(), Positions: n.disk.newer, Leftover: n.kernel.own()})
+	n.step(failover.Started{Boot: n.w.rng.Uint64() | 1, Memory: n.disk.memory(), Positions: n.disk.newer, Leftover: n.kernel.own(), Left: n.kernel.left()})
 	if n.core != nil {
 		n.present()
 	}

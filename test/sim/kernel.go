@@ -48,6 +48,14 @@ func (k *kernel) drop() {
 	k.has, k.planted, k.taken = false, false, false
 }
 
+// left is what the kernel says of the lifetime, less what it rounds up.
+func (k *kernel) left() time.Duration {
+	if !k.own() {
+		return 0
+	}
+	return max(0, (k.until - k.n.w.now).Truncate(time.Second))
+}
+
 type disk struct {
 	synced  hooks.Memory
 	tail    []hooks.Record // written, not synced
