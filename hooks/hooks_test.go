@@ -246,6 +246,9 @@ func TestExpand(t *testing.T) {
 func TestFold(t *testing.T) {
 	up := func(epoch uint64) Record { return Record{Kind: Began, Role: Active, Epoch: epoch} }
 	planned := func(epoch uint64) Record { return Record{Kind: Began, Role: Active, Epoch: epoch, Planned: true} }
+	lossy := func(epoch uint64) Record {
+		return Record{Kind: Began, Role: Active, Epoch: epoch, Planned: true, Lossy: true}
+	}
 	down := func(epoch uint64) Record { return Record{Kind: Began, Role: Standby, Epoch: epoch} }
 	end := func(role Role, e Ending, epoch uint64) Record {
 		return Record{Kind: Ended, Role: role, Ending: e, Epoch: epoch}
@@ -270,6 +273,7 @@ func TestFold(t *testing.T) {
 			Memory{Epoch: 4, ActiveEpoch: 1, previous: 1, Role: Standby},
 		},
 		{"a later epoch of the other node", []Record{up(1), {Kind: Learned, Epoch: 3}}, Memory{Epoch: 3, ActiveEpoch: 1, Role: Active}},
+		{"one without all that the other node has is none", []Record{up(1), lossy(2)}, Memory{Epoch: 2, ActiveEpoch: 1, Role: Active}},
 		{"a planned promotion is an attempt", []Record{up(1), planned(2)}, Memory{Epoch: 2, ActiveEpoch: 1, Attempt: 2, Role: Active}},
 		{
 			"until the address came",

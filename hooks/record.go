@@ -53,6 +53,7 @@ type Record struct {
 	Epoch    uint64 // of the transition; for a demotion, the epoch it ends or follows
 	Role     Role   // where the transition leads
 	Planned  bool
+	Lossy    bool          // Began: the other node's databases may have more than this one's
 	Reason   string        // Began: the cause; Override: the operator's words
 	Step     Result        // Stepped
 	Ending   Ending        // Ended
@@ -109,7 +110,7 @@ func (m Memory) Fold(r Record) Memory {
 		switch {
 		case r.Role == Active && !r.Planned:
 			m = m.promoted(r.Epoch)
-		case r.Role == Active && r.Epoch > m.ActiveEpoch:
+		case r.Role == Active && r.Epoch > m.ActiveEpoch && !r.Lossy:
 			m.Attempt = r.Epoch
 		}
 	case Acquired:

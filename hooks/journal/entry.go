@@ -38,6 +38,7 @@ type entry struct {
 	Epoch    uint64        `json:"epoch"`
 	Role     string        `json:"role,omitempty"`
 	Planned  bool          `json:"planned,omitempty"`
+	Lossy    bool          `json:"lossy,omitempty"`
 	Reason   string        `json:"reason,omitempty"`
 	Step     *step         `json:"step,omitempty"`
 	Ending   string        `json:"ending,omitempty"`
@@ -106,7 +107,7 @@ func marshal(e Entry) ([]byte, error) {
 	}
 	out := entry{
 		At: e.At.UTC().Format(time.RFC3339Nano), Boot: e.Boot, Kind: textOf(kindNames, r.Kind),
-		Instance: r.Instance, Epoch: r.Epoch, Role: textOf(roleNames, r.Role), Planned: r.Planned, Reason: r.Reason,
+		Instance: r.Instance, Epoch: r.Epoch, Role: textOf(roleNames, r.Role), Planned: r.Planned, Lossy: r.Lossy, Reason: r.Reason,
 		Ending: textOf(endingNames, r.Ending), Duration: r.Duration, UID: r.UID, Loss: toLoss(r.Loss),
 	}
 	if s := r.Step; s != (hooks.Result{}) {
@@ -138,7 +139,7 @@ func unmarshal(payload []byte) (Entry, error) {
 	}
 	e := Entry{At: at.UTC(), Boot: in.Boot, Record: hooks.Record{
 		Kind: valueOf(kindNames, in.Kind), Instance: in.Instance, Epoch: in.Epoch, Role: valueOf(roleNames, in.Role),
-		Planned: in.Planned, Reason: in.Reason, Ending: valueOf(endingNames, in.Ending), Duration: in.Duration, UID: in.UID, Loss: in.Loss.record(),
+		Planned: in.Planned, Lossy: in.Lossy, Reason: in.Reason, Ending: valueOf(endingNames, in.Ending), Duration: in.Duration, UID: in.UID, Loss: in.Loss.record(),
 	}}
 	if s := in.Step; s != nil {
 		e.Record.Step = hooks.Result{

@@ -273,7 +273,7 @@ func (o *Orchestrator) journalTake() {
 	}
 	o.emit(Append{ID: t.journal, Positions: o.remembered(), Record: hooks.Record{
 		Kind: hooks.Began, Instance: o.cfg.Instance, Epoch: uint64(t.give.Epoch), Role: hooks.Active,
-		Planned: true, Reason: Requested.String(),
+		Planned: true, Lossy: len(t.give.Lost) > 0, Reason: Requested.String(),
 	}})
 	o.journalLosses(t.give.Epoch, t.losses)
 }

@@ -71,6 +71,8 @@ func TestFoundSeeds(t *testing.T) {
 		"one lost question made a hung daemon's host a dead one":              113103,
 		"a one-way cut and loss left one question unanswered":                 118415,
 		"a node that was away spoke of its databases as they had been":        1232,
+		"a dead database came back with more while the handover was frozen":   58948,
+		"a handover without a dead database was gone on with after a cut":     4001715,
 	} {
 		if err := Faults(seed).Finish(); err != nil {
 			t.Errorf("%s: SEED=%d %v", name, seed, err)
