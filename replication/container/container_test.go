@@ -340,3 +340,70 @@ func TestStartTicks(t *testing.T) {
 		}
 	}
 }
+
+// A server that hangs in a container is killed, and the host's server at the path
+// where the container's is, and whatever else the container's unit holds, are not.
+func TestFence(t *testing.T) {
+	s := newStandIn(t)
+	inside, outside := startServer(t, 43), startServer(t, 44)
+	s.set("db", inside.at("a"))
+	u := units{}
+	d, err := mysql.Open(mysql.Config{
+		Name: "db", Address: "unix:" + outside.root + "/nowhere", Dial: newContainer(t, s, "db", "").Dial, User: "root",
+		Password: func() (string, error) { return "", nil }, Units: &u,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	ended := make(chan struct{})
+	watching, stop := context.WithCancel(t.Context())
+	watched := make(chan struct{})
+	go func() { defer close(watched); d.Watch(watching, func() { close(ended) }) }()
+	defer func() { stop(); <-watched }()
+	serverID(t, d)
+	if pid, unit, err := d.FenceTarget(t.Context()); err != nil || pid != inside.pid() || unit != "" {
+		t.Fatalf("would kill process %d with unit %q, want %d alone: %v", pid, unit, inside.pid(), err)
+	}
+	if err := inside.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the server to hang", func() bool { return d.Measure(t.Context()).Reach == replication.ReachTimedOut })
+	if err := d.Fence(withTimeout(t, patience)); err != nil {
+		t.Fatal(err)
+	}
+	<-inside.exited
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		t.Error("the watch was not told")
+	}
+	if len(u.killed) != 0 {
+		t.Errorf("killed %v too", u.killed)
+	}
+	select {
+	case <-outside.exited:
+		t.Error("killed the other server")
+	default:
+	}
+	s.set("db", box{id: id("a"), status: "exited"})
+	if err := d.Fence(withTimeout(t, patience)); err != nil {
+		t.Errorf("nobody is left to fence: %v", err)
+	}
+}
+
+// units says that the process runs in a unit of its own, and records what is killed.
+type units struct{ killed []string }
+
+func (u *units) Of(_ context.Context, pid int) (mysql.Unit, error) {
+	return mysql.Unit{Name: "docker-a.scope", Main: pid, Processes: []int{pid}}, nil
+}
+
+func (u *units) Unit(_ context.Context, name string) (mysql.Unit, error) {
+	return mysql.Unit{Name: name}, nil
+}
+
+func (u *units) Kill(_ context.Context, name string) error {
+	u.killed = append(u.killed, name)
+	return nil
+}

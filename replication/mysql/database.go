@@ -49,7 +49,9 @@ type Config struct {
 	Address string // unix:PATH or tcp:HOST:PORT
 	// Dial makes each connection to Address, where that takes more than its words:
 	// a socket in a container is another file after each start. Its errors are told
-	// apart as those of a plain connection are. Nil dials Address.
+	// apart as those of a plain connection are. Nil dials Address. A server that a
+	// dialler leads to is not fenced with the unit that it runs in, which is that of
+	// its container, unless Unit names one.
 	Dial func(context.Context) (net.Conn, error)
 	User string
 	// Password is called at each connect, as is reading PasswordFile, whose
@@ -76,6 +78,8 @@ type Database struct {
 	user           string
 	unit           string
 	units          Units
+	dial           func(context.Context) (net.Conn, error)
+	led            bool // dial is the configuration's
 	measureTimeout time.Duration
 	now            func() mono.Instant
 	probe          *sql.DB
@@ -103,7 +107,7 @@ func Open(c Config) (*Database, error) {
 		return nil, fmt.Errorf("open database %s: %w", c.Name, err)
 	}
 	d := &Database{
-		name: c.Name, network: network, address: address, user: c.User, unit: c.Unit, units: c.Units,
+		name: c.Name, network: network, address: address, user: c.User, unit: c.Unit, units: c.Units, dial: c.Dial, led: c.Dial != nil,
 		measureTimeout: c.MeasureTimeout, now: c.Now, server: serverProcess{changed: make(chan struct{}, 1)},
 	}
 	if d.measureTimeout <= 0 {
@@ -111,6 +115,9 @@ func Open(c Config) (*Database, error) {
 	}
 	if d.now == nil {
 		d.now = bootTime
+	}
+	if d.dial == nil {
+		d.dial = func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, network, address) }
 	}
 	settings := func(readTimeout time.Duration) *driver.Config {
 		s := driverConfig(network, address, c.User, c.TLS, readTimeout)
@@ -120,8 +127,8 @@ func Open(c Config) (*Database, error) {
 		return s
 	}
 	probe := settings(d.measureTimeout + probeReadSlack)
-	if c.Dial == nil && network == "unix" {
-		probe.DialFunc = d.server.dial
+	if network == "unix" {
+		probe.DialFunc = d.dialNoted
 	}
 	if d.probe, err = handle(probe, password, 1); err != nil {
 		return nil, fmt.Errorf("open database %s: %w", c.Name, err)

@@ -2,6 +2,7 @@ package mysql
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -45,4 +46,38 @@ func TestDial(t *testing.T) {
 	eventually(t, "the new server to be reached", func() (bool, error) {
 		return d.Measure(t.Context()).Reach == replication.Reachable, nil
 	})
+}
+
+// Who is fenced is who a dialler leads to, and nobody at the address: that is the
+// path in a container, where this host may have a server too.
+func TestFenceFollowsDial(t *testing.T) {
+	s, bystander := startServer(t, 1), startServer(t, 2)
+	in := func(unit string, processes ...int) *units { return &units{units: unitOf(unit, processes...)} }
+	dialled := func(unit string, u *units) *Database {
+		return s.database(t, func(c *Config) {
+			c.Address, c.Unit, c.Units = "unix:"+bystander.socket(), unit, u
+			c.Dial = func(ctx context.Context) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, "unix", s.socket())
+			}
+		})
+	}
+	pid := s.cmd.Process.Pid
+	if got, unit, err := dialled("", in("docker-1.scope", pid)).FenceTarget(t.Context()); got != pid || unit != "" || err != nil {
+		t.Errorf("would kill %d and unit %q, want %d alone: %v", got, unit, pid, err)
+	}
+	if got, unit, err := dialled("db.service", in("db.service", pid)).FenceTarget(t.Context()); got != pid || unit != "db.service" || err != nil {
+		t.Errorf("configured: would kill %d and unit %q, want %d: %v", got, unit, pid, err)
+	}
+	if _, _, err := dialled("db.service", in("db.service")).FenceTarget(t.Context()); !errors.Is(err, ErrNotFenced) {
+		t.Errorf("in another unit than the configured one: %v", err)
+	}
+	s.hang(t)
+	u := in("docker-1.scope", pid)
+	if err := dialled("", u).Fence(timeout(t, patience)); err != nil {
+		t.Fatal(err)
+	}
+	wantGone(t, s)
+	if !alive(bystander) || len(u.killed) != 0 {
+		t.Errorf("killed %v too, the bystander lives: %t", u.killed, alive(bystander))
+	}
 }

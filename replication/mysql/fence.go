@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 	"time"
@@ -65,7 +64,8 @@ var ErrNotFenced = errors.New("not certain which process is the server's")
 // The process is the one that listens on the server's unix socket, or that of the
 // configured unit. It has to call itself by a database server's name. The unit is
 // killed with it if it is configured or is there for this server, and no other
-// server runs in it; or else the process alone. The service manager may start the server again: that
+// server runs in it; or else the process alone, as always for one that Config.Dial
+// leads to. The service manager may start the server again: that
 // one is another process, and takes writes as its own configuration says.
 //
 // It fails with ErrNotFenced, or when the process does not end: one that waits
@@ -147,7 +147,7 @@ func (d *Database) behindSocket(ctx context.Context) (p *process, gone bool, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, listenTimeout)
 	defer cancel()
-	c, err := new(net.Dialer).DialContext(ctx, d.network, d.address)
+	c, err := d.dial(ctx)
 	if err != nil {
 		return nil, reachOf(err) == replication.ReachRefused, err
 	}
@@ -220,9 +220,9 @@ func (d *Database) configuredUnit(ctx context.Context) (Unit, error) {
 }
 
 // ownUnit is the unit of a server's process, empty where it is not the server's
-// own or that is not certain.
+// own or that is not certain: a container's can hold more than the container.
 func (d *Database) ownUnit(ctx context.Context, pid int) string {
-	if d.units == nil {
+	if d.units == nil || d.led {
 		return ""
 	}
 	ctx, cancel := context.WithTimeout(ctx, unitTimeout)
