@@ -34,31 +34,32 @@ func newCheck(c *common) *cobra.Command {
 			"could be better is printed as a note.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			problems, notices, err := check(cmd.Context(), c)
+			found, err := check(cmd.Context(), c)
 			if err != nil {
 				return err
 			}
 			if asJSON {
 				enc := json.NewEncoder(cmd.OutOrStdout())
 				enc.SetIndent("", "  ")
-				if err := enc.Encode(checkDocument(problems, notices)); err != nil {
+				if err := enc.Encode(found.document()); err != nil {
 					return err
 				}
 			} else {
-				for _, n := range notices {
+				printRules(cmd.OutOrStdout(), found.rules)
+				for _, n := range found.notices {
 					fmt.Fprintln(cmd.OutOrStdout(), "note: "+n.Error())
 				}
-				if len(problems) == 0 {
+				if len(found.problems) == 0 {
 					fmt.Fprintln(cmd.OutOrStdout(), "ok: "+c.config)
 				}
 			}
-			if len(problems) == 0 {
+			if len(found.problems) == 0 {
 				return nil
 			}
 			if asJSON {
 				return exitError{exitProblem}
 			}
-			return problems
+			return found.problems
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -73,8 +74,11 @@ type checkProblem struct {
 	Hint    string `json:"hint"`
 }
 
-func checkDocument(problems, notices config.Problems) map[string]any {
-	return map[string]any{"ok": len(problems) == 0, "problems": checkList(problems), "notes": checkList(notices)}
+func (h *hostCheck) document() map[string]any {
+	return map[string]any{
+		"ok": len(h.problems) == 0, "problems": checkList(h.problems), "notes": checkList(h.notices),
+		"discover": append([]ruleFound{}, h.rules...),
+	}
 }
 
 func checkList(problems config.Problems) []checkProblem {
@@ -86,18 +90,18 @@ func checkList(problems config.Problems) []checkProblem {
 }
 
 // check looks at the file first; only a valid one says what to look for here.
-func check(ctx context.Context, c *common) (problems, notices config.Problems, err error) {
+func check(ctx context.Context, c *common) (*hostCheck, error) {
 	file, self, err := load(c)
-	if errors.As(err, &problems) {
-		return problems, nil, nil
+	if problems, ok := errors.AsType[config.Problems](err); ok {
+		return &hostCheck{problems: problems}, nil
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	h := &hostCheck{file: file, self: self, units: systemd.NewUnits(systemd.UnitsConfig{})}
+	h := &hostCheck{file: file, self: self, units: systemd.NewUnits(systemd.UnitsConfig{}), notices: slices.Clone(file.Notices)}
 	defer func() { _ = h.units.Close() }()
 	h.run(ctx)
-	return h.problems, append(slices.Clone(file.Notices), h.notices...), nil
+	return h, nil
 }
 
 // hostCheck holds the configuration against this host.
@@ -107,6 +111,7 @@ type hostCheck struct {
 	units    *systemd.Units
 	problems config.Problems
 	notices  config.Problems
+	rules    []ruleFound
 }
 
 func (h *hostCheck) problem(path, hint, format string, args ...any) {
@@ -122,9 +127,8 @@ func (h *hostCheck) run(ctx context.Context) {
 	for i, in := range h.file.Instances {
 		at := fmt.Sprintf("instances[%d]", i)
 		h.network(i, at, in)
-		for j, db := range in.Databases {
-			h.database(ctx, fmt.Sprintf("%s.databases[%d]", at, j), db)
-		}
+		h.databases(ctx, at, in)
+		h.discovered(ctx, at, in)
 		h.plan(ctx, at+".promote", in.Name, in.Promote)
 		h.plan(ctx, at+".demote", in.Name, in.Demote)
 		h.plan(ctx, at+".fence", in.Name, in.Fence)
@@ -170,55 +174,6 @@ func (h *hostCheck) secret(at, path, missing string) {
 	case st.Mode().Perm()&0o077 != 0:
 		h.problem(at, "chmod 600 "+path, "%s can be read by others than its owner (mode %04o)", path, st.Mode().Perm())
 	}
-}
-
-func (h *hostCheck) database(ctx context.Context, at string, cfg config.Database) {
-	if cfg.PasswordFile != "" {
-		before := len(h.problems)
-		h.secret(at+".password_file", cfg.PasswordFile, "write the password of "+cfg.User+" into it, mode 0600")
-		if len(h.problems) > before && !readable(cfg.PasswordFile) {
-			return
-		}
-	}
-	ds, err := openDatabases([]config.Database{cfg}, services{h.units})
-	if err != nil {
-		h.problem(at, "", "%v", err)
-		return
-	}
-	defer ds.close()
-	ctx, cancel := context.WithTimeout(ctx, checkPatience)
-	defer cancel()
-	missing, err := ds[0].Grants(ctx)
-	if err != nil {
-		h.problem(at+".address", "is the server running, and are account and password right?", "%v", err)
-		return
-	}
-	if from := cfg.ReplicateFrom; from == nil {
-		h.notice(at, "put skip-slave-start into its server's configuration, or a restart brings the replica threads back",
-			"database %s has no replicate_from, so that its channel stays when it becomes the source", cfg.Name)
-	} else {
-		if from.PasswordFile != "" {
-			h.secret(at+".replicate_from.password_file", from.PasswordFile, "write the password of "+from.User+" into it, mode 0600")
-		}
-		reset, err := ds[0].ResetGrants(ctx)
-		if err != nil {
-			h.problem(at+".user", "", "%v", err)
-		}
-		missing = append(missing, reset...)
-	}
-	for _, m := range missing {
-		h.problem(at+".user", m.Fix, "account %s lacks the privilege %s", cfg.User, m.Privilege)
-	}
-	h.advise(ctx, at, ds[0])
-}
-
-func readable(path string) bool {
-	f, err := os.Open(path)
-	if err != nil {
-		return false
-	}
-	_ = f.Close()
-	return true
 }
 
 // plan looks at what the steps name; what a step would change is not looked at.

@@ -64,7 +64,8 @@ func TestCheckPrintsNotes(t *testing.T) {
 	if err := json.Unmarshal([]byte(got.stdout), &doc); err != nil {
 		t.Fatal(err)
 	}
-	if got.code != exitProblem || doc.OK || len(doc.Problems) != 1 || len(doc.Notes) != 1 || !strings.Contains(doc.Notes[0].Message, "preempt_delay") {
+	if got.code != exitProblem || doc.OK || len(doc.Problems) != 1 || len(doc.Notes) != 2 ||
+		!strings.Contains(doc.Notes[0].Message, "preempt_delay") || !strings.Contains(doc.Notes[1].Message, "no replicate_from") {
 		t.Errorf("%+v", doc)
 	}
 }

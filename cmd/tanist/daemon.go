@@ -170,19 +170,14 @@ func (d *daemon) open(file *config.File, in config.Instance) (*service, error) {
 	if s.core, err = failover.New(cfg); err != nil {
 		return nil, err // it names the instance
 	}
-	if s.databases, err = openDatabases(in.Databases, services{d.units}); err != nil {
+	if s.databases, err = openDatabases(opener{file, d.self, in, services{d.units}}, d.log); err != nil {
 		return nil, fmt.Errorf("instance %s: %w", in.Name, err)
 	}
 	if s.addresses, err = d.openAddresses(in.Interface, in.VIPs); err != nil {
 		s.databases.close()
 		return nil, fmt.Errorf("instance %s: %w", in.Name, err)
 	}
-	from, err := newSources(in, d.nodes[d.self], d.nodes[1-d.self])
-	if err != nil {
-		s.close()
-		return nil, fmt.Errorf("instance %s: %w", in.Name, err)
-	}
-	s.steps = steps{databases: s.databases, sources: from, turn: &turn{}, units: d.units, cgroup: step.DelegatedCgroup()}
+	s.steps = steps{databases: s.databases, turn: &turn{}, units: d.units, cgroup: step.DelegatedCgroup()}
 	return s, nil
 }
 

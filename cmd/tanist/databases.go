@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/hooks/step"
-	"github.com/tanist-ha/tanist/internal/config"
 	"github.com/tanist-ha/tanist/internal/failover"
 	"github.com/tanist-ha/tanist/replication"
 	"github.com/tanist-ha/tanist/replication/mysql"
@@ -17,66 +17,79 @@ import (
 const (
 	// writersGrace is what transactions in flight get before writes close.
 	writersGrace = 500 * time.Millisecond
-	// parallel bounds how many databases are worked on at once.
-	parallel = 32
+	// parallel bounds how many databases are begun with at once.
+	parallel = 64
+	// slotTime is how long a database holds one of these places. One that has no
+	// answer by then goes on without: it must not hold up the others.
+	slotTime = 50 * time.Millisecond
+	// roundTime bounds one look at all databases, however many of them hang.
+	roundTime = 950 * time.Millisecond
+	// leastTime is the least that a silence must have lasted to say something.
+	leastTime = mysql.DefaultMeasureTimeout / 2
 )
 
 // databases are those of one instance; every operation is on all of them at once.
-type databases []*mysql.Database
-
-// openDatabases opens databases, whose servers may be services of units; nil for none.
-func openDatabases(cfg []config.Database, units mysql.Units) (databases, error) {
-	var ds databases
-	for _, c := range cfg {
-		d, err := mysql.Open(mysql.Config{
-			Name: c.Name, Address: c.Address.String(), User: c.User, PasswordFile: c.PasswordFile,
-			Password: noPassword(c), Unit: c.Unit, Units: units,
-		})
-		if err != nil {
-			return nil, err
-		}
-		ds = append(ds, d)
-	}
-	return ds, nil
-}
-
-// noPassword is the password of an account that the configuration gives none.
-func noPassword(c config.Database) func() (string, error) {
-	if c.PasswordFile != "" {
-		return nil
-	}
-	return func() (string, error) { return "", nil }
-}
+type databases struct{ *set }
 
 // each runs f on every database and joins what went wrong.
-func (ds databases) each(f func(i int, d *mysql.Database) error) error {
-	errs := make([]error, len(ds))
-	slots := make(chan struct{}, parallel)
-	var wg sync.WaitGroup
-	for i, d := range ds {
-		wg.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			errs[i] = f(i, d)
-		})
-	}
-	wg.Wait()
+func (ds databases) each(ctx context.Context, f func(d *database) error) error {
+	ds.first(ctx)
+	list, release := ds.use()
+	defer release()
+	errs := make([]error, len(list))
+	inParallel(list, func(i int, d *database) { errs[i] = f(d) })
 	return errors.Join(errs...)
 }
 
-// Measure reads the facts of every database; what cannot be read is a fact too.
-func (ds databases) Measure(ctx context.Context, _ bool) []replication.Facts {
-	facts := make([]replication.Facts, len(ds))
-	_ = ds.each(func(i int, d *mysql.Database) error {
+// inParallel runs f on every database. Those that hung a moment ago are begun with
+// first, and need no place.
+func inParallel(list []*database, f func(i int, d *database)) {
+	places := make(chan struct{}, parallel)
+	var wg sync.WaitGroup
+	var rest []int
+	for i, d := range list {
+		if !d.hung.Load() {
+			rest = append(rest, i)
+			continue
+		}
+		wg.Go(func() { f(i, d) })
+	}
+	for _, i := range rest {
+		places <- struct{}{}
+		wg.Go(func() {
+			leave := sync.OnceFunc(func() { <-places })
+			defer leave()
+			defer time.AfterFunc(slotTime, leave).Stop()
+			f(i, list[i])
+		})
+	}
+	wg.Wait()
+}
+
+// Measure reads the facts of every database that there is; what cannot be read is
+// a fact too. With relist it looks first which there are.
+func (ds databases) Measure(ctx context.Context, relist bool) []replication.Facts {
+	ds.refresh(ctx, relist)
+	list, release := ds.use()
+	defer release()
+	ctx, cancel := context.WithTimeout(ctx, roundTime)
+	defer cancel()
+	facts := make([]replication.Facts, len(list))
+	inParallel(list, func(i int, d *database) {
+		began := time.Now()
 		facts[i] = d.Measure(ctx)
-		return nil
+		hung := facts[i].Reach == replication.ReachTimedOut
+		d.hung.Store(hung)
+		if hung && time.Since(began) < leastTime {
+			facts[i].Reach, facts[i].ReachDetail = replication.ReachUnknown, "its turn came too late in this round"
+		}
 	})
 	return facts
 }
 
 // CloseWrites closes every database, without grace: the emergency form.
 func (ds databases) CloseWrites(ctx context.Context) error {
-	return ds.each(func(_ int, d *mysql.Database) error {
+	return ds.each(ctx, func(d *database) error {
 		_, err := d.CloseWrites(ctx, 0)
 		if mysql.NotRunning(err) {
 			return nil
@@ -92,7 +105,7 @@ func (ds databases) CatchUp(ctx context.Context, targets []failover.Position) er
 	for _, t := range targets {
 		byName[t.Database] = t.Executed
 	}
-	return ds.each(func(_ int, d *mysql.Database) error {
+	return ds.each(ctx, func(d *database) error {
 		_, err := d.CatchUp(ctx, byName[d.Name()])
 		return err
 	})
@@ -117,7 +130,7 @@ type writes struct {
 }
 
 func (w writes) Check(ctx context.Context) (step.State, error) {
-	return w.compare(func(_ int, d *mysql.Database) (bool, error) {
+	return w.compare(ctx, func(d *database) (bool, error) {
 		same, err := d.WritesAre(ctx, w.open)
 		if !w.open && mysql.NotRunning(err) {
 			return true, nil
@@ -131,7 +144,7 @@ func (w writes) Apply(ctx context.Context) error {
 	if !ok {
 		return errors.New("open or close writes: no deadline, and what comes late must not happen")
 	}
-	return w.each(func(_ int, d *mysql.Database) error {
+	return w.each(ctx, func(d *database) error {
 		if w.open {
 			return d.OpenWrites(ctx, until)
 		}
@@ -154,7 +167,7 @@ func (r replicationStep) Check(ctx context.Context) (step.State, error) {
 	if r.verb == hooks.NoReplication {
 		return step.Ok, nil
 	}
-	return r.compare(func(_ int, d *mysql.Database) (bool, error) {
+	return r.compare(ctx, func(d *database) (bool, error) {
 		if r.verb == hooks.StartReplication {
 			return d.ReplicationRuns(ctx)
 		}
@@ -163,7 +176,7 @@ func (r replicationStep) Check(ctx context.Context) (step.State, error) {
 }
 
 func (r replicationStep) Apply(ctx context.Context) error {
-	return r.each(func(_ int, d *mysql.Database) error {
+	return r.each(ctx, func(d *database) error {
 		switch r.verb {
 		case hooks.StopReplication:
 			return d.StopReplication(ctx)
@@ -176,26 +189,32 @@ func (r replicationStep) Apply(ctx context.Context) error {
 }
 
 // compare adds up a check of every database: already so only if all are.
-func (ds databases) compare(same func(int, *mysql.Database) (bool, error)) (step.State, error) {
-	is := make([]bool, len(ds))
-	err := ds.each(func(i int, d *mysql.Database) error {
-		var err error
-		is[i], err = same(i, d)
+func (ds databases) compare(ctx context.Context, same func(*database) (bool, error)) (step.State, error) {
+	var differs atomic.Bool
+	err := ds.each(ctx, func(d *database) error {
+		is, err := same(d)
+		if !is {
+			differs.Store(true)
+		}
 		return err
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		return step.Cannot, err
-	}
-	for _, ok := range is {
-		if !ok {
-			return step.WouldChange, nil
-		}
+	case differs.Load():
+		return step.WouldChange, nil
 	}
 	return step.Ok, nil
 }
 
+// close ends what is under way with an error, and looks at no file any more.
 func (ds databases) close() {
-	for _, d := range ds {
+	ds.stopped()
+	ds.mu.Lock()
+	list := ds.list
+	ds.closed, ds.list = true, nil
+	ds.mu.Unlock()
+	for _, d := range list {
 		_ = d.Close()
 	}
 }

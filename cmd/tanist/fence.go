@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 	"syscall"
 
@@ -41,7 +42,9 @@ func (s services) Kill(ctx context.Context, unit string) error {
 // Fence makes sure that the server of a database cannot write any more. It
 // returns when its process is gone.
 func (ds databases) Fence(ctx context.Context, name string) error {
-	for _, d := range ds {
+	list, release := ds.use()
+	defer release()
+	for _, d := range list {
 		if d.Name() == name {
 			return d.Fence(ctx)
 		}
@@ -50,24 +53,45 @@ func (ds databases) Fence(ctx context.Context, name string) error {
 }
 
 // Watch calls ended at once whenever a server's process has ended, until ctx does.
+// It goes along with the list; one watch at a time may.
 func (ds databases) Watch(ctx context.Context, ended func(name string)) {
 	var wg sync.WaitGroup
-	for _, d := range ds {
-		wg.Go(func() { d.Watch(ctx, func() { ended(d.Name()) }) })
+	defer wg.Wait()
+	watches := map[*database]context.CancelFunc{}
+	for {
+		list, release := ds.use()
+		release()
+		gone := maps.Clone(watches)
+		for _, d := range list {
+			delete(gone, d)
+			if watches[d] == nil {
+				watching, end := context.WithCancel(ctx)
+				watches[d] = end
+				wg.Go(func() { d.Watch(watching, func() { ended(d.Name()) }) })
+			}
+		}
+		for d, end := range gone {
+			end()
+			delete(watches, d)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ds.changed:
+		}
 	}
-	wg.Wait()
 }
 
 // advise says what works and could be better about a database that answers.
-func (h *hostCheck) advise(ctx context.Context, at string, d *mysql.Database) {
+func (h *hostCheck) advise(ctx context.Context, at, which string, d *mysql.Database) {
 	list, err := d.Advise(ctx)
 	if err != nil {
-		h.notice(at, "", "%v", err)
+		h.notice(at, "", "%s%v", which, err)
 	}
 	for _, a := range list {
-		h.notice(at, a.Fix, "%s", a.What)
+		h.notice(at, a.Fix, "%s%s", which, a.What)
 	}
 	if _, _, err := d.FenceTarget(ctx); err != nil {
-		h.notice(at, "name the service that runs the server: unit: mariadb.service", "a server that hangs could not be killed: %v", err)
+		h.notice(at, "name the service that runs the server: unit: mariadb.service", "%sa server that hangs could not be killed: %v", which, err)
 	}
 }

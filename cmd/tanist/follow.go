@@ -17,33 +17,27 @@ import (
 	"github.com/tanist-ha/tanist/replication/mysql"
 )
 
-// sources are the peer's databases, in the order of this node's; nil for one that
-// the configuration does not say how to follow.
-type sources []*mysql.Source
-
-func newSources(in config.Instance, me, peer config.Node) (sources, error) {
-	var all sources
-	vars := hooks.Vars{Node: me.Label, Peer: peer.Label, Active: peer.Label, Standby: me.Label, Instance: in.Name}
-	for _, db := range in.Databases {
-		from := db.ReplicateFrom
-		if from == nil {
-			all = append(all, nil)
-			continue
-		}
-		src := &mysql.Source{Host: peer.Addresses[0].String(), Port: from.Port, User: from.User, Password: filedPassword(from.PasswordFile)}
-		if from.Host != "" {
-			expanded, err := hooks.Expand(hooks.YAML{Value: from.Host}, vars)
-			if err != nil {
-				return nil, fmt.Errorf("replicate_from of database %s: %w", db.Name, err)
-			}
-			src.Host = expanded.(hooks.YAML).Value
-		}
-		if t := from.TLS; t != nil {
-			src.TLS = &mysql.SourceTLS{CA: t.CA, Cert: t.Cert, Key: t.Key}
-		}
-		all = append(all, src)
+// source returns the peer's counterpart of a database, nil for one that the
+// configuration does not say how to follow.
+func (o opener) source(c config.Database) (*mysql.Source, error) {
+	from := c.ReplicateFrom
+	if from == nil {
+		return nil, nil
 	}
-	return all, nil
+	me, peer := o.file.Nodes[o.self], o.file.Nodes[1-o.self]
+	src := &mysql.Source{Host: peer.Addresses[0].String(), Port: from.Port, User: from.User, Password: filedPassword(from.PasswordFile)}
+	if from.Host != "" {
+		vars := hooks.Vars{Node: me.Label, Peer: peer.Label, Active: peer.Label, Standby: me.Label, Instance: o.in.Name}
+		expanded, err := hooks.Expand(hooks.YAML{Value: from.Host}, vars)
+		if err != nil {
+			return nil, fmt.Errorf("replicate_from of database %s: %w", c.Name, err)
+		}
+		src.Host = expanded.(hooks.YAML).Value
+	}
+	if t := from.TLS; t != nil {
+		src.TLS = &mysql.SourceTLS{CA: t.CA, Cert: t.Cert, Key: t.Key}
+	}
+	return src, nil
 }
 
 // filedPassword reads a password each time it is wanted; without a file there is none.
@@ -57,23 +51,20 @@ func filedPassword(path string) func() (string, error) {
 	}
 }
 
-// of returns the source of a database, by its place.
-func (s sources) of(i int, d *mysql.Database) (mysql.Source, error) {
-	if i >= len(s) || s[i] == nil {
+// from returns the peer's counterpart.
+func (d *database) from() (mysql.Source, error) {
+	if d.source == nil {
 		return mysql.Source{}, fmt.Errorf("database %s has no replicate_from: nobody says which account to follow with", d.Name())
 	}
-	return *s[i], nil
+	return *d.source, nil
 }
 
 // followStep makes every database a replica of the peer's.
-type followStep struct {
-	databases
-	sources sources
-}
+type followStep struct{ databases }
 
 func (f followStep) Check(ctx context.Context) (step.State, error) {
-	return f.compare(func(i int, d *mysql.Database) (bool, error) {
-		src, err := f.sources.of(i, d)
+	return f.compare(ctx, func(d *database) (bool, error) {
+		src, err := d.from()
 		if err != nil {
 			return false, err
 		}
@@ -82,8 +73,8 @@ func (f followStep) Check(ctx context.Context) (step.State, error) {
 }
 
 func (f followStep) Apply(ctx context.Context) error {
-	return f.each(func(i int, d *mysql.Database) error {
-		src, err := f.sources.of(i, d)
+	return f.each(ctx, func(d *database) error {
+		src, err := d.from()
 		if err != nil {
 			return err
 		}
@@ -95,17 +86,14 @@ func (f followStep) Apply(ctx context.Context) error {
 // they were set to is the step's report.
 type resetStep struct {
 	databases
-	sources sources
 
 	mu       sync.Mutex // guards settings
 	settings []string
 }
 
-func (r *resetStep) knowsTheWay(i int) bool { return i < len(r.sources) && r.sources[i] != nil }
-
 func (r *resetStep) Check(ctx context.Context) (step.State, error) {
-	return r.compare(func(i int, d *mysql.Database) (bool, error) {
-		if !r.knowsTheWay(i) {
+	return r.compare(ctx, func(d *database) (bool, error) {
+		if d.source == nil {
 			return true, nil
 		}
 		has, err := d.HasChannels(ctx)
@@ -114,8 +102,8 @@ func (r *resetStep) Check(ctx context.Context) (step.State, error) {
 }
 
 func (r *resetStep) Apply(ctx context.Context) error {
-	return r.each(func(i int, d *mysql.Database) error {
-		if !r.knowsTheWay(i) {
+	return r.each(ctx, func(d *database) error {
+		if d.source == nil {
 			return nil
 		}
 		was, err := d.ResetReplication(ctx)

@@ -30,7 +30,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(mainVariable) != "" {
 		main()
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	os.RemoveAll(emptyDir)
+	os.Exit(code)
 }
 
 // inside reports whether this is the process in the namespace. Outside it runs
@@ -82,7 +84,7 @@ func withAddress(t *testing.T, link, prefix string, do func(netlink.Link, *netli
 	}
 }
 
-func eventually(t *testing.T, what string, f func() bool) {
+func eventually(t testing.TB, what string, f func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if f() {

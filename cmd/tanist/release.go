@@ -28,7 +28,7 @@ func newRelease(c *common) *cobra.Command {
 }
 
 func release(ctx context.Context, c *common) error {
-	file, _, err := load(c)
+	file, self, err := load(c)
 	if err != nil {
 		return err
 	}
@@ -51,9 +51,10 @@ func release(ctx context.Context, c *common) error {
 	ctx, cancel = context.WithTimeout(ctx, releasePatience)
 	defer cancel()
 	for _, in := range file.Instances {
-		ds, err := openDatabases(in.Databases, nil)
+		ds, err := openDatabases(opener{file: file, self: self, in: in}, nil)
 		if err == nil {
 			err = ds.CloseWrites(ctx)
+			err = errors.Join(err, ds.uncertain())
 			ds.close()
 		}
 		errs = append(errs, err)

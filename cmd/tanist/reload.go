@@ -19,6 +19,7 @@ import (
 	"github.com/tanist-ha/tanist/internal/config"
 	"github.com/tanist-ha/tanist/internal/control"
 	"github.com/tanist-ha/tanist/internal/node"
+	"github.com/tanist-ha/tanist/replication/discover"
 	"github.com/tanist-ha/tanist/vrrp/auth"
 )
 
@@ -194,9 +195,10 @@ func (d *daemon) look(ctx context.Context, next *config.File, diff config.Diff) 
 		in, at := next.Instances[i], fmt.Sprintf("instances[%d]", i)
 		h.network(i, at, in)
 		for j, db := range in.Databases {
-			if db.PasswordFile != "" {
-				h.secret(fmt.Sprintf("%s.databases[%d].password_file", at, j), db.PasswordFile, "write the password of "+db.User+" into it, mode 0600")
-			}
+			h.databaseFiles(fmt.Sprintf("%s.databases[%d]", at, j), db)
+		}
+		for j, r := range in.Discover {
+			h.databaseFiles(fmt.Sprintf("%s.discover[%d]", at, j), r.Database(discover.Found{}))
 		}
 		h.plan(ctx, at+".promote", in.Name, in.Promote)
 		h.plan(ctx, at+".demote", in.Name, in.Demote)

@@ -27,7 +27,6 @@ const progressInterval = time.Second
 // replicator does what is wanted with the databases of one instance.
 type replicator struct {
 	databases databases
-	sources   sources
 	active    string // why this node's databases are the source; empty: they are not
 	discards  string // directory for what is discarded
 	// record writes down what is discarded, before it is.
@@ -40,57 +39,77 @@ var errActive = errors.New("its databases are the source, which follows nobody")
 // run calls news with at least one line for each database that is meant, one call
 // at a time.
 func (r replicator) run(ctx context.Context, req control.ReplicationRequest, news func(control.ReplicationLine)) error {
-	meant, err := r.meant(req.Databases)
+	r.databases.refresh(ctx, true) // who has just added one means it too
+	list, release := r.databases.use()
+	defer release()
+	meant, err := named(list, req.Databases)
 	if err != nil {
-		return err
+		return errors.Join(err, r.databases.uncertain())
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(req.TimeoutMS)*time.Millisecond)
 	defer cancel()
 	if req.Verb == control.ReplicationStatus {
-		lines, err := r.status(ctx)
-		for _, l := range lines {
-			if slices.Contains(meant, l.Database) {
-				news(l)
-			}
+		err = r.tell(ctx, meant, news)
+	} else {
+		var mu sync.Mutex
+		say := func(l control.ReplicationLine) {
+			mu.Lock()
+			defer mu.Unlock()
+			news(l)
 		}
-		return err
+		inParallel(meant, func(_ int, d *database) { say(r.one(ctx, req, d, say)) })
 	}
-	var mu sync.Mutex
-	say := func(l control.ReplicationLine) {
-		mu.Lock()
-		defer mu.Unlock()
-		news(l)
+	if len(req.Databases) == 0 { // all of them, so none may be unknown
+		err = errors.Join(err, r.databases.uncertain())
 	}
-	return r.databases.each(func(i int, d *mysql.Database) error {
-		if slices.Contains(meant, d.Name()) {
-			say(r.one(ctx, req, i, d, say))
-		}
-		return nil
-	})
+	return err
 }
 
-// meant returns the names that are asked for, all of them when none is.
-func (r replicator) meant(names []string) ([]string, error) {
+// named returns the databases of these names, all of them for none.
+func named(list []*database, names []string) ([]*database, error) {
+	if len(list) == 0 {
+		return nil, errors.New("the instance has no databases")
+	}
+	if len(names) == 0 {
+		return list, nil
+	}
+	byName := map[string]*database{}
 	var all []string
-	for _, d := range r.databases {
+	for _, d := range list {
+		byName[d.Name()] = d
 		all = append(all, d.Name())
 	}
+	var meant []*database
 	for _, n := range names {
-		if !slices.Contains(all, n) {
+		switch d := byName[n]; {
+		case d == nil:
 			return nil, fmt.Errorf("no database is called %q: there are %s", n, strings.Join(all, ", "))
+		case !slices.Contains(meant, d):
+			meant = append(meant, d)
 		}
 	}
-	switch {
-	case len(all) == 0:
-		return nil, errors.New("the instance has no databases")
-	case len(names) == 0:
-		return all, nil
+	return meant, nil
+}
+
+// tell says how each database is.
+func (r replicator) tell(ctx context.Context, meant []*database, news func(control.ReplicationLine)) error {
+	lines, err := r.status(ctx)
+	if err != nil {
+		return err
 	}
-	return names, nil
+	for _, d := range meant {
+		i := slices.IndexFunc(lines, func(l control.ReplicationLine) bool { return l.Database == d.Name() })
+		if i < 0 {
+			news(control.ReplicationLine{Database: d.Name(), Result: control.ReplicationRefused, Detail: "it has just been found and not been looked at yet"})
+			continue
+		}
+		news(lines[i])
+	}
+	return nil
 }
 
 // one deals with one database.
-func (r replicator) one(ctx context.Context, req control.ReplicationRequest, i int, d *mysql.Database, say func(control.ReplicationLine)) control.ReplicationLine {
+func (r replicator) one(ctx context.Context, req control.ReplicationRequest, d *database, say func(control.ReplicationLine)) control.ReplicationLine {
 	line := control.ReplicationLine{Database: d.Name(), Result: control.ReplicationRefused}
 	var err error
 	switch req.Verb {
@@ -99,11 +118,11 @@ func (r replicator) one(ctx context.Context, req control.ReplicationRequest, i i
 	case control.ReplicationStart:
 		line.Result, err = r.start(ctx, d)
 	case control.ReplicationFollow:
-		line.Result, err = r.follow(ctx, i, d)
+		line.Result, err = r.follow(ctx, d)
 	case control.ReplicationRejoin:
-		line.Result, line.Detail, err = r.rejoin(ctx, req, i, d)
+		line.Result, line.Detail, err = r.rejoin(ctx, req, d)
 	case control.ReplicationWait:
-		line.Result, err = r.wait(ctx, i, d, say)
+		line.Result, err = r.wait(ctx, d, say)
 	case control.ReplicationStatus:
 	}
 	if err != nil {
@@ -123,7 +142,7 @@ func (r replicator) one(ctx context.Context, req control.ReplicationRequest, i i
 
 func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
 
-func (r replicator) stop(ctx context.Context, d *mysql.Database) (control.ReplicationResult, error) {
+func (r replicator) stop(ctx context.Context, d *database) (control.ReplicationResult, error) {
 	if stopped, err := d.ReplicationStopped(ctx); err != nil || stopped {
 		return control.ReplicationUnchanged, err
 	}
@@ -132,7 +151,7 @@ func (r replicator) stop(ctx context.Context, d *mysql.Database) (control.Replic
 
 // start starts what is there. A database that wrote since it last replicated has
 // to follow: its channel would go on from the wrong place.
-func (r replicator) start(ctx context.Context, d *mysql.Database) (control.ReplicationResult, error) {
+func (r replicator) start(ctx context.Context, d *database) (control.ReplicationResult, error) {
 	if err := r.standby(ctx, d); err != nil {
 		return "", err
 	}
@@ -156,7 +175,7 @@ func (r replicator) start(ctx context.Context, d *mysql.Database) (control.Repli
 }
 
 // standby refuses a database that is a source.
-func (r replicator) standby(ctx context.Context, d *mysql.Database) error {
+func (r replicator) standby(ctx context.Context, d *database) error {
 	if r.active != "" {
 		return fmt.Errorf("%s: %w", r.active, errActive)
 	}
@@ -170,8 +189,8 @@ func (r replicator) standby(ctx context.Context, d *mysql.Database) error {
 	return nil
 }
 
-func (r replicator) follow(ctx context.Context, i int, d *mysql.Database) (control.ReplicationResult, error) {
-	src, err := r.mayFollow(ctx, i, d)
+func (r replicator) follow(ctx context.Context, d *database) (control.ReplicationResult, error) {
+	src, err := r.mayFollow(ctx, d)
 	if err != nil {
 		return "", err
 	}
@@ -181,22 +200,22 @@ func (r replicator) follow(ctx context.Context, i int, d *mysql.Database) (contr
 	return control.ReplicationDone, d.Follow(ctx, src)
 }
 
-func (r replicator) mayFollow(ctx context.Context, i int, d *mysql.Database) (mysql.Source, error) {
+func (r replicator) mayFollow(ctx context.Context, d *database) (mysql.Source, error) {
 	if err := r.standby(ctx, d); err != nil {
 		return mysql.Source{}, err
 	}
-	return r.sources.of(i, d)
+	return d.from()
 }
 
-func (r replicator) rejoin(ctx context.Context, req control.ReplicationRequest, i int, d *mysql.Database) (control.ReplicationResult, string, error) {
+func (r replicator) rejoin(ctx context.Context, req control.ReplicationRequest, d *database) (control.ReplicationResult, string, error) {
 	if !req.Discard {
-		result, err := r.follow(ctx, i, d)
+		result, err := r.follow(ctx, d)
 		if _, errant := errors.AsType[*mysql.ErrantError](err); errant {
 			err = fmt.Errorf("%w: make it anew from the source, or give them up with --discard --reason", err)
 		}
 		return result, "", err
 	}
-	src, err := r.mayFollow(ctx, i, d)
+	src, err := r.mayFollow(ctx, d)
 	if err != nil {
 		return "", "", err
 	}
@@ -269,7 +288,7 @@ func (u untilEnd) Read(b []byte) (int, error) {
 
 // wait waits until a replica has what its source had when the wait began; without
 // an account for the source, what it had received.
-func (r replicator) wait(ctx context.Context, i int, d *mysql.Database, say func(control.ReplicationLine)) (control.ReplicationResult, error) {
+func (r replicator) wait(ctx context.Context, d *database, say func(control.ReplicationLine)) (control.ReplicationResult, error) {
 	if r.active != "" {
 		return "", fmt.Errorf("%s: %w", r.active, errActive)
 	}
@@ -277,7 +296,7 @@ func (r replicator) wait(ctx context.Context, i int, d *mysql.Database, say func
 		return "", errors.Join(err, fmt.Errorf("database %s has no channel: it waits for nothing", d.Name()))
 	}
 	var target replication.Position
-	if src, err := r.sources.of(i, d); err == nil {
+	if src, err := d.from(); err == nil {
 		if target, err = src.Position(ctx); err != nil {
 			return "", err
 		}

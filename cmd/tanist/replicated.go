@@ -53,7 +53,7 @@ func (d *daemon) Replication(ctx context.Context, r control.ReplicationRequest, 
 		return errPlanRuns
 	}
 	p := replicator{
-		databases: s.databases, sources: s.steps.sources, discards: filepath.Join(d.common.stateDir, discardedDir),
+		databases: s.databases, discards: filepath.Join(d.common.stateDir, discardedDir),
 		status: func(ctx context.Context) ([]control.ReplicationLine, error) { return d.replicationStatus(ctx, s) },
 		record: func(ctx context.Context, text string) error {
 			return d.node.Record(ctx, name, hooks.Record{
@@ -125,20 +125,16 @@ func withoutDaemon(ctx context.Context, c *common, r control.ReplicationRequest,
 	if err != nil {
 		return err
 	}
-	ds, err := openDatabases(in.Databases, nil)
+	ds, err := openDatabases(opener{file: file, self: self, in: in}, nil)
 	if err != nil {
 		return err
 	}
 	defer ds.close()
-	me, peer := file.Nodes[self], file.Nodes[1-self]
 	p := replicator{databases: ds, discards: filepath.Join(c.stateDir, discardedDir)}
-	if p.sources, err = newSources(in, me, peer); err != nil {
-		return err
-	}
 	held := heldAddresses(in.Interface)
 	for _, v := range in.VIPs {
 		if slices.Contains(held, v.Addr()) {
-			p.active = fmt.Sprintf("%s has the address %s", me.Label, v.Addr())
+			p.active = fmt.Sprintf("%s has the address %s", file.Nodes[self].Label, v.Addr())
 		}
 	}
 	p.record = func(context.Context, string) error {

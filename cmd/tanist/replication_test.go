@@ -6,10 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net"
 	"os"
-	"os/exec"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -17,7 +14,6 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/go-sql-driver/mysql"
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
 
@@ -25,6 +21,7 @@ import (
 	"github.com/tanist-ha/tanist/hooks/journal"
 	"github.com/tanist-ha/tanist/internal/config"
 	"github.com/tanist-ha/tanist/internal/control"
+	"github.com/tanist-ha/tanist/systemd"
 )
 
 func TestReplicationStatuses(t *testing.T) {
@@ -93,67 +90,23 @@ func TestReplicationMisused(t *testing.T) {
 	}
 }
 
-// testServer is a private mariadbd.
+// testServer is one of a pair.
 type testServer struct {
-	id, port int
-	dir      string
-	db       *sql.DB
+	mariadb
+	id int
+	db *sql.DB // one connection as root
 }
 
 func startServer(t *testing.T, id int) *testServer {
 	t.Helper()
-	for _, name := range []string{"mariadbd", "mariadb-install-db"} {
-		if _, err := exec.LookPath(name); err != nil {
-			t.Skipf("SKIPPED: %s is not installed, so nothing here was tried against a server", name)
-		}
-	}
-	dir, err := os.MkdirTemp("", "tdb") //nolint:usetesting // a unix socket's path has at most 107 bytes
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	me, err := user.Current()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &testServer{id: id, dir: dir}
-	install := exec.Command("mariadb-install-db", "--no-defaults", "--datadir="+filepath.Join(dir, "data"), "--user="+me.Username,
-		"--auth-root-authentication-method=normal", "--skip-test-db", "--innodb-log-file-size=8M", "--innodb-use-native-aio=0")
-	if out, err := install.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.port = l.Addr().(*net.TCPAddr).Port
-	l.Close()
-	cmd := exec.Command("mariadbd", "--no-defaults", "--user="+me.Username, "--datadir="+filepath.Join(dir, "data"),
-		"--socket="+s.socket(), "--bind-address=127.0.0.1", "--port="+strconv.Itoa(s.port), "--server-id="+strconv.Itoa(id),
-		"--log-bin=bin", "--log-slave-updates", "--gtid-strict-mode=1", "--skip-slave-start", "--skip-name-resolve",
-		"--innodb-buffer-pool-size=16M", "--innodb-log-file-size=8M", "--performance-schema=OFF", "--innodb-use-native-aio=0")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	settings := mysql.NewConfig()
-	settings.Net, settings.Addr, settings.User, settings.Logger = "unix", s.socket(), "root", &mysql.NopLogger{}
-	connector, err := mysql.NewConnector(settings)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.db = sql.OpenDB(connector)
-	s.db.SetMaxOpenConns(1)
-	t.Cleanup(func() { s.db.Close() })
-	eventually(t, "the server", func() bool { return s.db.Ping() == nil })
+	m := launch(t, id, "--log-slave-updates", "--skip-slave-start")
+	m.root.SetMaxOpenConns(1)
+	s := &testServer{mariadb: m, id: id, db: m.root}
 	s.exec(t, "SET sql_log_bin = 0", "CREATE USER tanist@localhost IDENTIFIED BY 'hidden'", "GRANT ALL ON *.* TO tanist@localhost",
 		"CREATE USER repl@'127.0.0.1' IDENTIFIED BY 'hidden-too'", "GRANT REPLICATION SLAVE ON *.* TO repl@'127.0.0.1'",
 		"CREATE DATABASE app", "CREATE TABLE app.t (id INT PRIMARY KEY)", "SET sql_log_bin = 1")
 	return s
 }
-
-func (s *testServer) socket() string { return filepath.Join(s.dir, "s") }
 
 func (s *testServer) exec(t *testing.T, statements ...string) {
 	t.Helper()
@@ -266,17 +219,12 @@ func TestFollowAndResetSteps(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in := file.Instances[0]
-	ds, err := openDatabases(in.Databases, nil)
+	ds, err := openDatabases(opener{file: file, self: 1, in: file.Instances[0]}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ds.close()
-	from, err := newSources(in, file.Nodes[1], file.Nodes[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := steps{databases: ds, sources: from, turn: &turn{}}
+	s := steps{databases: ds, turn: &turn{}}
 	follow, reset := hooks.Replication{Verb: hooks.FollowPeer}, hooks.Replication{Verb: hooks.ResetReplication}
 	expect := func(wantOutcome hooks.Outcome, text string) func(hooks.Outcome, string) {
 		return func(out hooks.Outcome, detail string) {
@@ -296,11 +244,12 @@ func TestFollowAndResetSteps(t *testing.T) {
 	expect(hooks.Changed, fmt.Sprintf(`pivot: host=127.0.0.1 port=%d user="repl" gtid=yes tls=no`, one.port))(s.Run(t.Context(), reset))
 	expect(hooks.Unchanged, "")(s.Run(t.Context(), reset))
 
-	s.sources = sources{nil}
+	from := ds.list[0].source
+	ds.list[0].source = nil
 	expect(hooks.Failed, "no replicate_from")(s.Run(t.Context(), follow))
-	s.sources = from
+	ds.list[0].source = from
 	expect(hooks.Changed, "")(s.Run(t.Context(), follow))
-	s.sources = sources{nil}
+	ds.list[0].source = nil
 	expect(hooks.Unchanged, "")(s.Run(t.Context(), reset)) // it would not know the way back
 	if n := two.value(t, "SELECT COUNT(*) FROM app.t"); n != "1" {
 		eventually(t, "the row", func() bool { return two.value(t, "SELECT COUNT(*) FROM app.t") == "1" })
@@ -314,16 +263,11 @@ func TestRejoinDiscards(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in := file.Instances[0]
-	ds, err := openDatabases(in.Databases, nil)
+	ds, err := openDatabases(opener{file: file, in: file.Instances[0]}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ds.close()
-	from, err := newSources(in, file.Nodes[0], file.Nodes[1])
-	if err != nil {
-		t.Fatal(err)
-	}
 	one.exec(t, "INSERT INTO app.t VALUES (1)")
 	if got := tanist(t, "replication", "follow", "pivot", "--config", nodeConfig(t, two, one), "--node", "reserve", "--socket", "/none"); got.code != 1 {
 		t.Fatal("writes were open")
@@ -340,7 +284,7 @@ func TestRejoinDiscards(t *testing.T) {
 	dir := t.TempDir()
 	var written []string
 	full := errors.New("no space left")
-	r := replicator{databases: ds, sources: from, discards: dir, record: func(context.Context, string) error { return full }}
+	r := replicator{databases: ds, discards: dir, record: func(context.Context, string) error { return full }}
 	req := control.ReplicationRequest{Verb: control.ReplicationRejoin, Discard: true, Reason: "the host burnt", TimeoutMS: 30_000}
 	var lines []control.ReplicationLine
 	news := func(l control.ReplicationLine) { lines = append(lines, l) }
@@ -385,16 +329,16 @@ func TestCheckOfTheWayBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	db := with.Instances[0].Databases[0]
-	db.User = "poor"
-	h := &hostCheck{file: with}
-	h.database(t.Context(), "instances[0].databases[0]", db)
+	in := with.Instances[0]
+	in.Databases[0].User = "poor"
+	h := &hostCheck{file: with, units: systemd.NewUnits(systemd.UnitsConfig{})}
+	h.databases(t.Context(), "instances[0]", in)
 	if len(h.problems) != 1 || !strings.Contains(h.problems[0].Hint, "GRANT RELOAD ON *.* TO `poor`@`localhost`") || hasNotice(h.notices, "skip-slave-start") {
 		t.Errorf("problems %v, notices %v", h.problems, h.notices)
 	}
-	db.ReplicateFrom = nil
-	h = &hostCheck{file: with}
-	h.database(t.Context(), "instances[0].databases[0]", db)
+	in.Databases[0].ReplicateFrom = nil
+	h = &hostCheck{file: with, units: systemd.NewUnits(systemd.UnitsConfig{})}
+	h.databases(t.Context(), "instances[0]", in)
 	if len(h.problems) != 0 || !hasNotice(h.notices, "skip-slave-start") {
 		t.Errorf("problems %v, notices %v", h.problems, h.notices)
 	}
@@ -494,16 +438,13 @@ func TestReplicationOfAnActiveNode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ds, err := openDatabases(file.Instances[0].Databases, nil)
+	ds, err := openDatabases(opener{file: file, in: file.Instances[0]}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ds.close()
 	one.exec(t, "SET GLOBAL read_only = 1")
 	r := replicator{databases: ds, active: "primary is active"}
-	if r.sources, err = newSources(file.Instances[0], file.Nodes[0], file.Nodes[1]); err != nil {
-		t.Fatal(err)
-	}
 	for _, req := range []control.ReplicationRequest{
 		{Verb: control.ReplicationStart},
 		{Verb: control.ReplicationFollow},

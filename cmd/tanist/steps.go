@@ -11,7 +11,6 @@ import (
 type steps struct {
 	databases databases
 	units     step.Units
-	sources   sources
 	turn      *turn
 	cgroup    string // where programs get control groups of their own, empty: none
 }
@@ -29,9 +28,9 @@ func (s steps) step(a hooks.Action) step.Step {
 	case hooks.Replication:
 		switch a.Verb {
 		case hooks.FollowPeer:
-			return followStep{s.databases, s.sources}
+			return followStep{s.databases}
 		case hooks.ResetReplication:
-			return &resetStep{databases: s.databases, sources: s.sources}
+			return &resetStep{databases: s.databases}
 		case hooks.StopReplication, hooks.StartReplication, hooks.NoReplication:
 		}
 		return s.databases.step(a)

@@ -125,8 +125,11 @@ func (v value) databaseAddress() Address {
 // containerAddress reads NAME or NAME:/PATH/IN/IT.
 func (v value) containerAddress(rest string) Address {
 	name, socket, given := strings.Cut(rest, ":")
+	filled, err := Address{Kind: Container, Container: name}.For(discover.Vars{Node: "primary", Peer: "reserve", Instance: "instance"})
 	switch {
-	case !containerPattern.MatchString(name):
+	case err != nil && strings.Contains(name, "{{"):
+		v.problem("the name of the container: "+err.Error(), "write container:mysql-{{.Node}}")
+	case !containerPattern.MatchString(filled.Container):
 		v.problem(fmt.Sprintf("%s names no container", quote("container:"+rest)), "write container:NAME, or container:NAME:/path/of/the.sock inside it")
 	case given && (!path.IsAbs(socket) || path.Clean(socket) != socket || strings.ContainsFunc(socket, func(r rune) bool { return r < ' ' })):
 		v.problem("the path of a socket in a container must be a full path", "write container:"+name+":/run/mysqld/mysqld.sock, or leave the path out")

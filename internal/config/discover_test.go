@@ -23,7 +23,7 @@ func TestDiscover(t *testing.T) {
 	want.Engine = engine
 	in := &want.Instances[0]
 	in.Databases = []Database{
-		{Name: "pivot", User: "tanist", Address: Address{Kind: Container, Container: "compass_mysql", Engine: engine}},
+		{Name: "pivot", User: "tanist", Address: Address{Kind: Container, Container: "compass-{{.Node}}_mysql", Engine: engine}},
 		{Name: "search", User: "tanist", Address: Address{Kind: Container, Container: "box", Path: "/tmp/my.sock", Engine: other}},
 		{
 			Name: "far", User: "tanist", Address: Address{Kind: TCP, Host: "db.example.net", Port: 3306},
@@ -52,6 +52,10 @@ func TestDiscover(t *testing.T) {
 	if diff := same(want, mustParse(t, "discover.yaml")); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
+	at, err := in.Databases[0].Address.For(discover.Vars{Node: "reserve", Peer: "primary", Instance: "compass"})
+	if err != nil || at.String() != "container:compass-reserve_mysql" {
+		t.Errorf("on the reserve: %s, %v", at, err)
+	}
 }
 
 // A database that a rule found has what the rule says, and the file's port where it
@@ -65,7 +69,8 @@ func TestDiscovered(t *testing.T) {
 		want  Database
 	}{
 		{
-			0, discover.Found{Name: "team-7", Address: discover.Address{Container: "box"}, Port: 33157},
+			0,
+			discover.Found{Name: "team-7", Address: discover.Address{Container: "box"}, Port: 33157},
 			Database{
 				Name: "team-7", Address: Address{Kind: Container, Container: "box", Engine: "/run/docker.sock"},
 				User: "root", PasswordFile: "/etc/tanist/team.password",
@@ -73,11 +78,13 @@ func TestDiscovered(t *testing.T) {
 			},
 		},
 		{
-			1, discover.Found{Name: "a", Address: discover.Address{Container: "box", Socket: "/run/a.sock"}},
+			1,
+			discover.Found{Name: "a", Address: discover.Address{Container: "box", Socket: "/run/a.sock"}},
 			Database{Name: "a", Address: Address{Kind: Container, Container: "box", Path: "/run/a.sock", Engine: "/run/user/1000/docker.sock"}, User: "tanist"},
 		},
 		{
-			2, discover.Found{Name: "b", Address: discover.Address{Host: "127.0.0.1", Port: 3307}, Port: 3307},
+			2,
+			discover.Found{Name: "b", Address: discover.Address{Host: "127.0.0.1", Port: 3307}, Port: 3307},
 			Database{
 				Name: "b", Address: Address{Kind: TCP, Host: "127.0.0.1", Port: 3307}, User: "tanist", TLS: &TLS{CA: "/etc/ca.pem"},
 				ReplicateFrom: &ReplicateFrom{User: "repl", Port: 3308},

@@ -2,6 +2,7 @@ package config
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/tanist-ha/tanist/health"
@@ -106,8 +107,21 @@ type Address struct {
 	Path      string // UnixSocket: absolute, at most 107 bytes; Container: a path in it, empty for the usual ones
 	Host      string // TCP: address or name, without brackets
 	Port      uint16 // TCP
-	Container string // Container: its name or id, or that of a Swarm service
+	Container string // Container: its name or id, or that of a Swarm service; may hold {{.Node}}, see For
 	Engine    string // Container: path of the socket of the Docker engine
+}
+
+// For returns the address on one node: the name of a container may hold the node's
+// label.
+func (a Address) For(vars discover.Vars) (Address, error) {
+	if !strings.Contains(a.Container, "{{") {
+		return a, nil
+	}
+	t, err := discover.ParseText(a.Container)
+	if err == nil {
+		a.Container, err = t.Fill(vars)
+	}
+	return a, err
 }
 
 // TLS are the certificate files of a database connection. They are read at each

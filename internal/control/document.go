@@ -131,7 +131,8 @@ type Label struct {
 	Error string `json:"error,omitempty"`
 }
 
-// Drift is one thing that is no longer as the role wants it.
+// Drift is one thing that is not as the configuration or the role wants it. Step is
+// what would put it right, or discover: then the rules' files say something wrong.
 type Drift struct {
 	Step   string `json:"step"`
 	Detail string `json:"detail"`
@@ -210,6 +211,7 @@ type Extra struct {
 	Held      func(netip.Addr) bool
 	Units     []Unit
 	Labels    []Label
+	Drift     []Drift
 	Heartbeat *Heartbeat
 }
 
@@ -219,7 +221,7 @@ func NewInstance(now time.Time, s failover.Status, x Extra) Instance {
 		Name: s.Instance, State: s.State.String(), Since: now.Add(-s.Since).UTC().Truncate(time.Millisecond),
 		Reason: s.Why.Reason.String(), Detail: s.Why.Detail, Epoch: uint64(s.ActiveEpoch),
 		VIPs: []VIP{}, Gate: newGate(s.Gate.Reasons), Databases: []Database{}, Health: []Health{},
-		Units: append([]Unit{}, x.Units...), Labels: append([]Label{}, x.Labels...), Drift: []Drift{},
+		Units: append([]Unit{}, x.Units...), Labels: append([]Label{}, x.Labels...), Drift: append([]Drift{}, x.Drift...),
 		LastTransition: newTransition(s), Heartbeat: x.Heartbeat, Restored: newRestored(now, s), ClaimedBy: s.Claimant,
 		Unprotected: s.Unprotected, Waiting: NewWaiting(s.Waiting),
 	}

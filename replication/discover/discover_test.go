@@ -430,3 +430,16 @@ func TestMatched(t *testing.T) {
 		}
 	}
 }
+
+// A text for one place on all nodes names no field.
+func TestFill(t *testing.T) {
+	vars := Vars{Node: "primary", Peer: "reserve", Instance: "web"}
+	if got, err := text(t, "a-{{.Node}}-{{ .Peer }}-{{.Instance}}").Fill(vars); got != "a-primary-reserve-web" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	for _, s := range []string{".a", "{{.id}}", "a-{{.Match}}", "{{.Node.x}}"} {
+		if got, err := text(t, s).Fill(vars); err == nil {
+			t.Errorf("%s: %q", s, got)
+		}
+	}
+}

@@ -143,6 +143,19 @@ func (t Text) Constant() (string, bool) {
 	return t.pieces[0].words, true
 }
 
+// Fill returns a text without fields: words and the variables .Node, .Peer and
+// .Instance.
+func (t Text) Fill(v Vars) (string, error) {
+	if t.UsesMatch() {
+		return "", errors.New("{{.Match}} has no meaning here")
+	}
+	s, err := t.expand(expander{vars: v, doc: jsonDocument{}})
+	if err != nil {
+		return "", errors.New("only {{.Node}}, {{.Peer}} and {{.Instance}} have a meaning here")
+	}
+	return s, nil
+}
+
 func (t Text) expand(e expander) (string, error) {
 	var b strings.Builder
 	for _, p := range t.pieces {
