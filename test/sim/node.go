@@ -199,8 +199,10 @@ func (n *node) do(e failover.Effect) {
 	case failover.Hold:
 		n.hold(e)
 	case failover.Drop:
+		if !n.kernel.planted { // or a claim goes on without somebody's address
+			n.claimed = -1
+		}
 		n.dropped()
-		n.claimed = -1
 		n.sprung(onDrop)
 	case failover.CloseWrites:
 		w.schedule(w.between(time.Millisecond, 5*time.Millisecond), item{kind: kClose, node: uint8(n.i), life: n.life})
