@@ -284,9 +284,10 @@ func (o *Orchestrator) checked(ev Checked) {
 	o.takeChecked(ev)
 }
 
-// measureNow asks for facts that are newer than the question.
+// measureNow asks for facts that are newer than the question, of the databases that
+// there are by then: a transition concerns them all.
 func (o *Orchestrator) measureNow() ID {
 	id := o.id()
-	o.emit(Measure{ID: id})
+	o.emit(Measure{ID: id, Relist: o.cfg.Discovers})
 	return id
 }
