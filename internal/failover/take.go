@@ -191,8 +191,10 @@ func (o *Orchestrator) approach() {
 
 // near is how long catching up may have taken when the source is asked to close:
 // about as long it will be closed for it.
-// When it does not come so near in time, nearEnough has to do.
+// When it does not come so near in time, nearEnough has to do. The source stays
+// closed for closedTime at most while this node catches up.
 const (
+	closedTime = 5 * time.Second
 	near       = 100 * time.Millisecond
 	nearEnough = time.Second
 )
@@ -227,7 +229,7 @@ func (o *Orchestrator) catchUpTo(g Give) {
 		return
 	}
 	t.catch = o.id()
-	o.emit(CatchUp{ID: t.catch, Targets: g.Positions, Until: o.now.Add(o.cfg.DrainTimeout)})
+	o.emit(CatchUp{ID: t.catch, Targets: g.Positions, Until: o.now.Add(min(closedTime, o.cfg.DrainTimeout))})
 }
 
 func (o *Orchestrator) takeCaughtUp(ev CaughtUp) {
