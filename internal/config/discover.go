@@ -43,6 +43,7 @@ func (v value) discovery() Discovery {
 		allow("port", func(v value) { r.Port = v.fileText() }),
 		allow("socket", func(v value) { r.Socket = v.fileText() }),
 		allow("container", func(v value) { r.Container = v.fileText() }),
+		allow("unit", func(v value) { r.Unit = v.serviceText() }),
 		allow("where", func(v value) { r.Where = v.where() }),
 		allow("user", func(v value) { d.User = v.databaseUser() }),
 		allow("password_file", func(v value) { d.PasswordFile = v.file() }),
@@ -82,6 +83,9 @@ func (v value) checkRule(r *discover.Rule, name value) {
 	}
 	if r.Format == discover.ByExtension && discover.FormatOf(r.Files) == discover.ByExtension {
 		v.d.problem(here("files"), "the name of the files does not tell their format", "add format: json or format: yaml")
+	}
+	if _, constant := r.Unit.Constant(); constant && strings.ContainsAny(r.Files, `*?[`) {
+		v.d.problem(here("unit"), "every database of the rule would have the same service", "put what tells them apart into it: mariadb@{{.id}}.service")
 	}
 	switch one := discover.OneWildcard(r.Files); {
 	case !has("name") && !one:
@@ -127,6 +131,15 @@ func (v value) fileText() discover.Text {
 	t, err := discover.ParseText(s)
 	if err != nil {
 		v.problem(fmt.Sprintf("%s: %s", v.name(), err), "write a field such as .mysql.port, or text with fields: \"team-{{.id}}\"")
+	}
+	return t
+}
+
+// serviceText reads the name of the service that runs each server.
+func (v value) serviceText() discover.Text {
+	t := v.fileText()
+	if name, constant := t.Constant(); constant && !strings.HasSuffix(name, ".service") {
+		v.problem(fmt.Sprintf("%s is not a service", quote(name)), "name the services that run the servers: mariadb@{{.id}}.service")
 	}
 	return t
 }

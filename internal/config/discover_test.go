@@ -45,7 +45,7 @@ func TestDiscover(t *testing.T) {
 			Engine: other, User: "tanist",
 		},
 		{
-			Rule: discover.Rule{Files: "/srv/only-*.yml", Host: text("127.0.0.1"), Port: text("3307")},
+			Rule: discover.Rule{Files: "/srv/only-*.yml", Host: text("127.0.0.1"), Port: text("3307"), Unit: text("mariadb@{{.Match}}.service")},
 			User: "tanist", TLS: &TLS{CA: "/etc/ca.pem"}, ReplicateFrom: &ReplicateFrom{User: "repl", Port: 3308},
 		},
 	}
@@ -84,10 +84,10 @@ func TestDiscovered(t *testing.T) {
 		},
 		{
 			2,
-			discover.Found{Name: "b", Address: discover.Address{Host: "127.0.0.1", Port: 3307}, Port: 3307},
+			discover.Found{Name: "b", Address: discover.Address{Host: "127.0.0.1", Port: 3307}, Port: 3307, Unit: "mariadb@b.service"},
 			Database{
 				Name: "b", Address: Address{Kind: TCP, Host: "127.0.0.1", Port: 3307}, User: "tanist", TLS: &TLS{CA: "/etc/ca.pem"},
-				ReplicateFrom: &ReplicateFrom{User: "repl", Port: 3308},
+				Unit: "mariadb@b.service", ReplicateFrom: &ReplicateFrom{User: "repl", Port: 3308},
 			},
 		},
 	} {

@@ -153,7 +153,7 @@ type Discovery struct {
 
 // Database makes a database of what the rule found.
 func (d *Discovery) Database(f discover.Found) Database {
-	db := Database{Name: f.Name, User: d.User, PasswordFile: d.PasswordFile, TLS: d.TLS}
+	db := Database{Name: f.Name, User: d.User, PasswordFile: d.PasswordFile, TLS: d.TLS, Unit: f.Unit}
 	switch a := f.Address; {
 	case a.Container != "":
 		db.Address = Address{Kind: Container, Container: a.Container, Path: a.Socket, Engine: d.Engine}

@@ -36,6 +36,7 @@ type Rule struct {
 	Port      Text // of the database here, and of its counterpart on the peer
 	Socket    Text
 	Container Text
+	Unit      Text       // the service that runs the server, none if empty
 	Where     *Condition // nil: every file counts
 }
 
@@ -102,6 +103,7 @@ type Found struct {
 	Name    string
 	Address Address
 	Port    uint16 // that the file names, 0 if the rule asks for none
+	Unit    string // a service, or empty
 	Rule    int    // its index, -1 for a database that no rule found
 	File    string
 }
@@ -129,6 +131,7 @@ func (p Problem) Error() string {
 var (
 	namePattern      = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$`)
 	containerPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,254}$`)
+	unitPattern      = regexp.MustCompile(`^[A-Za-z0-9:_.\\-]+(@[A-Za-z0-9:_.\\-]+)?\.service$`)
 	hostPattern      = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*\.?$`)
 )
 
@@ -153,6 +156,9 @@ func (r *Rule) read(file string, content []byte, vars Vars) (f Found, ok bool, e
 		return f, false, err
 	}
 	if f.Port, err = e.port(r.Port); err != nil {
+		return f, false, err
+	}
+	if f.Unit, err = e.unit(r.Unit); err != nil {
 		return f, false, err
 	}
 	if f.Address, err = e.address(r); err != nil {
@@ -224,6 +230,17 @@ func (e expander) port(t Text) (uint16, error) {
 		return 0, &fieldError{t.String(), "is no port from 1 to 65535"}
 	}
 	return uint16(port), nil
+}
+
+func (e expander) unit(t Text) (string, error) {
+	if t.IsZero() {
+		return "", nil
+	}
+	s, err := t.expand(e)
+	if err == nil && (len(s) > 255 || !unitPattern.MatchString(s)) {
+		err = &fieldError{t.String(), "is no name of a service: it ends in .service"}
+	}
+	return s, err
 }
 
 // maxSocketPath is what sockaddr_un holds, less its final zero byte.

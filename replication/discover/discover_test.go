@@ -344,8 +344,8 @@ func TestAddress(t *testing.T) {
 			want: Found{Name: "12", Address: Address{Host: "localhost", Port: 3306}},
 		},
 		"socket": {
-			rule: Rule{Socket: text(t, ".mysql.socket"), Port: text(t, "3307")},
-			want: Found{Name: "12", Address: Address{Socket: "/run/a.sock"}, Port: 3307},
+			rule: Rule{Socket: text(t, ".mysql.socket"), Port: text(t, "3307"), Unit: text(t, "mariadb@{{.id}}.service")},
+			want: Found{Name: "12", Address: Address{Socket: "/run/a.sock"}, Port: 3307, Unit: "mariadb@12.service"},
 		},
 		"container": {
 			rule: Rule{Container: text(t, "compass-{{.Node}}-mysql-{{ .mysql.port }}"), Host: text(t, ".mysql.host"), Port: text(t, ".mysql.port")},
@@ -359,6 +359,8 @@ func TestAddress(t *testing.T) {
 		"bad container":  {rule: Rule{Container: text(t, ".mysql.socket")}, err: ".mysql.socket is no name of a container"},
 		"bad socket":     {rule: Rule{Socket: text(t, "/run/../{{.id}}")}, err: "/run/../{{.id}} is no path of a socket"},
 		"long socket":    {rule: Rule{Socket: text(t, "/"+strings.Repeat("x", 107))}, err: "is no path of a socket"},
+		"bad unit":       {rule: Rule{Host: text(t, "h"), Unit: text(t, "mariadb@{{.mysql.socket}}.service")}, err: "is no name of a service"},
+		"no service":     {rule: Rule{Host: text(t, "h"), Unit: text(t, "mariadb@{{.id}}")}, err: "is no name of a service"},
 		"nothing at all": {err: "the rule names no host, socket or container"},
 	} {
 		t.Run(name, func(t *testing.T) {
