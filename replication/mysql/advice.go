@@ -21,7 +21,7 @@ type Advice struct {
 func (d *Database) Advise(ctx context.Context) ([]Advice, error) {
 	var list []Advice
 	err := d.look(ctx, "read configuration", func(ctx context.Context, s *session) error {
-		for _, f := range []func(context.Context) (*Advice, error){s.adviseReadOnly, s.adviseUnbound} {
+		for _, f := range []func(context.Context) (*Advice, error){s.adviseReadOnly, s.adviseUnbound, s.adviseEvents} {
 			a, err := f(ctx)
 			if err != nil {
 				return err
@@ -50,7 +50,24 @@ func (s *session) adviseReadOnly(ctx context.Context) (*Advice, error) {
 	}
 	return &Advice{
 		What: "the server comes up writable: after each start it takes writes until it is closed",
-		Fix:  "write read_only=ON below [mariadbd] in the server's own configuration, on both nodes: the active one opens it",
+		Fix: "write " + s.dialect.closes + "=ON below [" + s.dialect.section +
+			"] in the server's own configuration, on both nodes: the active one opens it",
+	}, nil
+}
+
+// adviseEvents is for servers on which it leaves no trace who stopped the event
+// scheduler.
+func (s *session) adviseEvents(ctx context.Context) (*Advice, error) {
+	if s.dialect.eventsSet != "" {
+		return nil, nil
+	}
+	state, err := s.eventScheduler(ctx)
+	if err != nil || state == eventsDisabled {
+		return nil, err
+	}
+	return &Advice{
+		What: "this release does not tell who stopped its event scheduler: stopped by a close, it is started by the open of the same daemon only",
+		Fix:  "where events are used, look at event_scheduler after a switchover; where none are, write event_scheduler=DISABLED below [" + s.dialect.section + "]",
 	}, nil
 }
 

@@ -41,16 +41,14 @@ type dialect struct {
 	privileges        []string
 	superIs           []string // privileges that SUPER includes
 
-	// events reads the event scheduler; empty where there is none to see to.
-	// eventsSet tells whether it was stopped by a statement and not by the
-	// configuration, and whether anybody will have to stop or start it.
-	events, eventsSet, stopEvents, eventPrivilege string
+	// eventsSet tells whether the event scheduler was set by a statement and not by
+	// the configuration; empty where the server does not tell.
+	eventsSet, eventPrivilege string
 
 	identity string // who the server is, beside variables
-	// follow points a channel at a source. Its one parameter is the password: as
-	// text in the statement it would be in the general log. Nil where that is not
-	// spoken yet.
-	follow func(channel string, s Source) string
+	// follow points a channel at a source. Where its parameter is the password, as
+	// text in the statement that would be in the general log.
+	follow func(channel string, s Source, password string) (statement string, parameters []any)
 	quiet  []string // keeps the session's statements out of the slow query log
 	// What the account needs beside privileges, to reset channels and to discard.
 	resetPrivileges   []string
@@ -59,8 +57,8 @@ type dialect struct {
 	forget *forgetting
 
 	// What the advice is taken from; empty where the server does not tell, or
-	// where it does not matter.
-	readOnlyAtStart, accounts, roles string
+	// where it does not matter. section is where its own configuration is.
+	readOnlyAtStart, accounts, roles, section string
 }
 
 // columns are the names of what the channels statement answers.
@@ -78,12 +76,24 @@ const (
 var dialects = [...]dialect{
 	{
 		// 8.0.26 renamed the variables, and 8.4 removed the old words of all that the
-		// two rows below say.
+		// rows below say.
 		name: "MySQL 8.0.26 to 9", family: familyMySQL, since: release{8, 0, 26},
 		channels: "SHOW REPLICA STATUS", columns: &columnNames[mysqlNew], word: "REPLICA",
 		variables: mysqlVariables + newNames, stopTimeout: "rpl_stop_replica_timeout",
 		readOnly: mysqlReadOnly, closes: "super_read_only", keepsRelayLog: true, bindsAll: true, noTime: "1",
 		connectedReplicas: mysqlConnectedReplicas, processes: mysqlProcesses, identity: identity, resetPrivileges: mysqlReset[:],
+		eventsSet: mysqlEventsSet, eventPrivilege: "SYSTEM_VARIABLES_ADMIN", follow: followSource,
+		readOnlyAtStart: mysqlReadOnlyAtStart, section: "mysqld",
+		privileges: mysqlPrivileges[:], superIs: mysqlSuperIs[:],
+	},
+	{
+		name: "MySQL 8.0.23", family: familyMySQL, since: release{8, 0, 23},
+		channels: "SHOW REPLICA STATUS", columns: &columnNames[mysqlNew], word: "REPLICA",
+		variables: mysqlVariables + oldLogUpdates, stopTimeout: oldStopTimeout,
+		readOnly: mysqlReadOnly, closes: "super_read_only", keepsRelayLog: true, bindsAll: true, noTime: "1",
+		connectedReplicas: mysqlConnectedReplicas, processes: mysqlProcesses, identity: identity, resetPrivileges: mysqlReset[:],
+		eventsSet: mysqlEventsSet, eventPrivilege: "SYSTEM_VARIABLES_ADMIN", follow: followSource,
+		readOnlyAtStart: mysqlReadOnlyAtStart, section: "mysqld",
 		privileges: mysqlPrivileges[:], superIs: mysqlSuperIs[:],
 	},
 	{
@@ -92,6 +102,8 @@ var dialects = [...]dialect{
 		variables: mysqlVariables + oldLogUpdates, stopTimeout: oldStopTimeout,
 		readOnly: mysqlReadOnly, closes: "super_read_only", keepsRelayLog: true, bindsAll: true, noTime: "1",
 		connectedReplicas: mysqlConnectedReplicas, processes: mysqlProcesses, identity: identity, resetPrivileges: mysqlReset[:],
+		eventsSet: mysqlEventsSet, eventPrivilege: "SYSTEM_VARIABLES_ADMIN", follow: followMaster,
+		readOnlyAtStart: mysqlReadOnlyAtStart, section: "mysqld",
 		privileges: mysqlPrivileges[:], superIs: mysqlSuperIs[:],
 	},
 	{
@@ -100,6 +112,8 @@ var dialects = [...]dialect{
 		variables: mysqlVariables + oldLogUpdates, stopTimeout: oldStopTimeout,
 		readOnly: mysqlReadOnly, closes: "super_read_only", keepsRelayLog: true, bindsAll: true, noTime: "1",
 		connectedReplicas: mysqlConnectedReplicas, processes: mysqlProcesses, identity: identity, resetPrivileges: mysqlReset[:],
+		eventsSet: mysqlEventsSet, eventPrivilege: "SYSTEM_VARIABLES_ADMIN", follow: followMaster,
+		readOnlyAtStart: mysqlReadOnlyAtStart, section: "mysqld",
 		privileges: mysqlPrivileges[:], superIs: mysqlSuperIs[:],
 	},
 	{
@@ -110,6 +124,7 @@ var dialects = [...]dialect{
 		variables: mysqlVariables + oldLogUpdates, stopTimeout: oldStopTimeout,
 		readOnly: mysqlReadOnly, closes: "super_read_only", keepsRelayLog: true, bindsAll: true, wholeSeconds: true, noTime: "1",
 		connectedReplicas: mysqlConnectedReplicas, processes: mysqlProcesses, identity: identity, resetPrivileges: mysqlReset[:],
+		eventPrivilege: "SUPER", follow: followMaster57, section: "mysqld",
 		privileges: mysql57Privileges[:],
 	},
 	{
@@ -117,10 +132,10 @@ var dialects = [...]dialect{
 		channels: "SHOW ALL SLAVES STATUS", columns: &columnNames[mariadbOld], word: "SLAVE",
 		variables: mariadbVariables, readOnly: mariadbReadOnly, closes: "read_only", waitsShort: true, noTime: "-1",
 		processes: mariadbProcesses, identity: identity,
-		events: mariadbEvents, eventsSet: mariadbEventsSet, stopEvents: mariadbStopEvents, eventPrivilege: "SUPER",
-		readOnlyAtStart: mariadbReadOnlyAtStart, accounts: mariadbAccounts, roles: mariadbRoles,
+		eventsSet: mariadbEventsSet, eventPrivilege: "SUPER",
 		follow: followMariaDB, quiet: mariadbQuiet[:], forget: &mariadbForgets[0],
 		resetPrivileges: mariadbReset[:], discardPrivileges: mariadbDiscard[:],
+		readOnlyAtStart: mariadbReadOnlyAtStart, accounts: mariadbAccounts, roles: mariadbRoles, section: "mariadbd",
 		privileges: mariadbPrivileges[:],
 	},
 	{
@@ -129,10 +144,10 @@ var dialects = [...]dialect{
 		channels: "SHOW ALL SLAVES STATUS", columns: &columnNames[mariadbOld], word: "SLAVE",
 		variables: mariadbVariables, readOnly: mariadbReadOnly, closes: "read_only", waitsShort: true, noTime: "-1",
 		processes: mariadbProcesses, identity: identity,
-		events: mariadbEvents, eventsSet: mariadbEventsSet, stopEvents: mariadbStopEvents, eventPrivilege: "SUPER",
-		readOnlyAtStart: mariadbReadOnlyAtStart, accounts: mariadbAccounts, roles: mariadbRoles,
+		eventsSet: mariadbEventsSet, eventPrivilege: "SUPER",
 		follow: followMariaDB, quiet: mariadbQuiet[:], forget: &mariadbForgets[0],
 		resetPrivileges: mariadbReset[:], discardPrivileges: mariadbDiscard[:],
+		readOnlyAtStart: mariadbReadOnlyAtStart, accounts: mariadbAccounts, roles: mariadbRoles, section: "mariadbd",
 		privileges: mariadbPrivileges[1:],
 	},
 }
@@ -177,20 +192,24 @@ const (
 	mysqlProcesses   = "SELECT ID AS id, USER AS user, COMMAND AS command, TIME * 1000 AS milliseconds FROM information_schema.PROCESSLIST"
 	mariadbProcesses = "SELECT ID AS id, USER AS user, COMMAND AS command, TIME_MS AS milliseconds FROM information_schema.PROCESSLIST"
 
-	mariadbEvents          = "SELECT @@GLOBAL.event_scheduler AS state"
+	mysqlEventsSet = "SELECT VARIABLE_SOURCE = 'DYNAMIC' AS by_statement FROM performance_schema.variables_info " +
+		"WHERE VARIABLE_NAME = 'event_scheduler'"
+	mariadbEventsSet = "SELECT GLOBAL_VALUE_ORIGIN = 'SQL' AS by_statement FROM information_schema.SYSTEM_VARIABLES " +
+		"WHERE VARIABLE_NAME = 'EVENT_SCHEDULER'"
+
+	mysqlReadOnlyAtStart = "SELECT IF(@@GLOBAL.super_read_only, 'ON', 'OFF') AS value, IF(VARIABLE_SOURCE = 'DYNAMIC', 'SQL', VARIABLE_SOURCE) AS origin " +
+		"FROM performance_schema.variables_info WHERE VARIABLE_NAME = 'super_read_only'"
 	mariadbReadOnlyAtStart = "SELECT GLOBAL_VALUE AS value, GLOBAL_VALUE_ORIGIN AS origin " +
 		"FROM information_schema.SYSTEM_VARIABLES WHERE VARIABLE_NAME = 'READ_ONLY'"
 	mariadbAccounts = "SELECT User AS user, Host AS host, JSON_VALUE(Priv, '$.access') AS access, JSON_VALUE(Priv, '$.version_id') AS version, " +
 		"JSON_VALUE(Priv, '$.is_role') AS is_role, JSON_VALUE(Priv, '$.account_locked') AS locked FROM mysql.global_priv"
-	mariadbRoles     = "SELECT User AS user, Host AS host, Role AS role FROM mysql.roles_mapping"
-	mariadbEventsSet = "SELECT GLOBAL_VALUE = 'OFF' AND GLOBAL_VALUE_ORIGIN = 'SQL' AS stopped, " +
-		"GLOBAL_VALUE = 'ON' OR GLOBAL_VALUE = 'OFF' AND GLOBAL_VALUE_ORIGIN = 'SQL' AS matter " +
-		"FROM information_schema.SYSTEM_VARIABLES WHERE VARIABLE_NAME = 'EVENT_SCHEDULER'"
-	mariadbStopEvents = "SET GLOBAL event_scheduler = 'OFF'"
+	mariadbRoles = "SELECT User AS user, Host AS host, Role AS role FROM mysql.roles_mapping"
 )
 
 // What every server says alike.
 const (
+	readEvents    = "SELECT @@GLOBAL.event_scheduler AS state"
+	stopEvents    = "SET GLOBAL event_scheduler = 'OFF'"
 	beginSnapshot = "START TRANSACTION WITH CONSISTENT SNAPSHOT"
 	identity      = "SELECT @@hostname AS host, @@GLOBAL.port AS port, @@GLOBAL.datadir AS data_dir, @@GLOBAL.log_bin AS log_bin"
 	serverTime    = "SELECT UNIX_TIMESTAMP(SYSDATE(6)) AS now"

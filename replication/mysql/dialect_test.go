@@ -22,7 +22,8 @@ func TestDialectOf(t *testing.T) {
 		{"5.7.44-log", "MySQL 5.7", ""},
 		{"8.0.21", "MySQL 8.0", ""},
 		{"8.0.22", "MySQL 8.0.22", ""},
-		{"8.0.25-15", "MySQL 8.0.22", ""},
+		{"8.0.22", "MySQL 8.0.22", ""},
+		{"8.0.25-15", "MySQL 8.0.23", ""},
 		{"8.0.26", "MySQL 8.0.26 to 9", ""},
 		{"8.0.36-28", "MySQL 8.0.26 to 9", ""},
 		{"8.4.3", "MySQL 8.0.26 to 9", ""},
@@ -57,15 +58,15 @@ func TestDialectOf(t *testing.T) {
 func TestDialectsAreComplete(t *testing.T) {
 	for i, d := range dialects {
 		for what, text := range map[string]string{
-			"channels": d.channels, "variables": d.variables, "readOnly": d.readOnly, "closes": d.closes, "word": d.word,
+			"channels": d.channels, "variables": d.variables, "readOnly": d.readOnly, "closes": d.closes, "word": d.word, "section": d.section, "eventPrivilege": d.eventPrivilege,
 			"noTime": d.noTime, "columns": d.columns.io + d.columns.sql + d.columns.received,
 		} {
 			if text == "" {
 				t.Errorf("%s has no %s", d.name, what)
 			}
 		}
-		if len(d.privileges) == 0 {
-			t.Errorf("%s has no privileges", d.name)
+		if len(d.privileges) == 0 || d.follow == nil {
+			t.Errorf("%s has no privileges, or follows nobody", d.name)
 		}
 		if (d.connectedReplicas == "") != (d.family == familyMariaDB) || d.bindsAll == (d.family == familyMariaDB) {
 			t.Errorf("%s is not like its family", d.name)

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -50,8 +51,9 @@ type forgetting struct {
 //
 // keep is called before anything is deleted; an error of it is a refusal. It is to
 // put the binary logs away, and to write down what is given up. Without such
-// transactions keep is not called and Discard is Follow. It refuses everything
-// else that Follow refuses.
+// transactions keep is not called, and Discard is Follow but that it takes the
+// operator's word where it cannot be told whether there are any. It refuses
+// everything else that Follow refuses; MySQL's books cannot be put right.
 func (d *Database) Discard(ctx context.Context, src Source, keep func(context.Context, Discarded) error) (Discarded, error) {
 	var gone Discarded
 	err := d.act(ctx, "discard transactions", func(ctx context.Context, s *session) (err error) {
@@ -67,7 +69,7 @@ func (s *session) discard(ctx context.Context, src Source, keep func(context.Con
 		return Discarded{}, err
 	}
 	if v.errant == nil {
-		return Discarded{}, s.follow(ctx, src)
+		return Discarded{}, s.follow(ctx, src, s.undoubted)
 	}
 	missing, err := s.missingGrants(ctx, s.dialect.discardPrivileges)
 	if err != nil {
@@ -101,21 +103,78 @@ func (s *session) discard(ctx context.Context, src Source, keep func(context.Con
 		}
 	}
 	// From here on it is as if they had never been.
-	return gone, s.follow(ctx, src)
+	return gone, s.follow(ctx, src, s.undoubted)
+}
+
+// undoubted compares with the operator's word that nothing is missed of what only
+// this server may have.
+func (s *session) undoubted(ctx context.Context, src Source) (view, error) {
+	v, err := s.compare(ctx, src)
+	v.doubt = nil
+	return v, err
 }
 
 // mayDiscard refuses what Follow refuses, but for errant transactions.
 func (s *session) mayDiscard(ctx context.Context, src Source) (view, error) {
-	v, err := s.compare(ctx, src)
+	v, err := s.undoubted(ctx, src)
 	if err != nil {
 		return v, err
 	}
-	if s.dialect.forget == nil {
+	if s.dialect.forget == nil && v.errant != nil {
 		return v, errors.New("transactions of this server cannot be discarded: make it anew from the source")
 	}
 	rest := v
 	rest.errant = nil
 	return v, rest.mayFollow(src)
+}
+
+// sequences holds, by server, the last transaction in one domain.
+type sequences map[uint32]uint64
+
+// transactions returns by domain what a server has: what stands in its binary log
+// and what it applied, which need not be there.
+func transactions(f replication.Facts) (map[uint32]sequences, bool) {
+	state, ok := f.BinlogState.Get()
+	applied, okApplied := f.Applied.Get()
+	if !ok || !okApplied {
+		return nil, false
+	}
+	has := map[uint32]sequences{}
+	for _, g := range append(state.Errant(replication.BinlogState{}), applied.GTIDs()...) {
+		if has[g.Domain] == nil {
+			has[g.Domain] = sequences{}
+		}
+		has[g.Domain][g.Server] = max(has[g.Domain][g.Server], g.Sequence)
+	}
+	return has, true
+}
+
+// common returns the last transaction of a domain that both servers have, server 0
+// when there is none.
+func common(mine, theirs sequences) (server uint32, sequence uint64) {
+	for s, last := range mine {
+		if n := min(last, theirs[s]); n > sequence {
+			server, sequence = s, n
+		}
+	}
+	return server, sequence
+}
+
+// before returns, by domain, a sequence number before the first transaction that
+// is given up. It need not stand behind the last that both have.
+func before(d replication.Divergence, theirs map[uint32]sequences) map[uint32]uint64 {
+	last := map[uint32]uint64{}
+	for _, r := range d.Errant.Ranges() {
+		n := r.First - 1
+		if !d.Exact {
+			// Of several transactions of one server, the first may be out of sight.
+			n = min(n, theirs[r.Domain][r.Server])
+		}
+		if known, ok := last[r.Domain]; !ok || n < known {
+			last[r.Domain] = n
+		}
+	}
+	return last
 }
 
 // given works out what is given up.
@@ -126,14 +185,16 @@ func (s *session) given(ctx context.Context, v view) (Discarded, error) {
 		return Discarded{}, errors.New("positions cannot be read")
 	}
 	gone := Discarded{Errant: v.errant.Errant, Count: v.errant.Count}
-	shared := map[uint32]uint64{}
+	floor := before(v.errant.divergence, theirs)
 	var last, state []replication.GTID
 	for domain, servers := range mine {
 		server, sequence := common(servers, theirs[domain])
 		if sequence == 0 {
 			continue
 		}
-		shared[domain] = sequence
+		if _, ok := floor[domain]; !ok {
+			floor[domain] = math.MaxUint64 // nothing of it is given up
+		}
 		last = append(last, replication.GTID{Domain: domain, Server: server, Sequence: sequence})
 		for server, n := range servers {
 			if n = min(n, theirs[domain][server]); n > 0 {
@@ -152,7 +213,7 @@ func (s *session) given(ctx context.Context, v view) (Discarded, error) {
 	slices.Sort(texts)
 	gone.State = strings.Join(texts, ",")
 	var err error
-	gone.Logs, err = s.logsBehind(ctx, shared)
+	gone.Logs, err = s.logsBehind(ctx, floor)
 	return gone, err
 }
 

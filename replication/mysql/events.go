@@ -14,8 +14,9 @@ import (
 // The states of a scheduler. A disabled one cannot be started but by a restart of
 // the server with another configuration.
 const (
-	eventsOn  = "ON"
-	eventsOff = "OFF"
+	eventsOn       = "ON"
+	eventsOff      = "OFF"
+	eventsDisabled = "DISABLED"
 )
 
 // eventsKept is what closing found, for the opening after it.
@@ -30,9 +31,6 @@ const (
 // stopEvents stops the scheduler of a database that was just closed, or was
 // closed already. Stopped means that it ran until now.
 func (d *Database) stopEvents(ctx context.Context, s *session, wasOpen bool) (stopped bool, err error) {
-	if s.dialect.events == "" {
-		return false, nil
-	}
 	state, err := s.eventScheduler(ctx)
 	if err != nil {
 		return false, err
@@ -44,7 +42,7 @@ func (d *Database) stopEvents(ctx context.Context, s *session, wasOpen bool) (st
 		return false, nil
 	}
 	d.events.Store(uint32(eventsRan))
-	if err := s.exec(ctx, s.dialect.stopEvents); err != nil {
+	if err := s.exec(ctx, stopEvents); err != nil {
 		return false, fmt.Errorf("stop the event scheduler: %w", err)
 	}
 	if state, err = s.eventScheduler(ctx); err == nil && state == eventsOn {
@@ -56,9 +54,6 @@ func (d *Database) stopEvents(ctx context.Context, s *session, wasOpen bool) (st
 // startEvents starts the scheduler of an open database if closing stopped it,
 // unless the server gets to it after the deadline on its own clock.
 func (d *Database) startEvents(ctx context.Context, s *session, deadline string) error {
-	if s.dialect.events == "" {
-		return nil
-	}
 	asItWas, err := d.eventsGoWith(ctx, s, true)
 	if err != nil || asItWas {
 		return err
@@ -80,9 +75,6 @@ func (d *Database) startEvents(ctx context.Context, s *session, deadline string)
 // eventsGoWith reports whether the scheduler is as it should be with writes open,
 // or closed.
 func (d *Database) eventsGoWith(ctx context.Context, s *session, open bool) (bool, error) {
-	if s.dialect.events == "" {
-		return true, nil
-	}
 	state, err := s.eventScheduler(ctx)
 	if err != nil || !open || state != eventsOff {
 		return err == nil && (open || state != eventsOn), err
@@ -94,11 +86,22 @@ func (d *Database) eventsGoWith(ctx context.Context, s *session, open bool) (boo
 		return true, nil
 	case eventsUnknown:
 	}
+	stopped, err := s.eventsSetByStatement(ctx)
+	return !stopped, err
+}
+
+// eventsSetByStatement reports whether the scheduler is as a statement left it. It
+// is false where the server does not tell: then only the process that stopped the
+// scheduler starts it again.
+func (s *session) eventsSetByStatement(ctx context.Context) (bool, error) {
+	if s.dialect.eventsSet == "" {
+		return false, nil
+	}
 	r, err := queryOne(ctx, s.conn, s.dialect.eventsSet)
-	return r["stopped"].String != "1", err
+	return r["by_statement"].String == "1", err
 }
 
 func (s *session) eventScheduler(ctx context.Context) (string, error) {
-	r, err := queryOne(ctx, s.conn, s.dialect.events)
+	r, err := queryOne(ctx, s.conn, readEvents)
 	return r["state"].String, err
 }

@@ -175,8 +175,10 @@ func TestVariables(t *testing.T) {
 func TestSemiSync(t *testing.T) {
 	known := replication.SemiSync{
 		SourceStatus: replication.Known(true), NoTx: replication.Known(uint64(3)), Clients: replication.Known(uint64(1)),
-		Patience: replication.Known(2500 * time.Millisecond),
+		Waiting: replication.Known(uint64(2)), Patience: replication.Known(2500 * time.Millisecond),
 	}
+	both := known
+	both.ReplicaEnabled = replication.Known(true)
 	alone := known
 	alone.Patience = replication.Known(time.Duration(0))
 	for _, tc := range []struct {
@@ -186,6 +188,8 @@ func TestSemiSync(t *testing.T) {
 		{"source", "source", "replica", "ON", known},
 		{"master", "master", "slave", "1", known},
 		{"waits for nobody", "source", "replica", "OFF", alone},
+		{"both sides", "source", "replica", "ON", both},
+		{"replica only", "", "", "", replication.SemiSync{ReplicaEnabled: replication.Known(true)}},
 		{"no plugin", "", "", "", replication.SemiSync{}},
 		{"plugin goes", "source", "", "", replication.SemiSync{}},
 	} {
@@ -194,7 +198,11 @@ func TestSemiSync(t *testing.T) {
 			s.Change(func(st *fakemysql.State) {
 				if tc.source != "" {
 					prefix := "Rpl_semi_sync_" + tc.source
-					st.Status = [][2]string{{prefix + "_status", "ON"}, {prefix + "_no_tx", "3"}, {prefix + "_clients", "1"}}
+					st.Status = [][2]string{{prefix + "_status", "ON"}, {prefix + "_no_tx", "3"}, {prefix + "_clients", "1"}, {prefix + "_wait_sessions", "2"}}
+				}
+				if tc.name == "both sides" || tc.name == "replica only" {
+					st.Status = append(st.Status, [2]string{"Rpl_semi_sync_replica_status", "OFF"})
+					st.Variables["rpl_semi_sync_replica_enabled"] = "ON"
 				}
 				if tc.replica != "" {
 					st.Variables["rpl_semi_sync_"+tc.source+"_timeout"] = "2500"

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/tanist-ha/tanist/replication"
@@ -73,6 +74,8 @@ func (d *Database) Following(ctx context.Context, src Source) (bool, error) {
 //   - a *SourceError when the source does not answer to the account, or cannot be followed;
 //   - a *SelfError when it is this server;
 //   - ErrWritesOpen when this database takes writes;
+//   - a *RejoinError when the source purged what is missing here, GTIDs are off, or
+//     it cannot be told whether the source lacks anything;
 //   - an *ErrantError when this database has transactions that the source lacks;
 //   - an *UnappliedError or a *SQLThreadError when received transactions would be lost.
 //
@@ -82,15 +85,13 @@ func (d *Database) Following(ctx context.Context, src Source) (bool, error) {
 // stands; the settings are then in place.
 func (d *Database) Follow(ctx context.Context, src Source) error {
 	return d.act(ctx, "follow "+src.String(), func(ctx context.Context, s *session) error {
-		return s.follow(ctx, src)
+		return s.follow(ctx, src, s.compare)
 	})
 }
 
-func (s *session) follow(ctx context.Context, src Source) error {
-	if s.dialect.follow == nil {
-		return errors.New("a " + s.dialect.name + " is not yet made to follow")
-	}
-	v, err := s.compare(ctx, src)
+// follow asks look what both servers say, each time anew.
+func (s *session) follow(ctx context.Context, src Source, look func(context.Context, Source) (view, error)) error {
+	v, err := look(ctx, src)
 	if err != nil {
 		return err
 	}
@@ -101,12 +102,12 @@ func (s *session) follow(ctx context.Context, src Source) error {
 		return err
 	}
 	change := !v.sameSource || v.refused
-	if change && v.anyRuns() {
+	if change && (v.anyRuns() || s.dialect.keepsRelayLog && v.unapplied() != nil) {
 		if err := s.stopDrained(ctx); err != nil {
 			return err
 		}
 		// What was applied since may be what the source does not have.
-		if v, err = s.compare(ctx, src); err != nil {
+		if v, err = look(ctx, src); err != nil {
 			return err
 		}
 		if err := v.mayFollow(src); err != nil {
@@ -134,7 +135,8 @@ type view struct {
 	sameSource   bool   // it points at the source, with GTIDs
 	refused      bool   // and the source refuses the account that it has
 	writesOpen   bool
-	errant       *ErrantError // nil when this server has nothing that the source lacks
+	keeps        bool // a start applies what was received
+	judgement
 }
 
 // compare looks at both servers and refuses what no statement could mend. This
@@ -163,27 +165,34 @@ func (s *session) compare(ctx context.Context, src Source) (view, error) {
 		v.channel = c.Name
 		v.sameSource = settingsOf(rows[0]).pointAt(src)
 		last, _ := c.LastIOError.Get()
-		v.refused = c.IO != replication.ThreadRunning && last.Number == errAccessDenied
+		v.refused = c.IO != replication.ThreadRunning && (last.Number == errAccessDenied || last.Number == errSecureNeeded)
 	}
-	v.writesOpen = !v.mine.readOnly
+	v.writesOpen, v.keeps = !v.mine.readOnly, s.dialect.keepsRelayLog
 	if err := notSelf(v.mine, v.theirs, src); err != nil {
 		return v, err
 	}
-	v.errant, err = errantOf(v.mine.facts, v.theirs.facts, src.String())
-	return v, err
+	if v.mine.family == v.theirs.family {
+		v.judgement = judge(v.mine.facts, v.theirs.facts, src.String())
+	}
+	return v, nil
 }
 
 func notSelf(mine, theirs end, src Source) error {
 	a, okA := mine.facts.ServerID.Get()
 	b, okB := theirs.facts.ServerID.Get()
-	switch {
-	case !okA || !okB:
+	if !okA || !okB {
 		return errors.New("server_id cannot be read")
-	case a != b:
-		return nil
 	}
 	same := mine.host == theirs.host && mine.port == theirs.port && mine.dataDir == theirs.dataDir
-	return &SelfError{Source: src.String(), ServerID: a, Same: same}
+	uuid, okA := mine.facts.ServerUUID.Get()
+	other, okB := theirs.facts.ServerUUID.Get()
+	if okA && okB && strings.EqualFold(uuid, other) {
+		return &SelfError{Source: src.String(), ServerID: a, UUID: uuid, Same: same}
+	}
+	if a == b {
+		return &SelfError{Source: src.String(), ServerID: a, Same: same}
+	}
+	return nil
 }
 
 // follows reports whether nothing is left to do.
@@ -192,7 +201,7 @@ func (v view) follows() bool {
 		return false
 	}
 	c := v.channels[0]
-	return c.IO == replication.ThreadRunning && c.SQL == replication.ThreadRunning && v.errant == nil
+	return c.IO == replication.ThreadRunning && c.SQL == replication.ThreadRunning && v.judgement == (judgement{})
 }
 
 func (v view) anyRuns() bool {
@@ -219,8 +228,15 @@ func (v view) mayFollow(src Source) error {
 		// Two that follow each other pass the same transactions round.
 		return &SourceError{src.String(), errors.New("it is read-only, so it is not the active one")}
 	}
-	if v.errant != nil {
+	switch {
+	case v.rest != nil:
+		return v.rest
+	case v.errant != nil:
 		return v.errant
+	case v.doubt != nil:
+		return v.doubt
+	case v.keeps:
+		return nil
 	}
 	return v.unapplied()
 }
@@ -260,8 +276,8 @@ func (s *session) goOnFrom(ctx context.Context, mine replication.Facts) error {
 	return nil
 }
 
-// changeSource points the channel at the source. The password is a parameter of
-// the statement, so that it is in no log of the server.
+// changeSource points the channel at the source. Each server is told the password
+// in the way that keeps it out of its logs.
 func (s *session) changeSource(ctx context.Context, channel string, src Source) error {
 	password, err := src.password()
 	if err != nil {
@@ -273,7 +289,8 @@ func (s *session) changeSource(ctx context.Context, channel string, src Source) 
 		}
 	}
 	s.changed = true
-	_, err = s.conn.ExecContext(ctx, s.dialect.follow(channel, src), password)
+	statement, parameters := s.dialect.follow(channel, src, password)
+	_, err = s.conn.ExecContext(ctx, statement, parameters...)
 	if err != nil {
 		if ctx.Err() == nil && !isLost(err) && !isTimeout(err) {
 			err = scrub(err, password)

@@ -22,20 +22,27 @@ func (d *Database) Grants(ctx context.Context) ([]Missing, error) {
 	var missing []Missing
 	err := d.look(ctx, "read grants", func(ctx context.Context, s *session) (err error) {
 		needed := slices.Clone(s.dialect.privileges)
-		if s.dialect.events != "" {
-			// Off by the server's configuration, nobody will ask to start it.
-			r, err := queryOne(ctx, s.conn, s.dialect.eventsSet)
-			if err != nil {
-				return err
-			}
-			if r["matter"].String == "1" {
-				needed = append(needed, s.dialect.eventPrivilege)
-			}
+		matter, err := s.eventsMatter(ctx)
+		if err != nil {
+			return err
+		}
+		if matter && !slices.Contains(needed, s.dialect.eventPrivilege) {
+			needed = append(needed, s.dialect.eventPrivilege)
 		}
 		missing, err = s.missingGrants(ctx, needed)
 		return err
 	})
 	return missing, err
+}
+
+// eventsMatter reports whether anybody will have to stop or start the event
+// scheduler: not where it is off by the server's configuration.
+func (s *session) eventsMatter(ctx context.Context) (bool, error) {
+	state, err := s.eventScheduler(ctx)
+	if err != nil || state != eventsOff {
+		return state == eventsOn, err
+	}
+	return s.eventsSetByStatement(ctx)
 }
 
 // ResetGrants returns the privileges that the account lacks for ResetReplication

@@ -44,7 +44,7 @@ func testMeasureReplica(t *testing.T) {
 			LogReplicaUpdates:  replication.Known(true), EventScheduler: replication.Known(false),
 			SemiSync: replication.SemiSync{
 				SourceStatus: replication.Known(false), NoTx: replication.Known(uint64(0)), Clients: replication.Known(uint64(0)),
-				Patience: replication.Known(10 * time.Second),
+				Patience: replication.Known(10 * time.Second), Waiting: replication.Known(uint64(0)), ReplicaEnabled: replication.Known(false),
 			},
 		}
 		if diff := cmp.Diff(want, f); diff != "" {

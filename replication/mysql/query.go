@@ -105,6 +105,7 @@ const (
 	errAccessDeniedDatabase   = 1044
 	errAccessDenied           = 1045
 	errShutdown               = 1053
+	errSyntax                 = 1064
 	errNoSuchThread           = 1094
 	errKillDenied             = 1095
 	errHostBlocked            = 1129
@@ -119,6 +120,7 @@ const (
 	errPasswordExpired        = 1862
 	errStopTimeout            = 1875 // the thread goes on stopping
 	errStatementTimeout       = 1969
+	errSecureNeeded           = 2061 // of caching_sha2_password without TLS or the source's key
 	errAccountLocked          = 4151
 )
 

@@ -5,11 +5,8 @@ package mysql
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"math"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/tanist-ha/tanist/replication"
@@ -20,9 +17,11 @@ type ErrantError struct {
 	Source string // HOST:PORT
 	// Errant lists them in GTID form, a range of MariaDB as 0-4011-205..207.
 	Errant []string
-	// Count is how many there are; too high, never too low, where sequence numbers
-	// were skipped.
+	// Count is how many of them are listed. On MariaDB it takes each number of a
+	// range for one; where more than one server wrote alone, there may be more.
 	Count uint64
+
+	divergence replication.Divergence
 }
 
 func (e *ErrantError) Error() string {
@@ -46,81 +45,52 @@ func (d *Database) CheckRejoin(ctx context.Context, src Source) error {
 	})
 }
 
-// errantOf returns what this server has and the source lacks, nil when that is
-// nothing.
-func errantOf(mine, theirs replication.Facts, source string) (*ErrantError, error) {
-	a, okA := transactions(mine)
-	b, okB := transactions(theirs)
-	if !okA || !okB {
-		return nil, errors.New("what the two servers have cannot be compared: a position cannot be read")
-	}
-	e := &ErrantError{Source: source}
-	for domain, servers := range a {
-		list, count := errantIn(domain, servers, b[domain])
-		e.Errant = append(e.Errant, list...)
-		e.Count += count
-	}
-	if len(e.Errant) == 0 {
-		return nil, nil
-	}
-	slices.Sort(e.Errant)
-	return e, nil
+// RejoinError says what else stands in the way of following.
+type RejoinError struct {
+	Source  string // HOST:PORT
+	Reasons []replication.RejoinReason
 }
 
-// sequences holds, by server, the last transaction in one domain.
-type sequences map[uint32]uint64
-
-// transactions returns by domain what a server has: what stands in its binary log
-// and what it applied, which need not be there.
-func transactions(f replication.Facts) (map[uint32]sequences, bool) {
-	state, ok := f.BinlogState.Get()
-	applied, okApplied := f.Applied.Get()
-	if !ok || !okApplied {
-		return nil, false
+func (e *RejoinError) Error() string {
+	var texts []string
+	for _, r := range e.Reasons {
+		texts = append(texts, r.Detail)
 	}
-	has := map[uint32]sequences{}
-	for _, g := range append(state.Errant(replication.BinlogState{}), applied.GTIDs()...) {
-		if has[g.Domain] == nil {
-			has[g.Domain] = sequences{}
-		}
-		has[g.Domain][g.Server] = max(has[g.Domain][g.Server], g.Sequence)
-	}
-	return has, true
+	return fmt.Sprintf("cannot follow %s: %s", e.Source, strings.Join(texts, "; "))
 }
 
-// common returns the last transaction of a domain that both servers have, server 0
-// when there is none. What stands before it in one history stands before it in the
-// other: a domain's sequence only grows.
-func common(mine, theirs sequences) (server uint32, sequence uint64) {
-	for s, last := range mine {
-		if n := min(last, theirs[s]); n > sequence {
-			server, sequence = s, n
-		}
-	}
-	return server, sequence
+// judgement is what speaks against one following the other; what makes a SelfError
+// is left to that.
+type judgement struct {
+	errant *ErrantError // nil when there is certainly nothing that the source lacks, or that is in doubt
+	doubt  *RejoinError // nil unless it cannot be told whether there is
+	rest   *RejoinError // nil when nothing else does
 }
 
-func errantIn(domain uint32, mine, theirs sequences) (list []string, count uint64) {
-	_, shared := common(mine, theirs)
-	var last uint64
-	least := uint64(math.MaxUint64)
-	for server, n := range mine {
-		from := shared + 1
-		if t, known := theirs[server]; known {
-			from = t + 1
+func judge(mine, theirs replication.Facts, source string) judgement {
+	// Discard, because errant transactions are looked at apart.
+	verdict := replication.Rejoin(replication.RejoinQuestion{Replica: mine, Source: theirs, Discard: true})
+	var j judgement
+	var reasons []replication.RejoinReason
+	for _, r := range verdict.Reasons {
+		if !r.Warning && r.Code != replication.RejoinSelf {
+			reasons = append(reasons, r)
 		}
-		if n < from {
-			continue
-		}
-		least, last = min(least, from), max(last, n)
-		g := replication.GTID{Domain: domain, Server: server, Sequence: from}.String()
-		if n > from {
-			g += ".." + strconv.FormatUint(n, 10)
-		}
-		list = append(list, g)
 	}
-	if len(list) == 0 {
-		return nil, 0
+	if len(reasons) > 0 {
+		j.rest = &RejoinError{Source: source, Reasons: reasons}
 	}
-	return list, last - least + 1
+	switch d := verdict.Errant; {
+	case !d.Errant.Empty():
+		j.errant = &ErrantError{Source: source, Count: d.Count(), divergence: d}
+		for text := range strings.SplitSeq(d.Errant.String(), ",") {
+			j.errant.Errant = append(j.errant.Errant, strings.TrimSpace(text))
+		}
+		slices.Sort(j.errant.Errant)
+	case !d.Known:
+		j.doubt = &RejoinError{Source: source, Reasons: []replication.RejoinReason{{
+			Code: replication.RejoinUnknown, Detail: "what it has that the source lacks cannot be told: " + d.Why,
+		}}}
+	}
+	return j
 }

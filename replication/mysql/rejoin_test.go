@@ -22,23 +22,25 @@ func TestErrantOf(t *testing.T) {
 		theirs, theirApplied string
 		want                 []string
 		count                uint64
+		doubt                bool
 	}{
-		{"both empty", none, none, none, none, nil, 0},
-		{"the same", "0-1-5", none, "0-1-5", none, nil, 0},
-		{"behind", "0-1-5", none, "0-1-5,0-2-9", "0-1-5", nil, 0},
-		{"three after the last common one", "0-4011-207", none, "0-4011-204,0-4012-206", none, []string{"0-4011-205..207"}, 3},
-		{"one", "0-1-6", none, "0-1-5,0-2-9", none, []string{"0-1-6"}, 1},
-		{"all, with nothing in common", "0-1-3", none, "0-2-9", none, []string{"0-1-1..3"}, 3},
-		{"the source was made from a copy and has no log of it", "0-1-100", none, none, "0-1-100", nil, 0},
-		{"as before, and goes on", "0-1-100", none, "0-2-103", "0-1-100", nil, 0},
-		{"as before, and this one went on too", "0-1-102", none, "0-2-103", "0-1-100", []string{"0-1-101..102"}, 2},
-		{"a server of long ago, before the copy", "0-1-100,0-7-50", none, "0-2-103", "0-1-100", nil, 0},
-		{"a server of long ago, after the copy", "0-1-100,0-7-104", none, "0-2-103", "0-1-100", []string{"0-7-101..104"}, 4},
-		{"applied and not logged", none, "0-1-7", "0-1-5", none, []string{"0-1-6..7"}, 2},
-		{"two domains", "0-1-5,1-1-3", none, "0-1-4,1-1-3", none, []string{"0-1-5"}, 1},
-		{"a domain of its own", "0-1-5,9-1-2", none, "0-1-5", none, []string{"9-1-1..2"}, 2},
-		{"two servers after the common one", "0-1-207,0-3-206", none, "0-1-204,0-2-300", none, []string{"0-1-205..207", "0-3-205..206"}, 3},
-		{"a nearly endless sequence", "0-1-18446744073709551615", none, "0-1-1", none, []string{"0-1-2..18446744073709551615"}, 1<<64 - 2},
+		{"both empty", none, none, none, none, nil, 0, false},
+		{"the same", "0-1-5", none, "0-1-5", none, nil, 0, false},
+		{"behind", "0-1-5", none, "0-1-5,0-2-9", "0-1-5", nil, 0, false},
+		{"three after the last common one", "0-4011-207", none, "0-4011-204,0-4012-206", none, []string{"0-4011-205..207"}, 3, false},
+		{"one", "0-1-6", none, "0-1-5,0-2-9", none, []string{"0-1-6"}, 1, false},
+		{"all, with nothing in common", "0-1-3", none, "0-2-9", none, []string{"0-1-1..3"}, 3, false},
+		{"the source was made from a copy and has no log of it", "0-1-100", none, none, "0-1-100", nil, 0, false},
+		{"as before, and goes on", "0-1-100", none, "0-2-103", "0-1-100", nil, 0, false},
+		{"as before, and this one went on too", "0-1-102", none, "0-2-103", "0-1-100", []string{"0-1-101..102"}, 2, false},
+		{"a server of long ago, before the copy", "0-1-100,0-7-50", none, "0-2-103", "0-1-100", nil, 0, true},
+		{"a server of long ago, after the copy", "0-1-100,0-7-104", none, "0-2-103", "0-1-100", []string{"0-7-101..104"}, 4, false},
+		{"applied and not logged", none, "0-1-7", "0-1-5", none, []string{"0-1-6..7"}, 2, false},
+		{"two domains", "0-1-5,1-1-3", none, "0-1-4,1-1-3", none, []string{"0-1-5"}, 1, false},
+		{"a domain of its own", "0-1-5,9-1-2", none, "0-1-5", none, []string{"9-1-1..2"}, 2, false},
+		{"two servers after the common one", "0-1-207,0-3-206", none, "0-1-204,0-2-300", none, []string{"0-1-205..207", "0-3-205..206"}, 5, false},
+		{"written beside the source's own", "0-1-110,0-2-101", none, "0-1-110", none, []string{"0-2-101"}, 1, false},
+		{"a nearly endless sequence", "0-1-18446744073709551615", none, "0-1-1", none, []string{"0-1-2..18446744073709551615"}, 1<<64 - 2, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			facts := func(state, applied string) replication.Facts {
@@ -46,21 +48,23 @@ func TestErrantOf(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				return replication.Facts{BinlogState: replication.Known(b), Applied: replication.Known(mustPosition(t, applied))}
+				return replication.Facts{Reach: replication.Reachable, BinlogState: replication.Known(b), Applied: replication.Known(mustPosition(t, applied))}
 			}
-			e, err := errantOf(facts(tt.mine, tt.applied), facts(tt.theirs, tt.theirApplied), "db:3306")
-			if err != nil {
-				t.Fatal(err)
-			}
+			j := judge(facts(tt.mine, tt.applied), facts(tt.theirs, tt.theirApplied), "db:3306")
+			e := j.errant
 			if e == nil {
 				e = &ErrantError{}
+			}
+			if (j.doubt != nil) != tt.doubt {
+				t.Errorf("doubt: %v", j.doubt)
 			}
 			if diff := cmp.Diff(tt.want, e.Errant); diff != "" || e.Count != tt.count {
 				t.Errorf("count %d, want %d; %s", e.Count, tt.count, diff)
 			}
 		})
 	}
-	if _, err := errantOf(replication.Facts{}, replication.Facts{}, ""); err == nil {
+	unread := replication.Facts{Reach: replication.Reachable}
+	if j := judge(unread, unread, ""); j.doubt == nil || j.rest == nil {
 		t.Error("positions that are not known show nothing errant")
 	}
 }

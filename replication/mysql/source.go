@@ -51,17 +51,21 @@ type SourceError struct {
 func (e *SourceError) Error() string { return fmt.Sprintf("source %s: %v", e.Source, e.Err) }
 func (e *SourceError) Unwrap() error { return e.Err }
 
-// SelfError says that the source has the server_id of the database that is to
+// SelfError says that the source has the server_id or server_uuid of the database that is to
 // follow it: because it is the same server, or a copy of it.
 type SelfError struct {
 	Source   string
 	ServerID uint32
-	Same     bool // certainly the same server
+	UUID     string // of MySQL, when that is what they share
+	Same     bool   // certainly the same server
 }
 
 func (e *SelfError) Error() string {
 	if e.Same {
 		return fmt.Sprintf("source %s is this very server (server_id %d): it cannot follow itself", e.Source, e.ServerID)
+	}
+	if e.UUID != "" {
+		return fmt.Sprintf("source %s has the same server_uuid %s as this server: remove auto.cnf from the data directory of the copy", e.Source, e.UUID)
 	}
 	return fmt.Sprintf("source %s has the same server_id %d as this server: give each its own", e.Source, e.ServerID)
 }
@@ -117,6 +121,7 @@ func (s *session) examine(ctx context.Context) (end, error) {
 	if err != nil {
 		return e, err
 	}
+	e.facts.Reach, e.facts.Version = replication.Reachable, s.version.text
 	fillVariables(&e.facts, variables)
 	identity, err := queryOne(ctx, s.conn, s.dialect.identity)
 	if err != nil {
@@ -172,15 +177,35 @@ func (s Source) lookOnce(ctx context.Context) (end, error) {
 	if !slices.ContainsFunc(grants, func(p string) bool { return p == "REPLICATION SLAVE" || p == "ALL PRIVILEGES" }) {
 		return end{}, fmt.Errorf("account %s lacks the privilege REPLICATION SLAVE", s.User)
 	}
-	return session.examine(ctx)
+	e, err := session.examine(ctx)
+	if err != nil {
+		return e, err
+	}
+	channels, err := session.channels(ctx)
+	if err != nil && serverErrorNumber(err) != errSpecificAccessDenied {
+		return e, err
+	}
+	// An account that only replicates may not see the source's channels. A ring is
+	// then found only where the source is read-only.
+	e.facts.Channels = replication.Known(channels)
+	return e, nil
 }
 
 // scrub takes a password out of a server's error, which can quote a statement.
 func scrub(err error, password string) error {
-	if err == nil || password == "" || !strings.Contains(err.Error(), password) {
+	if err == nil || password == "" {
 		return err
 	}
-	return errors.New(strings.ReplaceAll(err.Error(), password, "***"))
+	if serverErrorNumber(err) == errSyntax {
+		// It quotes a piece of the statement, which can be a piece of the password.
+		return fmt.Errorf("server does not know the statement (error %d)", errSyntax)
+	}
+	text := quote(password)
+	clean := strings.NewReplacer(password, "***", text[1:len(text)-1], "***").Replace(err.Error())
+	if clean == err.Error() {
+		return err
+	}
+	return errors.New(clean)
 }
 
 // Position returns what the source has now: its own writes and what it applied.

@@ -109,22 +109,67 @@ func (d *dialect) setApplied(p replication.Position) string {
 // followMariaDB wraps the statement, which takes no parameter, into a block that
 // does. MariaDB hides no password in its logs; but it logs a block as it was
 // prepared, and not what runs inside.
-func followMariaDB(channel string, s Source) string {
-	ca, cert, key := "", "", ""
+func followMariaDB(channel string, s Source, password string) (statement string, parameters []any) {
+	change := "CHANGE MASTER " + quote(channel) + " TO " + settingsFor(s, "MASTER") + ", MASTER_USE_GTID=slave_pos, MASTER_PASSWORD="
+	return "BEGIN NOT ATOMIC EXECUTE IMMEDIATE CONCAT(" + quote(change) + ", QUOTE(?)); END", []any{password}
+}
+
+// MySQL takes no parameter for the password either, and keeps it out of its logs
+// by itself. Without TLS, an account of caching_sha2_password needs the source's
+// key, which the replica may ask for from 8.0 on.
+func followMaster57(channel string, s Source, password string) (statement string, parameters []any) {
+	return "CHANGE MASTER TO " + settingsOnMySQL(s, "MASTER", password) + " FOR CHANNEL " + quote(channel), nil
+}
+
+func followMaster(channel string, s Source, password string) (statement string, parameters []any) {
+	return "CHANGE MASTER TO " + settingsOnMySQL(s, "MASTER", password) + ", GET_MASTER_PUBLIC_KEY=" + bit(s.TLS == nil) +
+		" FOR CHANNEL " + quote(channel), nil
+}
+
+func followSource(channel string, s Source, password string) (statement string, parameters []any) {
+	return "CHANGE REPLICATION SOURCE TO " + settingsOnMySQL(s, "SOURCE", password) + ", GET_SOURCE_PUBLIC_KEY=" + bit(s.TLS == nil) +
+		" FOR CHANNEL " + quote(channel), nil
+}
+
+// settingsOnMySQL asks for retries for a day: from 8.4 on a replica gives up
+// after ten.
+func settingsOnMySQL(s Source, word, password string) string {
+	return settingsFor(s, word) + ", " + word + "_AUTO_POSITION=1, " + word + "_RETRY_COUNT=86400, " + word + "_PASSWORD=" + quote(password)
+}
+
+// settingsFor are those of one name everywhere, but for the word of the server.
+func settingsFor(s Source, word string) string {
+	var files SourceTLS
 	if s.TLS != nil {
-		ca, cert, key = s.TLS.CA, s.TLS.Cert, s.TLS.Key
+		files = *s.TLS
 	}
-	use := "0"
-	if s.TLS != nil {
-		use = "1"
+	use := bit(s.TLS != nil)
+	var b strings.Builder
+	for i, set := range [...]struct{ key, value string }{
+		{"HOST", quote(s.Host)},
+		{"PORT", strconv.Itoa(int(s.Port))},
+		{"USER", quote(s.User)},
+		{"CONNECT_RETRY", "1"},
+		{"HEARTBEAT_PERIOD", "1"},
+		{"SSL", use},
+		{"SSL_VERIFY_SERVER_CERT", use},
+		{"SSL_CA", quote(files.CA)},
+		{"SSL_CERT", quote(files.Cert)},
+		{"SSL_KEY", quote(files.Key)},
+	} {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(word + "_" + set.key + "=" + set.value)
 	}
-	change := "CHANGE MASTER " + quote(channel) + " TO MASTER_HOST=" + quote(s.Host) +
-		", MASTER_PORT=" + strconv.Itoa(int(s.Port)) + ", MASTER_USER=" + quote(s.User) +
-		", MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1, MASTER_HEARTBEAT_PERIOD=1" +
-		", MASTER_SSL=" + use + ", MASTER_SSL_VERIFY_SERVER_CERT=" + use +
-		", MASTER_SSL_CA=" + quote(ca) + ", MASTER_SSL_CERT=" + quote(cert) + ", MASTER_SSL_KEY=" + quote(key) +
-		", MASTER_PASSWORD="
-	return "BEGIN NOT ATOMIC EXECUTE IMMEDIATE CONCAT(" + quote(change) + ", QUOTE(?)); END"
+	return b.String()
+}
+
+func bit(b bool) string {
+	if b {
+		return "1"
+	}
+	return "0"
 }
 
 // inTime is an expression that is value until the deadline on the server's clock,

@@ -67,8 +67,9 @@ func (d *Database) WritesAre(ctx context.Context, open bool) (bool, error) {
 // Transactions that are open when it is called get the grace to end; what is in
 // the way of read_only after that is killed, and so in the end is every client,
 // because MariaDB's read_only does not bind accounts with READ ONLY ADMIN. Until
-// the grace is over, other writers are held up for no more than 100 ms at a time,
-// and not at all by a statement that runs for longer. Replicas that stream from
+// the grace is over, other writers are held up for no more than 100 ms at a time (by
+// a client's lock on MySQL, which waits no shorter, a second), and not at all by a
+// statement that runs for longer. Replicas that stream from
 // here, replication threads and Tanist's own connections stay. It can be
 // repeated; each time clients are disconnected.
 //

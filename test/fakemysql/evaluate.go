@@ -84,12 +84,12 @@ func (c *conn) selectFrom(p *parser, statement string) (*result, *fault) {
 		if counts {
 			r.rows = [][]*string{{text(strconv.Itoa(oldest))}}
 		}
-	case "INFORMATION_SCHEMA.SYSTEM_VARIABLES":
-		if !c.server.kind.mariadb {
-			return nil, faultf(1109, "42S02", "Unknown table 'SYSTEM_VARIABLES' in information_schema")
+	case "INFORMATION_SCHEMA.SYSTEM_VARIABLES", "PERFORMANCE_SCHEMA.VARIABLES_INFO":
+		row, f := c.server.origin(table, names)
+		if f != nil {
+			return nil, f
 		}
-		// The one question about it: whether the event scheduler is as configured.
-		r.rows = [][]*string{{text("0"), text("0")}}
+		r.rows = [][]*string{row}
 	case "INFORMATION_SCHEMA.PROCESSLIST":
 		dumps := 0
 		for _, s := range c.sessions() {
@@ -110,6 +110,31 @@ func (c *conn) selectFrom(p *parser, statement string) (*result, *fault) {
 		return nil, faultf(1146, "42S02", "Table '%s' doesn't exist", table)
 	}
 	return r, nil
+}
+
+// origin answers where a variable has its value from: the one question about the
+// event scheduler, whether a statement set it, and those about read_only.
+func (s *Server) origin(table string, names []string) ([]*string, *fault) {
+	st, k := &s.state, s.kind
+	there, closed := k.mariadb, st.closed()
+	if strings.HasPrefix(table, "PERFORMANCE_SCHEMA") {
+		there, closed = k.mysql(8, 0, 0), st.SuperReadOnly
+	}
+	if !there {
+		return nil, faultf(1109, "42S02", "Unknown table '%s'", table)
+	}
+	values := map[string]string{"by_statement": "0", "origin": "COMPILED", "value": "OFF"}
+	if st.EventsSet {
+		values["by_statement"] = "1"
+	}
+	if closed {
+		values["value"] = "ON"
+	}
+	var row []*string
+	for _, name := range names {
+		row = append(row, text(values[name]))
+	}
+	return row, nil
 }
 
 // dumpID begins the ids of the sessions of replicas.
@@ -273,7 +298,11 @@ func (s *Server) variable(name string) (value, *fault) {
 	v, ok := map[string]variable{
 		"read_only":         {true, readOnly},
 		"server_id":         {true, text(fmt.Sprint(s.config.ServerID))},
-		"event_scheduler":   {true, text(map[bool]string{true: "ON", false: "OFF"}[k.mysql(8, 0, 0)])},
+		"event_scheduler":   {true, &st.Events},
+		"hostname":          {true, text("localhost")},
+		"port":              {true, text(strconv.Itoa(s.Port()))},
+		"datadir":           {true, text(fmt.Sprintf("/data/%d/", s.config.ServerID))},
+		"log_bin":           {true, text("1")},
 		"log_slave_updates": {k.slaveWords(), text("1")},
 		"super_read_only":   {k.mysql(5, 7, 8), bit(st.SuperReadOnly)},
 		"server_uuid":       {!k.mariadb, &s.config.UUID},
@@ -292,6 +321,7 @@ func (s *Server) variable(name string) (value, *fault) {
 
 		"rpl_semi_sync_master_timeout":       {k.mariadb, text("10000")},
 		"rpl_semi_sync_master_wait_no_slave": {k.mariadb, text("1")},
+		"rpl_semi_sync_slave_enabled":        {k.mariadb, text("0")},
 	}[name]
 	if !ok || !v.there {
 		return value{}, faultf(1193, "HY000", "Unknown system variable '%s'", name)
@@ -361,6 +391,8 @@ func (c *conn) assign(scope, name string, e value) *fault {
 	switch name {
 	case "read_only", "super_read_only":
 		return c.setReadOnly(name, e)
+	case "event_scheduler":
+		st.Events, st.EventsSet = *e.v, true
 	case "rpl_stop_replica_timeout", "rpl_stop_slave_timeout":
 		st.StopTimeout, _ = strconv.Atoi(*e.v)
 		st.StopTimeout = max(st.StopTimeout, 2)
@@ -427,6 +459,8 @@ func (st *State) status() [][2]string {
 		{"Rpl_semi_sync_master_status", "OFF"},
 		{"Rpl_semi_sync_master_no_tx", "0"},
 		{"Rpl_semi_sync_master_clients", "0"},
+		{"Rpl_semi_sync_master_wait_sessions", "0"},
+		{"Rpl_semi_sync_slave_status", "OFF"},
 	}, st.Status...)
 }
 

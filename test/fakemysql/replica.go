@@ -3,6 +3,7 @@ package fakemysql
 // Statements about replication, with the words and channel forms of the release.
 
 import (
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -240,7 +241,10 @@ func (c *conn) change(p *parser, statement string) *fault {
 		if !ok {
 			value = p.word()
 		}
-		options[strings.TrimPrefix(key, prefix)] = value
+		if key = k.option(key, prefix); key == "" {
+			return syntaxError(statement)
+		}
+		options[key] = value
 		if !p.take(",") {
 			break
 		}
@@ -256,11 +260,15 @@ func (c *conn) change(p *parser, statement string) *fault {
 	case missing != nil:
 		channel = &Channel{Name: name, Received: Set{}}
 		st.Channels = append(st.Channels, channel)
-	case channel.IO || channel.SQL && k.mariadb:
+	case channel.IO || channel.SQL && (k.mariadb || options["AUTO_POSITION"] != ""):
 		return faultf(1198, "HY000", "This operation cannot be performed with a running replica; run STOP REPLICA first")
 	case !channel.SQL:
 		channel.Received = Set{}
 	}
+	if channel.Options == nil {
+		channel.Options = map[string]string{}
+	}
+	maps.Copy(channel.Options, options)
 	if host, ok := options["HOST"]; ok {
 		channel.Host = host
 	}
@@ -274,4 +282,27 @@ func (c *conn) change(p *parser, statement string) *fault {
 		channel.AutoPosition = !strings.EqualFold(gtid, "no")
 	}
 	return nil
+}
+
+// option takes the word for the source out of the name of an option; empty where
+// the release has none of that name.
+func (k kind) option(key, prefix string) string {
+	if key == "GET_"+prefix+"PUBLIC_KEY" && k.mysql(8, 0, 4) {
+		return "GET_PUBLIC_KEY"
+	}
+	name, ok := strings.CutPrefix(key, prefix)
+	switch name {
+	case "USE_GTID":
+		ok = ok && k.mariadb
+	case "AUTO_POSITION", "RETRY_COUNT":
+		ok = ok && !k.mariadb
+	case "HOST", "PORT", "USER", "PASSWORD", "CONNECT_RETRY", "HEARTBEAT_PERIOD", "DELAY", "LOG_FILE", "LOG_POS",
+		"SSL", "SSL_VERIFY_SERVER_CERT", "SSL_CA", "SSL_CERT", "SSL_KEY":
+	default:
+		ok = false
+	}
+	if !ok {
+		return ""
+	}
+	return name
 }

@@ -36,6 +36,8 @@ type Channel struct {
 	Stalled bool
 	// AutoPosition is Auto_Position, or Using_Gtid.
 	AutoPosition bool
+	// Options are those of the CHANGE statements, without the word for the source.
+	Options map[string]string
 	// Row replaces columns of the status; nil is NULL.
 	Row map[string]*string
 	// stopping is an applier that was told to stop while it is blocked.
@@ -59,6 +61,9 @@ type State struct {
 	Grants         []string        // lines of SHOW GRANTS
 	Status         [][2]string     // SHOW GLOBAL STATUS, beside what is always there
 	Variables      map[string]string
+	// Events is event_scheduler, and EventsSet says that a statement set it.
+	Events    string
+	EventsSet bool
 
 	server *Server
 }
@@ -68,6 +73,7 @@ func newState(s *Server) State {
 		Executed: Set{}, Applied: Set{}, StopTimeout: 31536000, Denied: map[string]bool{}, Variables: map[string]string{},
 		server: s,
 	}
+	st.Events = map[bool]string{true: "ON", false: "OFF"}[s.kind.mysql(8, 0, 0)]
 	if s.kind.mariadb && s.kind.atLeast(12, 0, 0) {
 		st.ReadOnlyWord = "OFF"
 	}

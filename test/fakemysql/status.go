@@ -109,6 +109,18 @@ func (st *State) channelValues(c *Channel) map[string]*string {
 		"Gtid_IO_Pos": text(position(c.Received, mariadb)), "Gtid_Replica_Pos": text(position(st.Applied, mariadb)),
 		"Auto_Position": text("0"), "Using_Gtid": text("No"),
 	}
+	for option, column := range map[string]string{
+		"USER": "Source_User", "SSL_CA": "Source_SSL_CA_File", "SSL_CERT": "Source_SSL_Cert", "SSL_KEY": "Source_SSL_Key",
+	} {
+		if v, ok := c.Options[option]; ok {
+			values[column] = &v
+		}
+	}
+	for option, column := range map[string]string{"SSL": "Source_SSL_Allowed", "SSL_VERIFY_SERVER_CERT": "Source_SSL_Verify_Server_Cert"} {
+		if v, ok := c.Options[option]; ok {
+			values[column] = text(yesNo(v == "1"))
+		}
+	}
 	if c.AutoPosition {
 		values["Auto_Position"], values["Using_Gtid"] = text("1"), text("Slave_Pos")
 	}
