@@ -73,6 +73,7 @@ type Loss struct {
 	HeardAge      time.Duration // how old that word was
 	HeardAgeKnown bool          // false: it is from before this host or daemon started, or there was none
 	Transactions  string        // those proved, in the server's notation; can be cut short
+	SemiSync      bool          // AtMost is no estimate: the source waited for this node's acknowledgements
 }
 
 // Memory is what a node remembers of one instance over a restart.

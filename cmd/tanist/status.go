@@ -154,6 +154,9 @@ func printInstance(t io.Writer, doc control.Document, in control.Instance, now t
 
 // lossWords says what is known of a loss: proved, and at most.
 func lossWords(l control.Loss) string {
+	if l.SemiSync && l.AtMost != nil && *l.AtMost == 0 {
+		return "nothing: semi-synchronous replication was on"
+	}
 	words := "nothing is known: the source was never heard"
 	if l.Proved != nil {
 		words = fmt.Sprintf("proved %d", *l.Proved)

@@ -54,6 +54,7 @@ type loss struct {
 	AtMost       *uint64        `json:"at_most,omitempty"`
 	HeardAge     *time.Duration `json:"heard_age_ns,omitempty"`
 	Transactions string         `json:"transactions,omitempty"`
+	SemiSync     bool           `json:"semi_sync,omitempty"`
 }
 
 func toLoss(l hooks.Loss) *loss {
@@ -61,7 +62,7 @@ func toLoss(l hooks.Loss) *loss {
 		return nil
 	}
 	return &loss{
-		Database: l.Database, Transactions: l.Transactions,
+		Database: l.Database, Transactions: l.Transactions, SemiSync: l.SemiSync,
 		Proved: known(l.Proved, l.ProvedKnown), AtMost: known(l.AtMost, l.AtMostKnown), HeardAge: known(l.HeardAge, l.HeardAgeKnown),
 	}
 }
@@ -70,7 +71,7 @@ func (l *loss) record() hooks.Loss {
 	if l == nil {
 		return hooks.Loss{}
 	}
-	r := hooks.Loss{Database: l.Database, Transactions: l.Transactions}
+	r := hooks.Loss{Database: l.Database, Transactions: l.Transactions, SemiSync: l.SemiSync}
 	r.Proved, r.ProvedKnown = given(l.Proved)
 	r.AtMost, r.AtMostKnown = given(l.AtMost)
 	r.HeardAge, r.HeardAgeKnown = given(l.HeardAge)

@@ -164,6 +164,7 @@ type Loss struct {
 	AtMost       *uint64  `json:"at_most"`                // an estimate of those and what it wrote after its last word
 	HeardSeconds *float64 `json:"heard_seconds"`          // how old that word was; null: from before a restart, or there was none
 	Transactions string   `json:"transactions,omitempty"` // those proved
+	SemiSync     bool     `json:"semi_sync,omitempty"`    // at_most is no estimate: the source waited for this node's acknowledgements
 }
 
 // Step is one step of a transition.
@@ -268,7 +269,7 @@ func newTransition(s failover.Status) *Transition {
 func newLosses(losses []hooks.Loss) []Loss {
 	var ls []Loss
 	for _, l := range losses {
-		out := Loss{Database: l.Database, Transactions: l.Transactions}
+		out := Loss{Database: l.Database, Transactions: l.Transactions, SemiSync: l.SemiSync}
 		if l.ProvedKnown {
 			out.Proved = &l.Proved
 		}

@@ -294,7 +294,7 @@ func TestDatabasesComeAndGo(t *testing.T) {
 		t.Errorf("said %+v", n.Why)
 	}
 	r.says(PeerState{State: Active, Holds: true, ActiveEpoch: 1, Epoch: 1, Positions: []Position{
-		{"team-0", at(t, "0-1-1")}, {"team-1", at(t, "0-1-9")}, {"team-2", at(t, "0-1-5")},
+		{Database: "team-0", Executed: at(t, "0-1-1")}, {Database: "team-1", Executed: at(t, "0-1-9")}, {Database: "team-2", Executed: at(t, "0-1-5")},
 	}})
 	if last, _ := r.o.databases[0].Heard.Last(); !last.Equal(at(t, "0-1-9")) {
 		t.Errorf("of team-1 was heard %s", last)
@@ -323,7 +323,7 @@ func TestPositionsAreRememberedOverARestart(t *testing.T) {
 	r := newRig(t, databases)
 	r.step(Started{Boot: 7})
 	r.measures(r.replica("pivot", "0-1-40", replication.ThreadRunning))
-	r.says(PeerState{State: Active, Holds: true, ActiveEpoch: 1, Epoch: 1, Positions: []Position{{"pivot", at(t, "0-1-50")}}})
+	r.says(PeerState{State: Active, Holds: true, ActiveEpoch: 1, Epoch: 1, Positions: []Position{{Database: "pivot", Executed: at(t, "0-1-50")}}})
 	var kept []Remembered
 	for end := r.now.Add(3 * rememberEvery); kept == nil || kept[0].Heard.Empty(); {
 		r.measures(r.replica("pivot", "0-1-45", replication.ThreadRunning))
@@ -358,5 +358,64 @@ func TestPositionsAreRememberedOverARestart(t *testing.T) {
 	was.step(Started{Boot: 9, Memory: hooks.Memory{Epoch: 2, ActiveEpoch: 2, Role: hooks.Active, Finished: true}, Positions: kept})
 	if _, heard := was.o.databases[0].Heard.Last(); heard {
 		t.Error("a node that was Active last goes by what it heard before")
+	}
+}
+
+// What the source said of semi-sync bounds the loss, and only while it was said.
+func TestSemiSyncBoundsTheLoss(t *testing.T) {
+	waits := replication.SemiSync{
+		SourceStatus: replication.Known(true), NoTx: replication.Known(uint64(4)), Clients: replication.Known(uint64(1)),
+		Waiting: replication.Known(uint64(0)), Patience: replication.Known(10 * time.Second),
+	}
+	for name, said := range map[string]replication.SemiSync{"on": waits, "off": {}} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, func(c *Config) { c.Databases = []string{"pivot"} })
+			r.step(Started{Boot: 7})
+			for _, executed := range []string{"0-1-20", "0-1-40"} { // a rate, and so an estimate
+				r.says(PeerState{State: Active, Holds: true, ActiveEpoch: 1, Epoch: 1, Positions: []Position{
+					{Database: "pivot", Executed: at(t, executed), SemiSync: said},
+				}})
+				f := r.replica("pivot", "0-1-40", replication.ThreadConnecting)
+				f.SemiSync.ReplicaEnabled = replication.Known(true)
+				r.measures(f)
+			}
+			ls := r.o.losses(nil)
+			if said == waits {
+				if len(ls) != 1 || !ls[0].SemiSync || ls[0].AtMost != 0 || !ls[0].AtMostKnown {
+					t.Errorf("losses %+v", ls)
+				}
+				return
+			}
+			for _, l := range ls {
+				if l.SemiSync {
+					t.Errorf("loss %+v", l)
+				}
+			}
+		})
+	}
+}
+
+// A source tells the peer of semi-sync while its commits wait and its facts are fresh.
+func TestSemiSyncIsToldWhileItIsSo(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Databases = []string{"pivot"} })
+	r.step(Started{Boot: 7})
+	f := r.source("pivot", "0-1-40")
+	f.SemiSync = replication.SemiSync{
+		SourceStatus: replication.Known(true), NoTx: replication.Known(uint64(4)), ReplicaEnabled: replication.Known(true),
+	}
+	r.measures(f)
+	told := f.SemiSync
+	told.ReplicaEnabled = replication.Unknown[bool]()
+	if ps := r.o.positions(); len(ps) != 1 || ps[0].SemiSync != told {
+		t.Errorf("told %+v", ps)
+	}
+	r.o.now = r.o.now.Add(replication.DefaultMaxAge + time.Second)
+	if ps := r.o.positions(); len(ps) != 1 || ps[0].SemiSync != (replication.SemiSync{}) {
+		t.Errorf("told of old facts %+v", ps)
+	}
+	f.SemiSync.SourceStatus = replication.Known(false)
+	r.measures(f)
+	if ps := r.o.positions(); len(ps) != 1 || ps[0].SemiSync != (replication.SemiSync{}) {
+		t.Errorf("told though it is off %+v", ps)
 	}
 }

@@ -158,10 +158,26 @@ func (o *Orchestrator) positions() []Position {
 	var ps []Position
 	for i := range o.databases {
 		if p, ok := o.databases[i].Facts.Position(); ok && o.databases[i].Facts.Reach == replication.Reachable {
-			ps = append(ps, Position{Database: o.databases[i].Name, Executed: p})
+			ps = append(ps, Position{Database: o.databases[i].Name, Executed: p, SemiSync: o.semiSync(i)})
 		}
 	}
 	return ps
+}
+
+// semiSync returns what a database says as a source whose commits wait, the zero
+// value of any other: the peer bounds a loss by it, so it must not be an old word.
+func (o *Orchestrator) semiSync(i int) replication.SemiSync {
+	f := &o.databases[i].Facts
+	limit := o.cfg.Gate.MaxAge
+	if limit <= 0 {
+		limit = replication.DefaultMaxAge
+	}
+	if on, ok := f.SemiSync.SourceStatus.Get(); !ok || !on || o.now.Sub(f.MeasuredAt) > limit {
+		return replication.SemiSync{}
+	}
+	s := f.SemiSync
+	s.ReplicaEnabled = replication.Unknown[bool]()
+	return s
 }
 
 // frozen reports whether every database is closed and its position known, and
@@ -218,6 +234,7 @@ func (o *Orchestrator) noteHeard(ps []Position) {
 		}
 		if at >= 0 {
 			o.databases[at].Heard.Note(p.Executed, o.now)
+			o.databases[at].Heard.NoteSemiSync(p.SemiSync, o.now)
 		}
 	}
 }

@@ -23,13 +23,16 @@ func (o *Orchestrator) losses(named []string) []hooks.Loss {
 		l.Proved, l.ProvedKnown = v.Missing.Get()
 		l.AtMost, l.AtMostKnown = v.AtMost.Get()
 		l.HeardAge, l.HeardAgeKnown = v.HeardAge.Get()
+		if bound, ok := v.Bound.Get(); ok && bound.From == replication.BoundSemiSync {
+			l.SemiSync, l.AtMost, l.AtMostKnown = true, l.Proved+bound.Transactions, true
+		}
 		if l.Proved > 0 {
 			last, _ := o.databases[i].Heard.Last()
 			if applied, ok := o.databases[i].Facts.Applied.Get(); ok {
 				l.Transactions = lacking(applied, last)
 			}
 		}
-		if l.ProvedKnown && l.Proved == 0 && l.AtMostKnown && l.AtMost == 0 {
+		if l.ProvedKnown && l.Proved == 0 && l.AtMostKnown && l.AtMost == 0 && !l.SemiSync {
 			continue
 		}
 		ls = append(ls, l)

@@ -12,6 +12,9 @@ import (
 type Position struct {
 	Database string
 	Executed replication.Position
+	// SemiSync is what it says of semi-sync as a source; zero unless commits wait
+	// for a replica, as of facts that are fresh.
+	SemiSync replication.SemiSync
 }
 
 // PeerState is what a node tells its peer about an instance, several times a

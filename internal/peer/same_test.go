@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -16,6 +17,14 @@ import (
 func leaves(v reflect.Value, path string, f func(path string, change func())) {
 	if p, ok := v.Addr().Interface().(*replication.Position); ok {
 		f(path, func() { *p = replication.PositionOf(replication.GTID{Domain: 9, Server: 9, Sequence: 9}) })
+		return
+	}
+	if s, ok := v.Addr().Interface().(*replication.SemiSync); ok {
+		f(path+".SourceStatus", func() { *s = replication.SemiSync{} })
+		f(path+".NoTx", func() { s.NoTx = replication.Known[uint64](9) })
+		f(path+".Clients", func() { s.Clients = replication.Unknown[uint64]() })
+		f(path+".Waiting", func() { s.Waiting = replication.Unknown[uint64]() })
+		f(path+".Patience", func() { s.Patience = replication.Known[time.Duration](9) })
 		return
 	}
 	switch v.Kind() {

@@ -51,8 +51,17 @@ type gateReason struct {
 }
 
 type position struct {
-	Database string `json:"database"`
-	Executed string `json:"executed"`
+	Database string    `json:"database"`
+	Executed string    `json:"executed"`
+	SemiSync *semiSync `json:"semi_sync,omitempty"`
+}
+
+// semiSync is there only while commits wait; what is not known is left out.
+type semiSync struct {
+	NoTx     *uint64        `json:"no_tx,omitempty"`
+	Clients  *uint64        `json:"clients,omitempty"`
+	Waiting  *uint64        `json:"waiting,omitempty"`
+	Patience *time.Duration `json:"patience,omitempty"`
 }
 
 type step struct {
@@ -220,7 +229,39 @@ func (s step) core() hooks.Result {
 }
 
 func toPosition(p failover.Position) position {
-	return position{Database: p.Database, Executed: p.Executed.String()}
+	return position{Database: p.Database, Executed: p.Executed.String(), SemiSync: toSemiSync(p.SemiSync)}
+}
+
+func toSemiSync(s replication.SemiSync) *semiSync {
+	if on, ok := s.SourceStatus.Get(); !ok || !on {
+		return nil
+	}
+	return &semiSync{NoTx: known(s.NoTx), Clients: known(s.Clients), Waiting: known(s.Waiting), Patience: known(s.Patience)}
+}
+
+func (s *semiSync) core() replication.SemiSync {
+	if s == nil {
+		return replication.SemiSync{}
+	}
+	return replication.SemiSync{
+		SourceStatus: replication.Known(true), NoTx: optional(s.NoTx), Clients: optional(s.Clients),
+		Waiting: optional(s.Waiting), Patience: optional(s.Patience),
+	}
+}
+
+func known[T any](o replication.Optional[T]) *T {
+	v, ok := o.Get()
+	if !ok {
+		return nil
+	}
+	return &v
+}
+
+func optional[T any](p *T) replication.Optional[T] {
+	if p == nil {
+		return replication.Unknown[T]()
+	}
+	return replication.Known(*p)
 }
 
 // readPositions returns the positions that can be read, and whether all could.
@@ -232,7 +273,7 @@ func readPositions(in []position) (out []failover.Position, all bool) {
 			all = false
 			continue
 		}
-		out = append(out, failover.Position{Database: p.Database, Executed: executed})
+		out = append(out, failover.Position{Database: p.Database, Executed: executed, SemiSync: p.SemiSync.core()})
 	}
 	return out, all
 }

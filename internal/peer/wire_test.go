@@ -12,6 +12,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -44,6 +45,13 @@ func fill(t *testing.T, v reflect.Value, n *uint64) {
 	*n++
 	if p, ok := v.Addr().Interface().(*replication.Position); ok {
 		*p = replication.PositionOf(replication.GTID{Domain: uint32(*n), Server: 1, Sequence: 1<<63 + *n})
+		return
+	}
+	if s, ok := v.Addr().Interface().(*replication.SemiSync); ok {
+		*s = replication.SemiSync{
+			SourceStatus: replication.Known(true), NoTx: replication.Known(1<<63 + *n), Clients: replication.Known(*n),
+			Waiting: replication.Known(*n + 1), Patience: replication.Known(time.Duration(1<<62 + *n)),
+		}
 		return
 	}
 	switch v.Kind() {
