@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,13 +18,8 @@ const (
 	writersGrace = 500 * time.Millisecond
 	// parallel bounds how many databases are begun with at once.
 	parallel = 64
-	// slotTime is how long a database holds one of these places. One that has no
-	// answer by then goes on without: it must not hold up the others.
-	slotTime = 50 * time.Millisecond
 	// roundTime bounds one look at all databases, however many of them hang.
 	roundTime = 950 * time.Millisecond
-	// leastTime is the least that a silence must have lasted to say something.
-	leastTime = mysql.DefaultMeasureTimeout / 2
 )
 
 // databases are those of one instance; every operation is on all of them at once.
@@ -41,29 +35,17 @@ func (ds databases) each(ctx context.Context, f func(d *database) error) error {
 	return errors.Join(errs...)
 }
 
-// inParallel runs f on every database. Those that hung a moment ago are begun with
-// first, and need no place.
+// inParallel runs f on every database; one that hangs does not hold up the others.
 func inParallel(list []*database, f func(i int, d *database)) {
-	places := make(chan struct{}, parallel)
-	var wg sync.WaitGroup
-	var rest []int
+	mysql.Each(servers(list), parallel, func(i int, _ *mysql.Database) { f(i, list[i]) })
+}
+
+func servers(list []*database) []*mysql.Database {
+	all := make([]*mysql.Database, len(list))
 	for i, d := range list {
-		if !d.hung.Load() {
-			rest = append(rest, i)
-			continue
-		}
-		wg.Go(func() { f(i, d) })
+		all[i] = d.Database
 	}
-	for _, i := range rest {
-		places <- struct{}{}
-		wg.Go(func() {
-			leave := sync.OnceFunc(func() { <-places })
-			defer leave()
-			defer time.AfterFunc(slotTime, leave).Stop()
-			f(i, list[i])
-		})
-	}
-	wg.Wait()
+	return all
 }
 
 // Measure reads the facts of every database that there is; what cannot be read is
@@ -74,17 +56,7 @@ func (ds databases) Measure(ctx context.Context, relist bool) []replication.Fact
 	defer release()
 	ctx, cancel := context.WithTimeout(ctx, roundTime)
 	defer cancel()
-	facts := make([]replication.Facts, len(list))
-	inParallel(list, func(i int, d *database) {
-		began := time.Now()
-		facts[i] = d.Measure(ctx)
-		hung := facts[i].Reach == replication.ReachTimedOut
-		d.hung.Store(hung)
-		if hung && time.Since(began) < leastTime {
-			facts[i].Reach, facts[i].ReachDetail = replication.ReachUnknown, "its turn came too late in this round"
-		}
-	})
-	return facts
+	return mysql.MeasureAll(ctx, servers(list), parallel)
 }
 
 // CloseWrites closes every database, without grace: the emergency form.

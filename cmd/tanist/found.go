@@ -11,7 +11,6 @@ import (
 	"reflect"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -39,7 +38,6 @@ type database struct {
 	cfg    config.Database
 	source *mysql.Source // the peer's, nil if nobody says how to follow it
 	file   string        // that told of it, empty for one of the configuration
-	hung   atomic.Bool   // the last measurement had no answer
 
 	users int // operations under way, and 1 while it is listed; guarded by set.mu
 }

@@ -84,6 +84,7 @@ type Database struct {
 	now            func() mono.Instant
 	probe          *sql.DB
 	operate        *sql.DB
+	silent         atomic.Bool   // the latest measurement had no answer
 	probeID        atomic.Uint64 // the probe's connection id, 0 before it has one
 	events         atomic.Uint32 // an eventsKept
 	server         serverProcess

@@ -3,11 +3,9 @@ package mysql
 // What only a server made for it can be brought to do.
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -417,63 +415,5 @@ func TestOrderOfStopping(t *testing.T) {
 				t.Error("not all was applied")
 			}
 		})
-	}
-}
-
-// manyDatabases starts n fake servers and measures each once, as a daemon that
-// has run for a while has.
-func manyDatabases(t testing.TB, n int) []*Database {
-	t.Helper()
-	databases := make([]*Database, n)
-	for i := range databases {
-		s, err := fakemysql.Start(fakemysql.Config{Version: fakeVersions[i%len(fakeVersions)], ServerID: uint32(i + 1), Accounts: map[string]string{"tanist": secret}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { s.Close() })
-		databases[i], err = Open(Config{
-			Name: fmt.Sprintf("db%d", i), Address: s.Address(), User: "tanist", Password: func() (string, error) { return secret, nil },
-			MeasureTimeout: 5 * time.Second,
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { databases[i].Close() })
-	}
-	measureAll(t, databases)
-	return databases
-}
-
-func measureAll(t testing.TB, databases []*Database) {
-	t.Helper()
-	slots := make(chan struct{}, 32)
-	var wg sync.WaitGroup
-	for _, d := range databases {
-		wg.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			if f := d.Measure(context.Background()); f.Reach != replication.Reachable {
-				t.Errorf("%s: %s %s", f.Name, f.Reach, f.ReachDetail)
-			}
-		})
-	}
-	wg.Wait()
-}
-
-func TestRoundOf256Databases(t *testing.T) {
-	databases := manyDatabases(t, 256)
-	began := time.Now()
-	measureAll(t, databases)
-	took := time.Since(began)
-	t.Logf("a round of 256 databases took %s", took)
-	if took > 5*time.Second {
-		t.Errorf("a round of 256 databases took %s", took)
-	}
-}
-
-func BenchmarkRoundOf256Databases(b *testing.B) {
-	databases := manyDatabases(b, 256)
-	for b.Loop() {
-		measureAll(b, databases)
 	}
 }

@@ -36,6 +36,7 @@ func (d *Database) Measure(ctx context.Context) replication.Facts {
 			facts.ReachDetail = "no answer within " + d.measureTimeout.String()
 		}
 	}
+	d.silent.Store(facts.Reach == replication.ReachTimedOut)
 	facts.Name, facts.MeasuredAt = d.name, began
 	return facts
 }

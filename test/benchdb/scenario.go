@@ -62,6 +62,7 @@ func scenarios() []scenario {
 			run: restartKeepalived, rejoin: true, metrics: planned,
 		},
 		{name: "round256", title: "status round of 256 databases", alone: rounds, metrics: []metric{round}},
+		{name: "round256-hanging", title: "the same with 40 of them hanging", alone: hangingRounds, metrics: []metric{round}},
 	}
 }
 

@@ -19,6 +19,7 @@ func (c *conn) run(statement string) (*result, *fault) {
 	world.Lock()
 	defer world.Unlock()
 	c.server.state.replicate()
+	c.server.state.Asked++
 	p := scan(statement)
 	verb := strings.ToUpper(p.word())
 	if verb != "SELECT" && verb != "SHOW" {

@@ -61,6 +61,7 @@ type State struct {
 	Grants         []string        // lines of SHOW GRANTS
 	Status         [][2]string     // SHOW GLOBAL STATUS, beside what is always there
 	Variables      map[string]string
+	Asked          uint64 // statements so far
 	// Events is event_scheduler, and EventsSet says that a statement set it.
 	Events    string
 	EventsSet bool
