@@ -66,7 +66,7 @@ type service struct {
 	steps     steps
 	kernel    kernel
 	survey    *survey
-	unwatch   func() // ends the survey, nil before it runs
+	unwatch   func() // ends the survey and the database watch, nil before they run
 }
 
 // build opens what the daemon works with. Nothing runs and no address is touched

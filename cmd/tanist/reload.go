@@ -18,6 +18,7 @@ import (
 
 	"github.com/tanist-ha/tanist/internal/config"
 	"github.com/tanist-ha/tanist/internal/control"
+	"github.com/tanist-ha/tanist/internal/failover"
 	"github.com/tanist-ha/tanist/internal/node"
 	"github.com/tanist-ha/tanist/replication/discover"
 	"github.com/tanist-ha/tanist/vrrp/auth"
@@ -50,21 +51,27 @@ func (d *daemon) now() ([]*service, *control.Reload) {
 	return d.services, d.reloaded
 }
 
-// tend runs the surveys of all instances and reloads when told to, until ctx ends.
+// tend runs the surveys and the database watches of all instances and reloads when
+// told to, until ctx ends.
 func (d *daemon) tend(ctx, leave context.Context, reload <-chan struct{}) error {
-	var surveys sync.WaitGroup
-	defer surveys.Wait()
+	var watches sync.WaitGroup
+	defer watches.Wait()
 	watch := func(s *service) {
-		if s.survey.idle() {
-			s.unwatch = func() {}
-			return
-		}
 		watching, end := context.WithCancel(ctx)
-		ended := make(chan struct{})
-		s.unwatch = func() { end(); <-ended }
-		surveys.Go(func() {
-			defer close(ended)
-			_ = s.survey.run(watching) // it returns nil
+		var ended sync.WaitGroup
+		s.unwatch = func() { end(); ended.Wait() }
+		both := func(run func()) {
+			ended.Add(1)
+			watches.Go(func() { defer ended.Done(); run() })
+		}
+		if !s.survey.idle() {
+			both(func() { _ = s.survey.run(watching) }) // it returns nil
+		}
+		both(func() {
+			s.databases.Watch(watching, func(database string) {
+				d.log.warn("the server of a database has ended", zap.String("instance", s.cfg.Name), zap.String("database", database))
+				d.node.Deliver(s.cfg.Name, failover.Disturbed{})
+			})
 		})
 	}
 	services, _ := d.now()

@@ -409,6 +409,12 @@ func TestReplicationByTheDaemon(t *testing.T) {
 	if n := one.value(t, "SELECT COUNT(*) FROM app.t WHERE id = 3"); n != "1" {
 		t.Errorf("the source's row is not there: %s", n)
 	}
+	if err := one.process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the daemon to be told of the end", func() bool {
+		return strings.Contains(p.stderr.String(), "the server of a database has ended")
+	})
 	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

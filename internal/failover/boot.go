@@ -227,47 +227,6 @@ func (o *Orchestrator) renumber() {
 	o.dirty = true
 }
 
-func (o *Orchestrator) tickMeasure() {
-	if !o.hasDatabases() {
-		o.measure.at = mono.Never
-		return
-	}
-	if o.measure.id != 0 && o.now.Sub(o.measure.begun) > measurePatience {
-		o.measure.id = 0
-	}
-	if o.now.Before(o.measure.at) || o.measure.id != 0 {
-		if !o.now.Before(o.measure.at) {
-			o.measure.at = o.now.Add(measureActive)
-		}
-		return
-	}
-	o.measure.id, o.measure.begun = o.id(), o.now
-	every := measureStandby
-	if o.role == hooks.Active || o.taking() {
-		every = measureActive
-	}
-	o.measure.at = o.now.Add(every)
-	o.emit(Measure{ID: o.measure.id})
-}
-
-func (o *Orchestrator) measured(ev Measured) {
-	began := o.measure.begun
-	if ev.ID != o.measure.id || ev.ID == 0 {
-		began = o.now
-	}
-	o.noteFacts(ev.Facts, began)
-	o.remember()
-	o.measure.positions = o.positions()
-	o.measure.latest = o.now
-	if ev.ID == o.measure.id {
-		o.measure.id = 0
-	}
-	o.dirty = o.dirty || o.role == hooks.Active
-	o.bidMeasured(ev.ID)
-	o.giveMeasured(ev.ID)
-	o.takeMeasured(ev.ID)
-}
-
 func (o *Orchestrator) durable(ev Durable) {
 	o.bidDurable(ev)
 	o.giveDurable(ev)
@@ -282,12 +241,4 @@ func (o *Orchestrator) caughtUp(ev CaughtUp) {
 func (o *Orchestrator) checked(ev Checked) {
 	o.giveChecked(ev)
 	o.takeChecked(ev)
-}
-
-// measureNow asks for facts that are newer than the question, of the databases that
-// there are by then: a transition concerns them all.
-func (o *Orchestrator) measureNow() ID {
-	id := o.id()
-	o.emit(Measure{ID: id, Relist: o.cfg.Discovers})
-	return id
 }

@@ -107,6 +107,9 @@ type (
 		Database string
 		Err      error
 	}
+	// Disturbed says that something happened to a database, such as the end of its
+	// process: what the latest measurement found may hold no longer.
+	Disturbed struct{}
 	// Checked answers CheckSteps with what cannot be done, empty when all can.
 	Checked struct {
 		ID      ID
@@ -149,5 +152,6 @@ func (Asked) event()            {}
 func (CaughtUp) event()         {}
 func (Checked) event()          {}
 func (DatabaseFenced) event()   {}
+func (Disturbed) event()        {}
 func (SwitchoverWanted) event() {}
 func (StopWanted) event()       {}

@@ -50,11 +50,6 @@ type Announcement struct {
 
 // Times that no configuration needs to change.
 const (
-	// measureActive and measureStandby are how often the databases are read.
-	measureActive  = 250 * time.Millisecond
-	measureStandby = time.Second
-	// measurePatience is when an unanswered measurement is given up.
-	measurePatience = 3 * time.Second
 	// retryDelay is the time between two attempts at something that was refused.
 	retryDelay = time.Second
 	// failureDelay is the time after a plan that failed.
@@ -158,15 +153,6 @@ type Orchestrator struct {
 	rival     rival
 }
 
-type measuring struct {
-	id     ID
-	at     mono.Instant // when the next one is due
-	begun  mono.Instant
-	latest mono.Instant // when the facts at hand came in, 0: none yet
-
-	positions []Position // in the facts at hand, never changed in place
-}
-
 // New returns an orchestrator that waits for Started.
 func New(cfg Config) (*Orchestrator, error) {
 	rc := cfg.Router
@@ -268,6 +254,8 @@ func (o *Orchestrator) handle(ev Event) {
 		o.caughtUp(ev)
 	case DatabaseFenced:
 		o.databaseFenced(ev)
+	case Disturbed:
+		o.disturbed()
 	case Checked:
 		o.checked(ev)
 	case SwitchoverWanted:

@@ -94,8 +94,9 @@ type Node struct {
 	closing sync.WaitGroup // those of the workers that close writes at once
 	dropped atomic.Uint64
 
-	mu    sync.Mutex // guards heard
-	heard []message  // at most heardSize
+	mu        sync.Mutex         // guards the fields below
+	heard     []message          // at most heardSize
+	disturbed map[*instance]bool // of which a Disturbed is in heard
 }
 
 type message struct {
@@ -106,7 +107,7 @@ type message struct {
 // New returns a node that runs nothing yet.
 func New(cfg Config) (*Node, error) {
 	n := &Node{
-		cfg: cfg, byName: map[string]*instance{}, words: map[string]*uint64{},
+		cfg: cfg, byName: map[string]*instance{}, words: map[string]*uint64{}, disturbed: map[*instance]bool{},
 		wake: make(chan struct{}, 1), results: make(chan message, resultSize),
 		calls: make(chan func(context.Context), callSize), over: make(chan struct{}),
 		journal: newWriter(cfg.Journal, cfg.Positions, cfg.Log),
@@ -139,8 +140,9 @@ type Heard struct {
 	Event    failover.Event
 }
 
-// Deliver hands over something that was heard from the peer. It never blocks:
-// when the loop is far behind, the event is dropped and counted.
+// Deliver hands over something that was heard from the peer, or that happened on
+// this host. It never blocks: when the loop is far behind, the event is dropped and
+// counted.
 func (n *Node) Deliver(name string, ev failover.Event) {
 	n.DeliverAll([]Heard{{name, ev}})
 }
@@ -151,12 +153,17 @@ func (n *Node) DeliverAll(heard []Heard) {
 	n.mu.Lock()
 	for _, h := range heard {
 		in := n.find(h.Instance)
+		_, disturbed := h.Event.(failover.Disturbed)
 		switch {
 		case in == nil:
+		case disturbed && n.disturbed[in]: // the one before it says the same
 		case len(n.heard) >= heardSize:
 			n.dropped.Add(1)
 		default:
 			n.heard = append(n.heard, message{in, h.Event})
+			if disturbed {
+				n.disturbed[in] = true
+			}
 		}
 	}
 	n.mu.Unlock()
@@ -313,6 +320,7 @@ func (n *Node) hear(work context.Context) {
 	}
 	n.mu.Lock()
 	n.turn, n.heard = n.heard, n.turn[:0]
+	clear(n.disturbed)
 	n.mu.Unlock()
 	for _, m := range n.turn {
 		if _, ok := m.ev.(failover.Advertised); ok {

@@ -134,7 +134,7 @@ func (in *instance) forward(work context.Context, ev failover.Event) {
 		return
 	}
 	switch ev.(type) {
-	case failover.Advertised, failover.PeerSaid, failover.Probed, failover.AddressLost, failover.AddressFound:
+	case failover.Advertised, failover.PeerSaid, failover.Probed, failover.AddressLost, failover.AddressFound, failover.Disturbed:
 		now.step(work, ev)
 	case failover.LinkChanged:
 		if !now.moved {

@@ -80,6 +80,8 @@ func (t *transcript) event(ev failover.Event) string {
 		return fmt.Sprintf("caught up #%d%s", ev.ID, errText(ev.Err))
 	case failover.DatabaseFenced:
 		return fmt.Sprintf("database fenced #%d%s", ev.ID, errText(ev.Err))
+	case failover.Disturbed:
+		return "a database is disturbed"
 	case failover.Checked:
 		return fmt.Sprintf("checked #%d, cannot %d", ev.ID, len(ev.Cannot))
 	case failover.SwitchoverWanted:
