@@ -6,6 +6,7 @@ import (
 
 	"github.com/tanist-ha/tanist/health"
 	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/internal/mono"
 	"github.com/tanist-ha/tanist/vrrp"
 )
 
@@ -123,6 +124,16 @@ func (o *Orchestrator) unsettled() {
 	o.settleAt = o.now.Add(o.settleWait)
 }
 
+// settleFrom is when the next attempt is due: at once when a database has come back
+// since the latest began, because that may be what it lacked. A host that returns
+// has its daemon before its databases.
+func (o *Orchestrator) settleFrom() mono.Instant {
+	if o.returned.After(o.tried) {
+		return min(o.settleAt, o.calm.Add(retryDelay))
+	}
+	return o.settleAt
+}
+
 // enterStandby enters Backup, or Fault while a check forbids the address.
 func (o *Orchestrator) enterStandby(w Why) {
 	if f, faulty := o.fault(); faulty {
@@ -150,7 +161,7 @@ func (o *Orchestrator) thinkStandby() {
 		o.enterStandby(Why{Reason: PeerActive})
 	}
 	epoch := o.peer.state.ActiveEpoch
-	if o.settled >= epoch || o.now.Before(o.settleAt) {
+	if o.settled >= epoch || o.now.Before(o.settleFrom()) {
 		return
 	}
 	o.startRun(&planRun{

@@ -18,7 +18,7 @@ func (o *Orchestrator) thinkDrift() {
 	case o.state == Active:
 		plan = o.activeDrift()
 		r.role, r.vars = hooks.Active, o.vars(o.cfg.Node, hooks.OnPromote, Drifted, o.activeEpoch)
-	case o.role == hooks.Standby && o.state != Conflict && o.standbyDrifted():
+	case o.role == hooks.Standby && o.state != Conflict && (o.standbyDrifted() || o.eventsDrifted()):
 		plan = writesOf(o.cfg.Demote, false)
 		r.role, r.vars = hooks.Standby, o.vars("", hooks.OnDemote, Drifted, o.activeEpoch)
 	}
@@ -83,6 +83,28 @@ func (o *Orchestrator) standbyDrifted() bool {
 		}
 	}
 	return false
+}
+
+// eventsDrifted reports whether the event scheduler of a database that answers runs:
+// its events may write in spite of read-only. What cannot be stopped is tried ever
+// later, and does not hold up the closing of others.
+func (o *Orchestrator) eventsDrifted() bool {
+	run, known := false, false
+	for i := range o.databases {
+		f, ok := o.settledFacts(i)
+		on, said := f.EventScheduler.Get()
+		run, known = run || ok && said && on, known || ok
+	}
+	switch {
+	case known && !run:
+		o.eventsAt, o.eventsWait = 0, 0
+		return false
+	case !run || o.now.Before(o.eventsAt):
+		return false
+	}
+	o.eventsWait = min(max(2*o.eventsWait, retryDelay), settleMost)
+	o.eventsAt = o.now.Add(o.eventsWait)
+	return true
 }
 
 func writesOf(p hooks.Plan, open bool) hooks.Plan {

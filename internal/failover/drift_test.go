@@ -68,6 +68,106 @@ func TestDrift(t *testing.T) {
 	})
 }
 
+// The event scheduler of a standby is stopped as its writes are closed: an event
+// of an account that read-only does not bind would write.
+func TestDriftOfEventSchedulers(t *testing.T) {
+	events := func(r *rig, on replication.Optional[bool]) replication.Facts {
+		f := r.replica("team", "0-1-1", replication.ThreadRunning)
+		f.EventScheduler = on
+		return f
+	}
+	on, off := replication.Known(true), replication.Known(false)
+	peer := PeerState{State: Active, Holds: true, Sources: AllSources}
+	t.Run("one that runs is stopped", func(t *testing.T) {
+		r := standbyRig(t, "team")
+		if !r.untilStep(2*measureStandby, peer, func() replication.Facts { return events(r, on) }) {
+			t.Fatal("it runs on")
+		}
+		r.wantStep(hooks.Writes{})
+	})
+	t.Run("one that is not known is left", func(t *testing.T) {
+		r := standbyRig(t, "team")
+		if r.untilStep(2*measureStandby, peer, func() replication.Facts { return events(r, replication.Optional[bool]{}) }) {
+			t.Fatal("closed for a fact that is not known")
+		}
+	})
+	t.Run("one of the Active may run", func(t *testing.T) {
+		r := sourceRig(t, "team")
+		f := r.source("team", "0-1-1")
+		f.EventScheduler = on
+		r.measures(f)
+		none[StartStep](r)
+	})
+	t.Run("one that cannot be stopped is tried ever later, and holds up no closing", func(t *testing.T) {
+		r := standbyRig(t, "team")
+		runs := func() replication.Facts { return events(r, on) }
+		last, wait := r.now, time.Duration(0)
+		for i := range 4 {
+			if !r.untilStep(time.Minute, peer, runs) {
+				t.Fatalf("attempt %d does not come", i)
+			}
+			r.wantStep(hooks.Writes{})
+			if waited := r.now.Sub(last); i > 1 && waited < wait*3/2 {
+				t.Errorf("attempt %d after %s, the one before after %s", i, waited, wait)
+			} else {
+				last, wait = r.now, waited
+			}
+			r.ends("close", hooks.Failed)
+		}
+		opened := func() replication.Facts {
+			f := events(r, on)
+			f.ReadOnly = replication.Known(false)
+			return f
+		}
+		if !r.untilStep(2*measureStandby, peer, opened) {
+			t.Fatal("one that takes writes has to wait")
+		}
+		r.ends("close", hooks.Changed)
+		if r.untilStep(2*measureStandby, peer, func() replication.Facts { return events(r, off) }) {
+			t.Fatal("closed though all is well")
+		}
+		if !r.untilStep(2*measureStandby, peer, runs) { // the wait begins from the start
+			t.Fatal("not stopped when it runs again")
+		}
+	})
+}
+
+// A database that comes back may be what settling lacked: it is tried at once, and
+// once for each return.
+func TestSettlingWhenADatabaseReturns(t *testing.T) {
+	r := standbyRig(t, "team")
+	_, m := r.next()
+	peer := PeerState{Boot: 99, State: Active, Holds: true, ActiveEpoch: 3, Epoch: 3, Sources: AllSources}
+	here := func() replication.Facts { return r.replica("team", "0-1-1", replication.ThreadStopped) }
+	attempt := func(within time.Duration, facts func() replication.Facts) bool {
+		return r.untilStep(within, peer, facts)
+	}
+	gone := func() replication.Facts { return r.down("team", replication.ReachRefused) }
+	r.finds(m, gone())
+	if !attempt(time.Second, gone) {
+		t.Fatal("not settled when the Active was heard")
+	}
+	r.ends("close", hooks.Unchanged)
+	r.ends("unit", hooks.Failed)
+	if attempt(failureDelay-time.Second, gone) {
+		t.Fatal("tried again before its time")
+	}
+	if !attempt(time.Second/2, here) {
+		t.Fatal("not tried when the database came back")
+	}
+	r.ends("close", hooks.Unchanged)
+	r.ends("unit", hooks.Failed)
+	if attempt(failureDelay, here) {
+		t.Fatal("tried again though nothing came back since")
+	}
+	if attempt(retryDelay/2, gone) {
+		t.Fatal("tried when the database went")
+	}
+	if !attempt(retryDelay, here) {
+		t.Fatal("not tried when the database came back again")
+	}
+}
+
 // What cannot be settled is tried again later, and ever later: the step that fails
 // waits for an operator.
 func TestSettlingThatFailsBacksOff(t *testing.T) {

@@ -212,6 +212,9 @@ func (o *Orchestrator) noteFacts(facts []replication.Facts, began mono.Instant) 
 	o.adoptList(facts)
 	for i, f := range facts {
 		d := &o.databases[i]
+		if f.Reach == replication.Reachable && d.Facts.Reach != replication.Reachable {
+			o.returned = o.now
+		}
 		d.Facts = f
 		o.watchFacts(i, began)
 		if received, ok := f.Received(); ok && o.role == hooks.Standby {

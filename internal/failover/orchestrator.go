@@ -120,12 +120,16 @@ type Orchestrator struct {
 	clash      mono.Instant  // since when another Active is heard, 0: none
 	settleAt   mono.Instant  // no settling before this
 	settleWait time.Duration // from the latest attempt at settling to the next
+	tried      mono.Instant  // when that attempt began
+	returned   mono.Instant  // when a database was last reached after it had not been
 	reset      Epoch         // in which channels were removed from the databases
 	answerAt   mono.Instant  // no answer to another Active before this
 	notUntil   mono.Instant  // no takeover before this
 	healthAt   mono.Instant  // no yielding before this
 	fixAt      mono.Instant  // the next attempt at an incomplete promotion, 0: none
 	assertAt   mono.Instant  // no look at who changed the writes before this
+	eventsAt   mono.Instant  // no attempt at a standby's event schedulers before this
+	eventsWait time.Duration // from the latest attempt to the next
 	calm       mono.Instant  // the latest plan ended then
 
 	peer      peerView

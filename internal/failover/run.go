@@ -82,7 +82,10 @@ func (o *Orchestrator) beginRun(r *planRun) {
 	o.run, o.nextRun = r, nil
 	r.began = o.now
 	switch r.purpose {
-	case closing, demoting, settling, giveEnding, asserting:
+	case demoting, settling, giveEnding:
+		o.tried = o.now
+		r.plan = insistent(r.plan)
+	case closing, asserting:
 		r.plan = insistent(r.plan)
 	case bidding, bidUndoing, giveClosing, giveUndoing, taking1, takeUndoing, repairing:
 	}
