@@ -42,8 +42,9 @@ type Question struct {
 	// in the same way and by ICMP echo. IPv6 ones can be asked only with an IPv6
 	// address of this host's on the interface.
 	PeerOnLink []netip.Addr
-	// PeerTCP are ports of the peer. A connection and a refusal both say that
-	// its kernel is alive.
+	// PeerTCP are ports of the peer, wherever the host's routes lead. A connection
+	// and a refusal both say that its kernel is alive, and so does an answer to an
+	// ICMP echo to their addresses.
 	PeerTCP []netip.AddrPort
 	// Peer says which answers are the peer's and learns from this one. With nil,
 	// all of them are.
@@ -98,22 +99,17 @@ func Ask(ctx context.Context, q Question) (Answer, error) {
 	return ask(ctx, q.bounded())
 }
 
+func ask(ctx context.Context, q Question) (Answer, error) {
+	r := together(ctx, []Question{q})[0]
+	return r.Answer, r.Err
+}
+
 func (q Question) bounded() Question {
 	if q.Within <= 0 {
 		q.Within = AskWithin
 	}
 	q.Within = min(q.Within, ProbeWithin)
 	return q
-}
-
-func ask(ctx context.Context, q Question) (Answer, error) {
-	if err := q.validate(); err != nil {
-		return Answer{}, fmt.Errorf("ask: %w", err)
-	}
-	a := &asking{question: q.plain()}
-	converse(ctx, []*asking{a}, q.Within)
-	a.answer.conclude(q.Peer)
-	return a.answer, a.err
 }
 
 func (q Question) validate() error {
@@ -139,13 +135,15 @@ func (q Question) plain() Question {
 	return q
 }
 
-// asking is one Ask. It runs on the caller's thread alone, with non-blocking
-// sockets and poll(2).
+// asking is one Ask, or the part of several that goes where the routes lead. It
+// runs on the caller's thread alone, with non-blocking sockets and poll(2).
 type asking struct {
 	question Question
+	index    int // of its interface
 	answer   Answer
 	err      error // nothing is asked any more
 	voices   []voice
+	routed   *asking // asks for it along the routes, nil: nobody has to
 }
 
 // voice is one way to ask.
@@ -160,13 +158,14 @@ type voice interface {
 	close() error
 }
 
-// open opens a way to ask for each family that is asked about.
+// open opens a way to ask on the link for each family that is asked about.
 func (a *asking) open() error {
 	q := a.question
 	ifi, source, err := scene(q)
 	if err != nil {
 		return err
 	}
+	a.index = ifi.Index
 	own, err := ownHardware()
 	if err != nil {
 		return err
@@ -176,9 +175,8 @@ func (a *asking) open() error {
 	return errors.Join(
 		a.add(slices.ContainsFunc(onLink, netip.Addr.Is4), func() (voice, error) { return openARP(q, ifi, own) }),
 		a.add(slices.ContainsFunc(onLink, netip.Addr.Is6), func() (voice, error) { return openSolicitations(q, ifi, own, source) }),
-		a.add(len(peer4) > 0, func() (voice, error) { return openEcho(ifi, unix.AF_INET, peer4) }),
-		a.add(len(peer6) > 0, func() (voice, error) { return openEcho(ifi, unix.AF_INET6, peer6) }),
-		a.add(true, func() (voice, error) { return &ports{targets: q.PeerTCP, index: ifi.Index}, nil }),
+		a.add(len(peer4) > 0, func() (voice, error) { return openEcho(ifi.Name, ifi.Index, unix.AF_INET, peer4) }),
+		a.add(len(peer6) > 0, func() (voice, error) { return openEcho(ifi.Name, ifi.Index, unix.AF_INET6, peer6) }),
 	)
 }
 
@@ -254,10 +252,11 @@ func byFamily(as []netip.Addr) (v4, v6 []netip.Addr) {
 }
 
 // converse asks in rounds spread over the time, and listens throughout.
-func converse(ctx context.Context, all []*asking, within time.Duration) {
-	for _, a := range all {
+func converse(ctx context.Context, links []*asking, within time.Duration) {
+	for _, a := range links {
 		a.fail(errors.Join(a.open(), ctx.Err()))
 	}
+	all := slices.Concat(links, openRouted(links))
 	start := time.Now()
 	for round := range askRounds {
 		for _, a := range all {
@@ -273,6 +272,9 @@ func converse(ctx context.Context, all []*asking, within time.Duration) {
 	}
 	for _, a := range all {
 		a.fail(a.close())
+	}
+	for _, a := range links {
+		a.hearRouted()
 	}
 }
 

@@ -103,6 +103,7 @@ func TestAskIPv6(t *testing.T) {
 		{
 			name: "a refused connection is life", q: tcpOnly,
 			setUp: func(t *testing.T, l lan) {
+				l.peer.Sysctl(t, "ipv6/icmp/echo_ignore_all", "1")
 				// The kernel repeats its own solicitation only after a second.
 				neighbour(t, l.self, "self0", peerAddr6, mac(t, l.peer, "peer0"))
 				neighbour(t, l.peer, "peer0", selfAddr6, mac(t, l.self, "self0"))

@@ -133,13 +133,16 @@ func TestAsk(t *testing.T) {
 		},
 		{
 			name: "a refused connection is life", q: tcpOnly,
-			setUp: func(*testing.T, lan) {},
+			setUp: func(t *testing.T, l lan) { l.peer.Sysctl(t, "ipv4/icmp_echo_ignore_all", "1") },
 			want:  want{host: true},
 		},
 		{
 			name: "an accepted connection is life", q: tcpOnly,
-			setUp: func(t *testing.T, l lan) { listenTCP(t, l.peer) },
-			want:  want{host: true},
+			setUp: func(t *testing.T, l lan) {
+				l.peer.Sysctl(t, "ipv4/icmp_echo_ignore_all", "1")
+				listenTCP(t, l.peer)
+			},
+			want: want{host: true},
 		},
 		{
 			name: "no connection is no life", q: tcpOnly,

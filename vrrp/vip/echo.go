@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -25,7 +24,9 @@ type echo struct {
 	buf     [maxPacket]byte
 }
 
-func openEcho(ifi *net.Interface, family int, targets []netip.Addr) (*echo, error) {
+// openEcho asks on a device, or with none named on whichever the routes lead to.
+// index is the interface of link-local targets.
+func openEcho(device string, index, family int, targets []netip.Addr) (*echo, error) {
 	kind, protocol := icmp.Type(ipv4.ICMPTypeEcho), unix.IPPROTO_ICMP
 	if family == unix.AF_INET6 {
 		kind, protocol = ipv6.ICMPTypeEchoRequest, unix.IPPROTO_ICMPV6
@@ -43,14 +44,16 @@ func openEcho(ifi *net.Interface, family int, targets []netip.Addr) (*echo, erro
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
 	}
-	if err := unix.BindToDevice(fd, ifi.Name); err != nil {
-		return nil, errors.Join(os.NewSyscallError("bind to "+ifi.Name, err), unix.Close(fd))
+	if device != "" {
+		if err := unix.BindToDevice(fd, device); err != nil {
+			return nil, errors.Join(os.NewSyscallError("bind to "+device, err), unix.Close(fd))
+		}
 	}
-	return &echo{targets: targets, index: ifi.Index, message: message, fd: fd}, nil
+	return &echo{targets: targets, index: index, message: message, fd: fd}, nil
 }
 
-// ask tolerates errors: without an address on the interface there is no way to
-// send, and the neighbours were asked the same.
+// ask tolerates errors: without an address on the interface, or a route, there is
+// no way to send, and somebody else asks the same.
 func (e *echo) ask() error {
 	for _, target := range e.targets {
 		_ = unix.Sendto(e.fd, e.message, unix.MSG_DONTWAIT, sockaddr(netip.AddrPortFrom(target, 0), e.index))

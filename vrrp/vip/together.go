@@ -27,6 +27,14 @@ type Reply struct {
 // interface and the same peer are asked as one; each reply holds the claims for
 // its own virtual addresses alone.
 func AskTogether(ctx context.Context, qs []Question) []Reply {
+	bounded := make([]Question, len(qs))
+	for i, q := range qs {
+		bounded[i] = q.bounded()
+	}
+	return together(ctx, bounded)
+}
+
+func together(ctx context.Context, qs []Question) []Reply {
 	replies := make([]Reply, len(qs))
 	var all []*asking
 	var within time.Duration
@@ -36,7 +44,7 @@ func AskTogether(ctx context.Context, qs []Question) []Reply {
 			replies[i].Err = fmt.Errorf("ask: %w", err)
 			continue
 		}
-		q = q.bounded().plain()
+		q = q.plain()
 		within = max(within, q.Within)
 		at := slices.IndexFunc(all, func(a *asking) bool { return a.question.takes(q) })
 		if at < 0 {
@@ -47,9 +55,9 @@ func AskTogether(ctx context.Context, qs []Question) []Reply {
 		part[i] = all[at]
 	}
 	converse(ctx, all, within)
-	for i, a := range part {
-		if a != nil {
-			replies[i] = Reply{Answer: a.answer.about(qs[i]), Err: a.err}
+	for i, q := range qs {
+		if a := part[i]; a != nil {
+			replies[i] = Reply{Answer: a.answer.about(q), Err: a.err}
 		}
 	}
 	return replies
