@@ -133,7 +133,8 @@ type trial struct {
 	from    *lab.Node // the active host before
 	to      *lab.Node
 	writers *site.Writers
-	at      time.Time // when it happened
+	at      time.Time   // when it happened
+	fence   *fenceWatch // of a server that was stopped
 }
 
 func (b *bed) trial(ctx context.Context, sc scenario, i int, out *Trial) (err error) {
@@ -144,6 +145,7 @@ func (b *bed) trial(ctx context.Context, sc scenario, i int, out *Trial) (err er
 		return err
 	}
 	defer t.writers.Stop()
+	defer t.endFence()
 	clock := probe.NewClock()
 	probes, err := t.probe(clock)
 	if err != nil {
@@ -186,6 +188,14 @@ func (t *trial) begin(ctx context.Context) error {
 	}
 	t.nextID += 1 << 40
 	return t.writers.AwaitFrom(ctx, t.ServerID(t.from), begun)
+}
+
+// endFence ends what a trial that failed left running.
+func (t *trial) endFence() {
+	if t.fence != nil {
+		t.fence.stop()
+		t.fence.done.Wait()
+	}
 }
 
 func (t *trial) probe(c probe.Clock) (*probe.Client, error) {
@@ -238,9 +248,11 @@ func (t *trial) restore(ctx context.Context, sc scenario) error {
 		return err
 	}
 	if sc.rejoin {
-		if err := t.Rejoin(ctx, t.from); err != nil {
+		r, err := t.Rejoin(ctx, t.from, true)
+		if err != nil {
 			return err
 		}
+		tell("the way back: %s", r)
 	}
 	return t.AwaitSettled(ctx, t.to)
 }

@@ -175,5 +175,6 @@ func (t *trial) settleCompass(ctx context.Context) error {
 			return err
 		}
 	}
-	return t.Rejoin(ctx, t.from)
+	_, err := t.Rejoin(ctx, t.from, false)
+	return err
 }

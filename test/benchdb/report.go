@@ -33,11 +33,10 @@ type Trial struct {
 	Slowest   time.Duration `json:"slowest_ns"` // longest time between two probes
 	LostRows  int           `json:"rows_lost"`  // acknowledged, and not on the new host
 	Rows      int           `json:"rows"`       // acknowledged
-	Unfenced  bool          `json:"unfenced"`   // the stopped server could have woken up
+	Fenced    time.Duration `json:"fenced_ns"`  // from what happened until the stopped server was dead
+	Unfenced  bool          `json:"unfenced"`   // and that was not before the other one took writes
 	Round     time.Duration `json:"round_ns"`
 	Failed    string        `json:"failed,omitempty"`
-
-	stopped int // the pid of the server that was stopped
 }
 
 // measure takes down what the clients saw.
@@ -61,6 +60,9 @@ func (t Trial) String() string {
 	if t.Failed != "" {
 		return text + "FAILED: " + t.Failed
 	}
+	if t.Fenced > 0 {
+		text += fmt.Sprintf("dead after %v, ", ms(t.Fenced))
+	}
 	return text + fmt.Sprintf("gap %v (median database %v), served after %v, detected after %v; address: outage %v, %d of %d probes lost; %d of %d rows lost (still for %v)",
 		ms(t.Gap), ms(t.MiddleGap), ms(t.Served), ms(t.Detected), ms(t.Outage), t.Lost, t.Probes, t.LostRows, t.Rows, ms(t.Slowest))
 }
@@ -78,6 +80,7 @@ const (
 	outage
 	probesLost
 	rowsLost
+	fencedAfter
 	unfenced
 	round
 )
@@ -86,7 +89,7 @@ func (m metric) String() string {
 	return [...]string{
 		"write gap of the slowest database, ms", "write gap of the median database, ms", "all databases take rows again after, ms",
 		"the same, beyond detection, ms", "address without an answer, ms", "probes of the address lost at 1,000/s",
-		"acknowledged rows lost", "stopped server could still wake up", "all are measured after, ms",
+		"acknowledged rows lost", "stopped server is dead after, ms", "stopped server could wake up beside the other one", "all are measured after, ms",
 	}[m]
 }
 
@@ -107,6 +110,8 @@ func (m metric) of(t Trial) float64 {
 		return float64(t.Lost)
 	case rowsLost:
 		return float64(t.LostRows)
+	case fencedAfter:
+		return t.Fenced.Seconds() * 1e3
 	case unfenced:
 		if t.Unfenced {
 			return 1

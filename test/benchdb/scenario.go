@@ -51,7 +51,7 @@ func scenarios() []scenario {
 		},
 		{
 			name: "stop", title: "a source's mysqld stopped", program: tanistProgram, limit: trialBound,
-			run: stop, served: fencedYet, restore: running, rejoin: true, metrics: []metric{served, gap, outage, unfenced, rowsLost},
+			run: stop, served: fencedBefore, restore: running, rejoin: true, metrics: []metric{served, fencedAfter, unfenced, gap, outage, rowsLost},
 		},
 		{
 			name: "power", title: "power cut of the active host", program: tanistProgram, limit: trialBound,
@@ -94,17 +94,22 @@ func stop(ctx context.Context, t *trial) error {
 	if err != nil {
 		return err
 	}
-	t.out.stopped = pid
+	if t.fence, err = t.watchFence(ctx, pid); err != nil {
+		return err
+	}
 	t.at = time.Now()
 	return t.from.Kill(pid, syscall.SIGSTOP)
 }
 
-// fencedYet notes whether the stopped server is gone by the time the other one
-// takes rows: one that could wake up could take rows as well. It wakes it.
-func fencedYet(_ context.Context, t *trial) error {
-	err := t.from.Kill(t.out.stopped, syscall.SIGCONT)
-	t.out.Unfenced = err == nil
-	return nil
+// fencedBefore notes when the stopped server was dead: as long as it could wake
+// up it could take rows.
+func fencedBefore(ctx context.Context, t *trial) error {
+	ended, before, err := t.fence.end(ctx)
+	t.out.Unfenced = !before
+	if !ended.IsZero() {
+		t.out.Fenced = ended.Sub(t.at)
+	}
+	return err
 }
 
 // running waits until the database that met the fault runs again: its unit

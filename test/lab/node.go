@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -318,6 +319,32 @@ func (n *Node) Kill(pid int, sig syscall.Signal) error {
 	}
 	return nil
 }
+
+// AwaitEnd waits until the process that has this pid inside the node has ended. It
+// calls held when it holds on to it, so that no later process is meant.
+func (n *Node) AwaitEnd(ctx context.Context, pid int, held func()) error {
+	proc, err := n.hostProcess(pid)
+	if err != nil {
+		return fmt.Errorf("wait for %d on %s: %w", pid, n.name, err)
+	}
+	defer proc.Release()
+	held()
+	for ctx.Err() == nil {
+		ended := false
+		err := proc.WithHandle(func(fd uintptr) {
+			ps := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+			got, err := unix.Poll(ps, int(endPoll.Milliseconds()))
+			ended = err == nil && got > 0
+		})
+		if err != nil || ended {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// endPoll is how often a wait for the end of a process looks at its context.
+const endPoll = 100 * time.Millisecond
 
 // hostProcess finds the process of this machine that a node knows by pid, and
 // holds on to it.

@@ -131,7 +131,7 @@ func accounts() string {
 	return strings.Join([]string{
 		"FLUSH PRIVILEGES",
 		"CREATE USER tanist@localhost IDENTIFIED BY '" + ownPass + "'",
-		"GRANT " + ownPrivileges + " ON *.* TO tanist@localhost",
+		"GRANT " + ownPrivileges + ", " + wayBackPrivileges + " ON *.* TO tanist@localhost",
 		"CREATE USER " + lab.ReplUser + "@'%' IDENTIFIED BY '" + lab.ReplPassword + "'",
 		"GRANT REPLICATION SLAVE ON *.* TO " + lab.ReplUser + "@'%'",
 		"CREATE DATABASE app",
@@ -201,10 +201,14 @@ func (s *Site) furnishDatabases(ctx context.Context, o Options) error {
 
 // eachDatabase runs f on every database, some at a time, and joins the errors.
 func (s *Site) eachDatabase(ctx context.Context, f func(context.Context, Database) error) error {
-	errs := make([]error, len(s.Databases))
+	return s.each(ctx, s.Databases, f)
+}
+
+func (s *Site) each(ctx context.Context, all []Database, f func(context.Context, Database) error) error {
+	errs := make([]error, len(all))
 	var g errgroup.Group
 	g.SetLimit(8)
-	for i, d := range s.Databases {
+	for i, d := range all {
 		g.Go(func() error {
 			errs[i] = f(ctx, d)
 			return nil
@@ -217,16 +221,13 @@ func (s *Site) eachDatabase(ctx context.Context, f func(context.Context, Databas
 // ManyConfig is the configuration of a site with so many databases.
 func ManyConfig(databases int, gate string, withLsyncd bool) string {
 	var list strings.Builder
-	follow := followScript
 	for d := Database(1); int(d) <= databases; d++ {
-		from := ""
-		if followByStep {
-			from = fmt.Sprintf(", replicate_from: {user: %s, password_file: %s, port: %d}", lab.ReplUser, replPasswordFile, d.Port())
-		}
-		fmt.Fprintf(&list, "\n      - {name: %s, address: 'unix:%s', user: tanist, password_file: %s%s}", d.Name(), d.Socket(), passwordFile, from)
-	}
-	if followByStep {
-		follow = "\n      - replication: follow"
+		fmt.Fprintf(&list, `
+      - name: %s
+        address: unix:%s
+        user: tanist
+        password_file: %s
+        replicate_from: {user: %s, password_file: %s, port: %d}`, d.Name(), d.Socket(), passwordFile, lab.ReplUser, replPasswordFile, d.Port())
 	}
 	start, stop := "", ""
 	if withLsyncd {
@@ -243,46 +244,9 @@ func ManyConfig(databases int, gate string, withLsyncd bool) string {
     demote:
       - writes: close
       - vip: release` + stop + `
-      - yaml: {file: ` + LabelFile + `, key: ` + LabelKey + `, value: "{{.Active}}"}` + follow + "\n"
+      - yaml: {file: ` + LabelFile + `, key: ` + LabelKey + `, value: "{{.Active}}"}
+      - replication: follow
+`
 }
-
-// followByStep lets Tanist's own step point the databases of a host at the other
-// one, instead of the script.
-const followByStep = false
 
 const replPasswordFile = "/etc/tanist/repl.password"
-
-const followScript = `
-      - name: follow the active host
-        exec:
-          command: [/usr/local/sbin/follow-all, "{{.Active}}"]
-          verify: [/usr/local/sbin/follow-all, --check, "{{.Active}}"]
-        on_error: continue`
-
-// followAll is the script follow for all databases of a host at once.
-const followAll = `#!/bin/sh
-# follow-all [--check] HOST: replicate from HOST; --check only says whether it is so.
-set -u
-check=no
-if [ "$1" = --check ]; then check=yes; shift; fi
-case $1 in primary) address=10.77.0.11 ;; reserve) address=10.77.0.12 ;; *) echo "no such host: $1" >&2; exit 2 ;; esac
-one() {
-  n=$(basename "$1")
-  sql() { mariadb --socket="/run/mysqld/$n.sock" "$@"; }
-  status=$(sql -e 'SHOW SLAVE STATUS\G') || return
-  says() { printf '%s\n' "$status" | sed -n "s/^ *$1: //p"; }
-  if [ "$(says Master_Host)" = "$address" ] && [ "$(says Slave_IO_Running)" != No ] && [ "$(says Slave_SQL_Running)" = Yes ]; then return 0; fi
-  [ $check = no ] || return 1
-  sql <<SQL
-STOP SLAVE;
-CHANGE MASTER TO MASTER_HOST='$address', MASTER_PORT=34$n, MASTER_USER='` + lab.ReplUser + `', MASTER_PASSWORD='` + lab.ReplPassword + `',
-  MASTER_USE_GTID=slave_pos, MASTER_DEMOTE_TO_SLAVE=1, MASTER_CONNECT_RETRY=1;
-START SLAVE;
-SQL
-}
-pids=
-for dir in ` + dataDir + `/[0-9]*; do one "$dir" & pids="$pids $!"; done
-rc=0
-for pid in $pids; do wait $pid || rc=1; done
-exit $rc
-`

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"sync"
 
@@ -32,71 +31,6 @@ func (s *Site) Follow(ctx context.Context, d Database, n *lab.Node) error {
 func changeMaster(source *lab.Node, d Database) string {
 	return fmt.Sprintf("CHANGE MASTER TO MASTER_HOST='%s', MASTER_PORT=%d, MASTER_USER='%s', MASTER_PASSWORD='%s', "+
 		"MASTER_CONNECT_RETRY=1, MASTER_USE_GTID=slave_pos", source.Addr(lab.Eth0), d.Port(), lab.ReplUser, lab.ReplPassword)
-}
-
-// Reseed makes a database of a host a copy of the other host's, whatever it had
-// before, and lets it follow.
-func (s *Site) Reseed(ctx context.Context, d Database, n *lab.Node) error {
-	for _, statement := range []string{"STOP SLAVE", "RESET SLAVE ALL", "DROP DATABASE app", "RESET MASTER"} {
-		if _, err := d.SQL(ctx, n, statement); err != nil {
-			return fmt.Errorf("reseed: %w", err)
-		}
-	}
-	if err := s.copyDatabase(ctx, d, n); err != nil {
-		return fmt.Errorf("reseed %s on %s: %w", d.Name(), n.Hostname, err)
-	}
-	for _, statement := range []string{changeMaster(s.Peer(n), d), "START SLAVE"} {
-		if _, err := d.SQL(ctx, n, statement); err != nil {
-			return fmt.Errorf("reseed: %w", err)
-		}
-	}
-	return nil
-}
-
-// Rejoin makes every database of a returned host a replica with the rows of the
-// other one: as it is where it has nothing errant, else as a copy.
-func (s *Site) Rejoin(ctx context.Context, returned *lab.Node) error {
-	err := s.eachDatabase(ctx, func(ctx context.Context, d Database) error {
-		errant, err := s.Errant(ctx, d, returned)
-		switch {
-		case err != nil:
-			return err
-		case len(errant) > 0:
-			return s.Reseed(ctx, d, returned)
-		}
-		return s.Follow(ctx, d, returned)
-	})
-	if err != nil {
-		return fmt.Errorf("rejoin %s: %w", returned.Hostname, err)
-	}
-	return s.AwaitEqual(ctx, s.Peer(returned))
-}
-
-// copyDatabase pipes a dump of the other host into the database; the dump sets
-// gtid_slave_pos, and nothing of it goes to the binary log.
-func (s *Site) copyDatabase(ctx context.Context, d Database, n *lab.Node) error {
-	r, w := io.Pipe()
-	dumped := make(chan error, 1)
-	go func() {
-		var said strings.Builder
-		_, err := s.Peer(n).Run(ctx, lab.Command{
-			Argv: []string{
-				"mariadb-dump", "--socket=" + d.Socket(), "--single-transaction", "--gtid", "--master-data=1",
-				"--databases", "app",
-			},
-			Stdout: w, Stderr: &said,
-		})
-		if err != nil {
-			err = fmt.Errorf("%w: %s", err, said.String())
-		}
-		dumped <- errors.Join(err, w.CloseWithError(err))
-	}()
-	_, err := n.Run(ctx, lab.Command{
-		Argv:  []string{"mariadb", "--socket=" + d.Socket(), "--init-command=SET SESSION sql_log_bin=0"},
-		Stdin: r,
-	})
-	_ = r.Close()
-	return errors.Join(err, <-dumped)
 }
 
 // Truncate empties the tables, by the host that takes writes.

@@ -38,6 +38,8 @@ const (
 	ownPass      = "tanist-in-the-lab"
 
 	ownPrivileges = "BINLOG MONITOR, SLAVE MONITOR, REPLICATION SLAVE ADMIN, READ_ONLY ADMIN, CONNECTION ADMIN, PROCESS"
+	// wayBackPrivileges are for replicate_from, and for giving transactions up.
+	wayBackPrivileges = "RELOAD, REPLICATION MASTER ADMIN"
 )
 
 // Site is the pair. Primary is the lab's node a, Reserve its node b.
@@ -163,7 +165,6 @@ func (s *Site) furnish(ctx context.Context, o Options) error {
 			{"/usr/lib/systemd/system/tanist.service", units.Tanist, 0o644},
 			{LabelFile, LabelText(n.Hostname, s.Primary.Hostname), 0o640},
 			{"/usr/local/sbin/follow", follow, 0o700},
-			{"/usr/local/sbin/follow-all", followAll, 0o700},
 		}
 		for _, f := range files {
 			if err := n.WriteFile(f.name, []byte(f.data), fileMode(f.mode)); err != nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -30,7 +29,8 @@ func cuts(ctx context.Context, k *soak, times int) error {
 	slices.Sort(t.served)
 	k.tell("%d power cuts, %d rows acknowledged; lost %d acknowledged rows in %d cuts; served again after %s median, %s worst",
 		len(t.served), t.acknowledged, t.rows, t.cuts, t.served[len(t.served)/2].Round(time.Millisecond), t.served[len(t.served)-1].Round(time.Millisecond))
-	k.tell("transactions lost %d, reported at most %d; no report in %d cuts", t.transactions, t.atMost, t.unreported)
+	k.tell("transactions lost %d, reported: %d proved, at most %d (and %d databases without a bound)", t.transactions, t.proved, t.atMost, t.unbounded)
+	k.tell("the way back: %s", t.back)
 	return nil
 }
 
@@ -41,8 +41,10 @@ type losses struct {
 	rows         int // acknowledged and lost
 	cuts         int // in which a row was
 	transactions uint64
+	proved       uint64 // reported
 	atMost       uint64 // reported
-	unreported   int
+	unbounded    int    // reports without a bound
+	back         site.Rejoined
 }
 
 // cut is one power cut of the active host under load, its return and what follows.
@@ -107,8 +109,10 @@ func (k *soak) cut(ctx context.Context, active *lab.Node, i int, t *losses) erro
 	if err := k.judge(ctx, active, lost, reports, t); err != nil {
 		return err
 	}
-	k.tell("%d: %s lost its power, %s; served again after %s; %s", i+1, active.Hostname, trouble.title, served.Round(time.Millisecond), summary(lost))
-	return k.rejoin(ctx, active)
+	k.tell("%d: %s lost its power, %s; served again after %s; %s; %s", i+1, active.Hostname, trouble.title, served.Round(time.Millisecond), summary(lost), reports)
+	back, err := k.rejoin(ctx, active, i%2 == 0)
+	t.back.Add(back)
+	return err
 }
 
 // trouble is what is wrong with the replication before the power goes.
@@ -240,79 +244,19 @@ func (k *soak) comeBack(ctx context.Context, n *lab.Node) error {
 	return k.AwaitState(ctx, n, "backup")
 }
 
-// judge asks the returned host what it had, and holds the report against that.
-func (k *soak) judge(ctx context.Context, returned *lab.Node, lost []loss, reports map[string]report, t *losses) error {
-	rows, unreported := 0, false
-	for i := range lost {
-		l := &lost[i]
-		state, err := l.database.History(ctx, returned)
-		if err != nil {
-			return err
-		}
-		had := site.Position{}
-		for of, seq := range state {
-			if seq > had[of[0]].Seq {
-				had[of[0]] = site.GTID{Domain: of[0], Server: of[1], Seq: seq}
-			}
-		}
-		l.transactions = l.at.Lacks(had)
-		rows += len(l.rows)
-		t.transactions += l.transactions
-		name := l.database.Name()
-		r, known := reports[name]
-		if !known {
-			unreported = true
-			continue
-		}
-		t.atMost += r.atMost
-		if uint64(len(l.rows)) > r.atMost {
-			k.wrong("%s lost %d acknowledged rows, reported were at most %d", name, len(l.rows), r.atMost)
-		}
-		if l.transactions > r.atMost {
-			k.wrong("%s lost %d transactions, reported were at most %d", name, l.transactions, r.atMost)
-		}
-		if r.proved > l.transactions {
-			k.wrong("%s lost %d transactions, %d were reported as proved", name, l.transactions, r.proved)
-		}
-	}
-	if unreported {
-		t.unreported++
-	}
-	if rows > 0 {
-		t.cuts++
-	}
-	t.rows += rows
-	return nil
-}
-
 // rejoin makes the returned host a replica with the same rows, and empties the
 // tables for the next cut.
-func (k *soak) rejoin(ctx context.Context, returned *lab.Node) error {
+func (k *soak) rejoin(ctx context.Context, returned *lab.Node, discard bool) (site.Rejoined, error) {
 	active := k.Peer(returned)
 	if err := k.Truncate(ctx, active); err != nil {
-		return err
+		return site.Rejoined{}, err
 	}
-	if err := k.Rejoin(ctx, returned); err != nil {
-		return err
+	back, err := k.Rejoin(ctx, returned, discard)
+	if err == nil {
+		err = k.same(ctx, active)
 	}
-	if err := k.same(ctx, active); err != nil {
-		return err
+	if err == nil {
+		err = k.AwaitSettled(ctx, active)
 	}
-	return k.AwaitSettled(ctx, active)
-}
-
-// report is what Tanist said about the loss of one database.
-type report struct{ proved, atMost uint64 }
-
-// lossReports is the seam to Tanist's own account of a takeover: by database, and
-// without those it says nothing about.
-func (k *soak) lossReports(ctx context.Context, active *lab.Node) (map[string]report, error) {
-	r, err := k.Tanist(ctx, active, "status", "--json")
-	if err != nil {
-		return nil, err
-	}
-	if r.Code != 0 {
-		return nil, errors.New(strings.TrimSpace(r.Stderr))
-	}
-	return map[string]report{}, nil
+	return back, err
 }
