@@ -18,7 +18,10 @@ const (
 	maxPending = 64 // positions not yet applied; more are thinned, and look older for it
 	maxPace    = 32 // readings the write rate is taken from, at least paceInterval apart
 
-	paceInterval = 100 * time.Millisecond
+	// paceInterval is longer than the time between two measurements of a source, which
+	// come with more words than that: a shorter one would find rates of nothing and of
+	// twice as much.
+	paceInterval = 500 * time.Millisecond
 )
 
 // Heard keeps the positions heard of one database's peer. The zero value has
@@ -94,8 +97,10 @@ func appendPending(pending []sighting, s sighting) []sighting {
 	return append(thinned, s)
 }
 
+// readPace moves the latest reading along until it is far enough from the one
+// before, so that all but it are.
 func (h *Heard) readPace(at mono.Instant) {
-	if n := len(h.pace); n > 1 && at.Sub(h.pace[n-2].at) < paceInterval {
+	if n := len(h.pace); n > 1 && h.pace[n-1].at.Sub(h.pace[n-2].at) < paceInterval {
 		h.pace = append(slices.Clone(h.pace[:n-1]), reading{h.sequence, at})
 		return
 	}

@@ -112,6 +112,28 @@ func TestHeardWrittenSince(t *testing.T) {
 	}
 }
 
+// TestHeardWrittenSinceBetweenWords: a source is measured every 250 ms, and says
+// what it knows every 100 ms and when it knows more.
+func TestHeardWrittenSinceBetweenWords(t *testing.T) {
+	const ms = second / 1000
+	for phase := mono.Instant(0); phase < 100*ms; phase += 10 * ms {
+		var h Heard
+		at, measured := mono.Instant(0), second-250*ms+phase
+		for now := second; now < 6*second; now += 10 * ms {
+			if now%(250*ms) == phase {
+				measured = now
+			} else if now%(100*ms) != 0 {
+				continue
+			}
+			at = now + now%(300*ms)/(100*ms)*ms                             // words take their time
+			h.Note(mustPosition(t, fmt.Sprintf("0-1-%d", measured/ms)), at) // 1,000 a second
+		}
+		if n, ok := h.WrittenSince(at + second); !ok || n < 1000 || n > 1600 {
+			t.Errorf("phase %d ms: %d, %v, want 1000 or a little more", phase/ms, n, ok)
+		}
+	}
+}
+
 func TestHeardCopyStaysAsItWas(t *testing.T) {
 	var h Heard
 	h.Note(mustPosition(t, "0-1-1"), second)
