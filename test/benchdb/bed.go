@@ -55,6 +55,9 @@ func (b *bed) trials(ctx context.Context, sc scenario, r *report) error {
 			tell("%v%s", err, b.logs(ctx))
 		}
 		tell("%s", t)
+		if e, is := expected(t.Scenario, gap, t.Databases); is && gap.of(t) > e.most {
+			tell("its steps:\n%s", t.steps)
+		}
 		r.Trials = append(r.Trials, t)
 		if err != nil {
 			if err := b.down(ctx); err != nil {

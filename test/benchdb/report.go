@@ -37,6 +37,8 @@ type Trial struct {
 	Unfenced  bool          `json:"unfenced"`   // and that was not before the other one took writes
 	Round     time.Duration `json:"round_ns"`
 	Failed    string        `json:"failed,omitempty"`
+
+	steps string // what the command said of them
 }
 
 // measure takes down what the clients saw.

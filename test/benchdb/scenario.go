@@ -74,6 +74,7 @@ func switchover(ctx context.Context, t *trial) error {
 	if r.Code != 0 {
 		return fmt.Errorf("switchover: exit status %d: %s", r.Code, strings.TrimSpace(r.Stderr))
 	}
+	t.out.steps = r.Stdout
 	return nil
 }
 
