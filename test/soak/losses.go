@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -113,8 +114,8 @@ func missedIn(data []byte, epoch uint64, found reports) error {
 			Loss  *struct {
 				Database     string
 				Proved       *uint64
-				AtMost       *uint64 `json:"at_most"`
-				HeardAge     *int64  `json:"heard_age_ns"`
+				AtMost       *uint64        `json:"at_most"`
+				HeardAge     *time.Duration `json:"heard_age_ns"`
 				Transactions string
 			}
 		}
@@ -132,7 +133,7 @@ func missedIn(data []byte, epoch uint64, found reports) error {
 		}
 		l := control.Loss{Database: r.Loss.Database, Proved: r.Loss.Proved, AtMost: r.Loss.AtMost, Transactions: r.Loss.Transactions}
 		if r.Loss.HeardAge != nil {
-			s := float64(*r.Loss.HeardAge) / 1e9
+			s := r.Loss.HeardAge.Seconds()
 			l.HeardSeconds = &s
 		}
 		found[l.Database] = l
