@@ -202,6 +202,9 @@ func (o *Orchestrator) databaseFenced(ev DatabaseFenced) {
 	if i := o.place(ev.Database); i >= 0 {
 		o.watch[i].fenced = true
 	}
+	o.emit(Note{State: o.state, Epoch: o.epoch, Urgent: true, Why: Why{
+		Reason: DatabaseDown, Detail: "the server of " + ev.Database + " hung and was killed",
+	}})
 }
 
 // longTransaction names a transaction on this node that is older than what

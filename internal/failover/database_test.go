@@ -159,6 +159,9 @@ func TestDatabaseOfTheActiveDies(t *testing.T) {
 			t.Errorf("ended %s", f.Database)
 		}
 		r.after(time.Millisecond, DatabaseFenced{ID: f.ID, Database: "team"})
+		if n := need[Note](r); !n.Urgent || n.Why.Reason != DatabaseDown || n.Why.Detail != "the server of team hung and was killed" {
+			t.Errorf("said %+v", n)
+		}
 		if s := need[StartStep](r); s.Order.Step.Name != "close" {
 			t.Errorf("started %s", s.Order.Step.Name)
 		}

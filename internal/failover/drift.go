@@ -1,6 +1,8 @@
 package failover
 
 import (
+	"slices"
+
 	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/replication"
 )
@@ -17,6 +19,9 @@ func (o *Orchestrator) thinkDrift() {
 	switch {
 	case o.state == Active:
 		plan = o.activeDrift()
+		if slices.ContainsFunc(plan, resets) {
+			r.belongs = o.last
+		}
 		r.role, r.vars = hooks.Active, o.vars(o.cfg.Node, hooks.OnPromote, Drifted, o.activeEpoch)
 	case o.role == hooks.Standby && o.state != Conflict && (o.standbyDrifted() || o.eventsDrifted()):
 		plan = writesOf(o.cfg.Demote, false)
@@ -105,6 +110,11 @@ func (o *Orchestrator) eventsDrifted() bool {
 	o.eventsWait = min(max(2*o.eventsWait, retryDelay), settleMost)
 	o.eventsAt = o.now.Add(o.eventsWait)
 	return true
+}
+
+func resets(s hooks.Step) bool {
+	a, ok := s.Action.(hooks.Replication)
+	return ok && a.Verb == hooks.ResetReplication
 }
 
 func writesOf(p hooks.Plan, open bool) hooks.Plan {

@@ -54,6 +54,28 @@ func TestDrift(t *testing.T) {
 		r.measures(stopped(r.source("pivot", "0-1-1")))
 		none[StartStep](r)
 	})
+	t.Run("after that status tells of the promotion again", func(t *testing.T) {
+		r := sourceRig(t, "pivot")
+		r.o.last.Losses = []hooks.Loss{{Database: "pivot", Proved: 3, ProvedKnown: true}}
+		r.measures(stopped(r.source("pivot", "0-1-1")))
+		if last := r.o.Status(r.now).Last; last.Reason != Drifted || !last.Running {
+			t.Errorf("while it runs: %+v", last)
+		}
+		r.ends("replication reset", hooks.Changed)
+		last := r.o.Status(r.now).Last
+		if last.Reason != Adopted || last.Running || len(last.Losses) != 1 {
+			t.Errorf("afterwards: %+v", last)
+		}
+	})
+	t.Run("what the promotion lost is said as long as it lasts", func(t *testing.T) {
+		r := sourceRig(t, "pivot")
+		r.o.last.Losses = []hooks.Loss{{Database: "pivot", Proved: 3, ProvedKnown: true}}
+		r.measures(closed(r.source("pivot", "0-1-1")))
+		r.ends("open", hooks.Changed)
+		if last := r.o.Status(r.now).Last; last.Reason != Drifted || len(last.Losses) != 1 {
+			t.Errorf("%+v", last)
+		}
+	})
 	t.Run("a standby is closed, whatever another database does", func(t *testing.T) {
 		r := newRig(t, func(c *Config) { c.Databases = []string{"team", "pivot"} })
 		r.step(Started{Boot: 7})

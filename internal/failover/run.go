@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"slices"
 	"time"
 
 	"github.com/tanist-ha/tanist/hooks"
@@ -37,6 +38,7 @@ type planRun struct {
 	earlier  []hooks.Result // of the same plan's steps before from
 	fence    int            // steps in front of the plan that fence the peer
 	losses   []hooks.Loss   // of a promotion
+	belongs  *Transition    // what this only tidies up after: status goes on to tell of that
 	pivot    hooks.StepID   // the vip step that waits for the kernel
 	began    mono.Instant
 	run      *hooks.Run
@@ -95,6 +97,9 @@ func (o *Orchestrator) beginRun(r *planRun) {
 	}
 	if r.purpose == repairing {
 		o.last.fence = 0
+	}
+	if r.purpose == asserting && o.last != nil && o.last.Role == r.role && o.last.Epoch == r.epoch {
+		r.losses = o.last.Losses // what a promotion lost is said for as long as it lasts
 	}
 	if r.purpose != giveEnding && r.purpose != repairing {
 		o.last = &Transition{
@@ -290,6 +295,9 @@ func (o *Orchestrator) runEnded(r *planRun, ending hooks.Ending) {
 	case asserting:
 		o.closeTransition(r, ending)
 		o.assertAt = o.now.Add(retryDelay)
+		if r.belongs != nil && !slices.ContainsFunc(r.run.Results(), func(res hooks.Result) bool { return !res.Outcome.OK() }) {
+			o.last = r.belongs
+		}
 	}
 }
 

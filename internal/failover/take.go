@@ -34,6 +34,14 @@ type taking struct {
 	journal  ID
 }
 
+// reason says why the role comes here.
+func (t *taking) reason() Reason {
+	if len(t.give.Lost) > 0 {
+		return DatabaseDown
+	}
+	return Requested
+}
+
 // taking reports whether a planned switchover to this node is under way.
 func (o *Orchestrator) taking() bool {
 	return o.take != nil && o.take.view.Stage != TakeRefused && o.take.view.Stage < TakeDone ||
@@ -275,7 +283,7 @@ func (o *Orchestrator) journalTake() {
 	}
 	o.emit(Append{ID: t.journal, Positions: o.remembered(), Record: hooks.Record{
 		Kind: hooks.Began, Instance: o.cfg.Instance, Epoch: uint64(t.give.Epoch), Role: hooks.Active,
-		Planned: true, Lossy: len(t.give.Lost) > 0, Reason: Requested.String(),
+		Planned: true, Lossy: len(t.give.Lost) > 0, Reason: t.reason().String(),
 	}})
 	o.journalLosses(t.give.Epoch, t.losses)
 }
@@ -291,12 +299,12 @@ func (o *Orchestrator) takeDurable(ev Durable) {
 		return
 	}
 	t.view.Stage = TakePromoting
-	o.enter(Promoting, Why{Reason: Requested})
+	o.enter(Promoting, Why{Reason: t.reason(), Detail: listed(t.give.Lost)})
 	// The role counts from here, the epoch from the address: until then the old
 	// node is Active and may take everything back.
 	o.startRun(&planRun{
 		purpose: taking1, plan: o.cfg.Promote, to: len(o.cfg.Promote), role: hooks.Active, epoch: t.give.Epoch,
-		planned: true, reason: Requested, vars: o.vars(o.cfg.Node, hooks.OnPromote, Requested, t.give.Epoch), losses: t.losses,
+		planned: true, reason: t.reason(), vars: o.vars(o.cfg.Node, hooks.OnPromote, t.reason(), t.give.Epoch), losses: t.losses,
 	})
 }
 
