@@ -76,10 +76,11 @@ func (s *session) discard(ctx context.Context, src Source, keep func(context.Con
 		return Discarded{}, err
 	}
 	if len(missing) > 0 {
-		return Discarded{}, fmt.Errorf("the account lacks the privilege %s: %s", missing[0].Privilege, missing[0].Fix)
+		return Discarded{}, fmt.Errorf("the account lacks the privilege %s: on this server, after SET SESSION sql_log_bin = 0: %s",
+			missing[0].Privilege, missing[0].Fix)
 	}
 	if v.anyRuns() {
-		if err := s.stopDrained(ctx); err != nil {
+		if err := s.stopForDiscard(ctx, v); err != nil {
 			return Discarded{}, err
 		}
 		if v, err = s.mayDiscard(ctx, src); err != nil {
@@ -103,7 +104,42 @@ func (s *session) discard(ctx context.Context, src Source, keep func(context.Con
 		}
 	}
 	// From here on it is as if they had never been.
-	return gone, s.follow(ctx, src, s.undoubted)
+	return gone, s.follow(ctx, src, s.refetching)
+}
+
+// stopForDiscard stops the threads. An SQL thread that stands at a transaction of
+// this server's own, as gtid_strict_mode has it, never applies what was received.
+func (s *session) stopForDiscard(ctx context.Context, v view) error {
+	err := s.stopDrained(ctx)
+	if _, stands := errors.AsType[*SQLThreadError](err); stands && v.refetch {
+		return s.stop(ctx, s.dialect.stopAll(), bothStopped)
+	}
+	return err
+}
+
+// refetching is undoubted where a relay log may be dropped: the source has what is
+// in it.
+func (s *session) refetching(ctx context.Context, src Source) (view, error) {
+	v, err := s.undoubted(ctx, src)
+	v.refetch = err == nil && v.sourceHasReceived()
+	return v, err
+}
+
+// sourceHasReceived reports whether the source has all that the channels received.
+func (v view) sourceHasReceived() bool {
+	theirs, ok := transactions(v.theirs.facts)
+	for _, c := range v.channels {
+		received, known := c.Received.Get()
+		if !ok || !known {
+			return false
+		}
+		for _, g := range received.GTIDs() {
+			if theirs[g.Domain][g.Server] < g.Sequence {
+				return false
+			}
+		}
+	}
+	return ok
 }
 
 // undoubted compares with the operator's word that nothing is missed of what only
@@ -116,7 +152,7 @@ func (s *session) undoubted(ctx context.Context, src Source) (view, error) {
 
 // mayDiscard refuses what Follow refuses, but for errant transactions.
 func (s *session) mayDiscard(ctx context.Context, src Source) (view, error) {
-	v, err := s.undoubted(ctx, src)
+	v, err := s.refetching(ctx, src)
 	if err != nil {
 		return v, err
 	}

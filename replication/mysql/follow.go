@@ -136,6 +136,7 @@ type view struct {
 	refused      bool   // and the source refuses the account that it has
 	writesOpen   bool
 	keeps        bool // a start applies what was received
+	refetch      bool // what was received and not applied is to be fetched again
 	judgement
 }
 
@@ -235,7 +236,7 @@ func (v view) mayFollow(src Source) error {
 		return v.errant
 	case v.doubt != nil:
 		return v.doubt
-	case v.keeps:
+	case v.keeps, v.refetch:
 		return nil
 	}
 	return v.unapplied()

@@ -201,6 +201,72 @@ func TestDiscardWithoutACollision(t *testing.T) {
 	}
 }
 
+// A replica that somebody wrote to stands at the source's next transaction, with
+// what it received not applied. The source has all of it.
+func TestDiscardWhereAnErrantTransactionStopsTheReplica(t *testing.T) {
+	for name, stop := range map[string]string{
+		"SQL thread": "",
+		"both":       "STOP ALL SLAVES",
+	} {
+		t.Run(name, func(t *testing.T) {
+			active, replica := startPair(t)
+			replica.mayDiscard(t)
+			d := replica.database(t, patient)
+			active.exec(t, "CREATE TABLE app.u (id INT PRIMARY KEY)")
+			mustFollow(t, d, active.source(t))
+			if _, err := d.CatchUp(timeout(t, patience), active.position(t)); err != nil {
+				t.Fatal(err)
+			}
+			replica.exec(t, "INSERT INTO app.u VALUES (1)")
+			active.insert(t, 2)
+			eventually(t, "the SQL thread to stand", func() (bool, error) {
+				return replica.channelColumn(t, "Last_SQL_Errno") == "1950" && replica.channelColumn(t, "Gtid_IO_Pos") == active.position(t).String(), nil
+			})
+			if stop != "" {
+				replica.exec(t, stop)
+			}
+			var refused *UnappliedError
+			if err := d.Follow(timeout(t, patience), active.source(t)); err == nil || errors.As(err, &refused) {
+				t.Errorf("Follow: %v, want the errant transaction to be refused", err)
+			}
+			gone, err := d.Discard(timeout(t, patience), active.source(t), func(context.Context, Discarded) error { return nil })
+			if err != nil {
+				t.Fatal(err)
+			}
+			if gone.Count != 1 {
+				t.Errorf("gave up %v", gone.Errant)
+			}
+			if _, err := d.CatchUp(timeout(t, patience), active.position(t)); err != nil {
+				t.Fatal(err)
+			}
+			if mine, theirs := replica.rows(t), active.rows(t); mine != theirs {
+				t.Errorf("rows %s, the source has %s", mine, theirs)
+			}
+		})
+	}
+}
+
+// What the source lacks is nowhere but in the relay log.
+func TestDiscardKeepsARelayLogThatTheSourceLacks(t *testing.T) {
+	v := view{}
+	v.theirs.facts.Applied = replication.Known(replication.Position{})
+	state, err := replication.ParseBinlogState("0-1-4,0-2-9")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.theirs.facts.BinlogState = replication.Known(state)
+	for received, want := range map[string]bool{"": true, "0-1-4": true, "0-2-9": true, "0-1-5": false, "0-3-1": false, "1-1-1": false} {
+		v.channels = []replication.Channel{{Received: replication.Known(mustPosition(t, received))}}
+		if got := v.sourceHasReceived(); got != want {
+			t.Errorf("received %q: %v, want %v", received, got, want)
+		}
+	}
+	v.channels = []replication.Channel{{}}
+	if v.sourceHasReceived() {
+		t.Error("a received position that is not known")
+	}
+}
+
 func TestDiscardKeepsOnlyTheLogsItNeeds(t *testing.T) {
 	old, active := startPair(t)
 	d := active.database(t, patient)
