@@ -320,7 +320,7 @@ func (o *Orchestrator) takeAcquired() {
 func (o *Orchestrator) takeRunEnded(r *planRun, ending hooks.Ending) {
 	t := o.take
 	switch {
-	case t == nil || t.view.Stage == TakeUndone:
+	case t == nil || t.view.Stage == TakeUndone || t.view.Stage == TakeRefused: // that one is a later switchover
 		o.closeTransition(r, ending)
 	case t.view.Stage == TakeAcquired:
 		o.promotionEnded(r, ending)

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/tanist-ha/tanist/hooks"
 )
 
@@ -386,4 +388,47 @@ func TestGoodbyeOfNoUse(t *testing.T) {
 			t.Error("believed of a peer that hears what this node will say")
 		}
 	})
+}
+
+// TestLaterHandoverLeavesTheRunningPlan: a node that lost the role it had just taken
+// refuses the next handover while its plan still ends, and undoes nothing for that.
+func TestLaterHandoverLeavesTheRunningPlan(t *testing.T) {
+	r := newRig(t, nil)
+	r.boots()
+	first, next := HandoverID{Boot: 99, Seq: 1}, HandoverID{Boot: 99, Seq: 2}
+	gives := func(id HandoverID, stage GiveStage) PeerState {
+		return PeerState{
+			State: Active, Holds: true, Epoch: 1, ActiveEpoch: 1, Bids: true, Give: &Give{ID: id, Stage: stage, Epoch: 2},
+		}
+	}
+	r.says(gives(first, GivePreparing))
+	r.after(time.Millisecond, Checked{ID: need[CheckSteps](r).ID})
+	r.says(gives(first, GiveFrozen))
+	r.journaled(nil)
+	r.ends("replication", hooks.Changed)
+	r.says(gives(first, GiveFrozen))
+	r.ends("open", hooks.Changed)
+	r.says(gives(first, GiveFrozen))
+	r.acquires(nil)
+	released := gives(first, GiveReleased)
+	released.State, released.Holds, released.Stopped = Demoting, false, []string{unit}
+	r.says(released)
+	deaf := need[StartStep](r)
+	r.after(10*time.Second, Tick{})
+	r.wantState(Demoting, Late)
+	r.says(gives(next, GivePreparing))
+	if r.o.take.view.ID != next || r.o.take.view.Stage != TakeRefused {
+		t.Fatalf("%+v", r.o.take.view)
+	}
+	r.after(time.Millisecond, StepEnded{ID: deaf.Order.ID, Outcome: hooks.Cancelled})
+	var started []string
+	for _, e := range r.out {
+		if s, ok := e.(StartStep); ok {
+			started = append(started, s.Order.Step.Name)
+		}
+	}
+	if diff := cmp.Diff([]string{"close"}, started); diff != "" {
+		t.Errorf("started (-want +got):\n%s", diff)
+	}
+	r.wantState(Demoting, Late)
 }
