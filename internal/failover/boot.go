@@ -72,7 +72,7 @@ func (o *Orchestrator) peerSaid(s PeerState) {
 		o.dirty = true // it waits for this answer before it takes the address
 	}
 	o.learn(s.ActiveEpoch)
-	if s.ActiveEpoch > o.activeEpoch || o.role == hooks.Standby && s.State == Active {
+	if o.isSource(s) {
 		o.noteHeard(s.Positions)
 	}
 	if o.router.State() == vrrp.Active && s.Holds && s.ActiveEpoch > o.activeEpoch {
@@ -82,6 +82,16 @@ func (o *Orchestrator) peerSaid(s PeerState) {
 		}
 		o.stepDown(Why{Reason: NewerEpoch}, hooks.OnDemote)
 	}
+}
+
+// isSource reports whether the peer's databases are those that a takeover must not
+// fall behind. A takeover that is only on its way changes nothing of that.
+func (o *Orchestrator) isSource(s PeerState) bool {
+	mine := o.activeEpoch
+	if o.claiming() {
+		mine = o.previous
+	}
+	return s.ActiveEpoch > mine || s.State == Active && (o.role == hooks.Standby || o.claiming())
 }
 
 // learn notes that the peer was Active in an epoch.
@@ -180,10 +190,15 @@ func (o *Orchestrator) peerState() PeerState {
 // switchover that a restart cut off counts: a node that gave the role away and
 // took it back has a newer one.
 func (o *Orchestrator) heldEpoch() Epoch {
-	if b := o.bid; b != nil && !b.before(bidRunning) && !o.lease.held {
+	if o.claiming() {
 		return o.previous
 	}
 	return max(o.activeEpoch, o.attempt)
+}
+
+// claiming reports whether a bid is on its way to the address, or being taken back.
+func (o *Orchestrator) claiming() bool {
+	return o.bid != nil && !o.bid.before(bidRunning) && !o.lease.held
 }
 
 // refusedPatience is how long a node that is refused stands in the way of a

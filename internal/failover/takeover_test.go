@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/replication"
 )
 
 const strangerMAC = "02:00:00:00:00:99"
@@ -431,4 +432,47 @@ func TestLaterHandoverLeavesTheRunningPlan(t *testing.T) {
 		t.Errorf("started (-want +got):\n%s", diff)
 	}
 	r.wantState(Demoting, Late)
+}
+
+// TestWordDuringAClaim: what the source said while a takeover was on its way counts
+// against the next one.
+func TestWordDuringAClaim(t *testing.T) {
+	for name, said := range map[string]PeerState{
+		"a holder of a later epoch": {State: Promoting, Holds: true, Epoch: 2, ActiveEpoch: 2},
+		"an Active that lets go":    {State: Demoting, Holds: true, Epoch: 2, ActiveEpoch: 2},
+		"an Active of this epoch":   {State: Active, Holds: true, Epoch: 1, ActiveEpoch: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, func(c *Config) { c.Databases = []string{"pivot"} })
+			r.step(Started{Boot: 7, Memory: hooks.Memory{Epoch: 1, ActiveEpoch: 1, Role: hooks.Standby, Finished: true}})
+			r.ends("close", hooks.Unchanged)
+			r.ends("unit", hooks.Unchanged)
+			r.says(PeerState{State: Active, Holds: true, Epoch: 2, ActiveEpoch: 2, Positions: []Position{{"pivot", at(t, "0-1-100")}}})
+			for i := 0; r.o.bid == nil || r.o.bid.stage != bidRunning; i++ {
+				if i > 1000 {
+					t.Fatalf("no takeover: %s (%s)", r.o.state, r.o.why.Reason)
+				}
+				if m, ok := find[Measure](r); ok {
+					r.after(time.Millisecond, Measured{ID: m.ID, Facts: []replication.Facts{r.replica("pivot", "0-1-100", replication.ThreadConnecting)}})
+				} else if ask, ok := find[AskKernel](r); ok {
+					r.after(time.Millisecond, Asked{ID: ask.ID})
+				} else if c, ok := find[CatchUp](r); ok {
+					r.after(time.Millisecond, CaughtUp{ID: c.ID})
+				} else if a, ok := find[Append](r); ok && a.ID != 0 {
+					r.after(time.Millisecond, Durable{ID: a.ID})
+				} else {
+					r.now, _ = r.o.Deadline()
+					r.step(Tick{})
+				}
+			}
+			said.Positions = []Position{{"pivot", at(t, "0-1-116")}}
+			r.says(said)
+			if last, _ := r.o.databases[0].Heard.Last(); !last.Equal(at(t, "0-1-116")) {
+				t.Errorf("the source was last heard at %v", last)
+			}
+			if r.o.gate(replication.SourceLost, nil).Open {
+				t.Error("the gate lets the next takeover through without what the source had")
+			}
+		})
+	}
 }
