@@ -157,7 +157,7 @@ func (o *Orchestrator) peerState() PeerState {
 	s := PeerState{
 		Boot: o.boot, Seq: o.told, Stamp: o.now, State: o.state, Why: o.why,
 		Epoch: o.epoch, ActiveEpoch: o.heldEpoch(), Holds: o.lease.held,
-		Bids: o.bids(), Hears: o.linkFresh() || !o.silent, Sources: o.sources(),
+		Bids: o.bids(), Hears: o.linkFresh() || !o.silent, Sources: o.toldSources(),
 		Gate: o.toldGate(), Positions: o.measure.positions, Granted: o.granted,
 	}
 	if o.peer.known {

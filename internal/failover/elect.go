@@ -66,6 +66,12 @@ func (o *Orchestrator) elect() election {
 		return electSelf
 	case mine == AllReplicas && theirs == AllSources:
 		return electPeer
+	// A promotion that was cut off, or its undoing: half of the databases follow, and
+	// no gate lets that node go on. Nothing was written by it.
+	case mine == AllSources && theirs == MixedSources && o.alike():
+		return electSelf
+	case mine == MixedSources && theirs == AllSources && o.alike():
+		return electPeer
 	case o.heldEpoch() > p.ActiveEpoch:
 		return electSelf
 	case o.heldEpoch() < p.ActiveEpoch:
@@ -79,6 +85,12 @@ func (o *Orchestrator) elect() election {
 		return electSelf
 	}
 	return electNeither
+}
+
+// alike reports whether each database of both nodes has the same transactions, as
+// far as all of them are known.
+func (o *Orchestrator) alike() bool {
+	return len(o.measure.positions) == len(o.databases) && samePositions(o.measure.positions, o.peer.state.Positions)
 }
 
 // samePositions reports whether both say the same of every database. They list

@@ -142,6 +142,22 @@ func (o *Orchestrator) sources() Sources {
 	return MixedSources
 }
 
+// toldSources is what the peer may decide by: half of the databases are the whole
+// truth only when they are looked at after this node let go of the role and its
+// plan is over.
+func (o *Orchestrator) toldSources() Sources {
+	s := o.sources()
+	if s != MixedSources || o.role != hooks.Standby {
+		return s
+	}
+	for i := range o.databases {
+		if _, settled := o.settledFacts(i); !settled || o.run != nil {
+			return SourcesUnknown
+		}
+	}
+	return s
+}
+
 // follows reports whether a database is on its way behind another: the settings
 // of a channel outlive a promotion, its threads do not.
 func follows(channels []replication.Channel) bool {
