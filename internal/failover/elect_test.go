@@ -76,7 +76,7 @@ func TestTakesOverFromAHalfUndoneOne(t *testing.T) {
 			for end := r.now.Add(5 * time.Second); r.now.Before(end) && !began; {
 				r.says(PeerState{
 					State: Refused, Why: Why{Reason: GateClosed}, Sources: MixedSources, Epoch: 3, ActiveEpoch: 3, Stopped: []string{unit},
-					Positions: []Position{{"pivot", at(t, "0-1-100")}, {"team", at(t, tt.team)}},
+					Positions: []Position{{Database: "pivot", Executed: at(t, "0-1-100")}, {Database: "team", Executed: at(t, tt.team)}},
 				})
 				if m, ok := find[Measure](r); ok {
 					r.after(time.Millisecond, Measured{ID: m.ID, Facts: []replication.Facts{r.source("pivot", "0-1-100"), r.source("team", "0-1-100")}})

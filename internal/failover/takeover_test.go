@@ -447,7 +447,7 @@ func TestWordDuringAClaim(t *testing.T) {
 			r.step(Started{Boot: 7, Memory: hooks.Memory{Epoch: 1, ActiveEpoch: 1, Role: hooks.Standby, Finished: true}})
 			r.ends("close", hooks.Unchanged)
 			r.ends("unit", hooks.Unchanged)
-			r.says(PeerState{State: Active, Holds: true, Epoch: 2, ActiveEpoch: 2, Positions: []Position{{"pivot", at(t, "0-1-100")}}})
+			r.says(PeerState{State: Active, Holds: true, Epoch: 2, ActiveEpoch: 2, Positions: []Position{{Database: "pivot", Executed: at(t, "0-1-100")}}})
 			for i := 0; r.o.bid == nil || r.o.bid.stage != bidRunning; i++ {
 				if i > 1000 {
 					t.Fatalf("no takeover: %s (%s)", r.o.state, r.o.why.Reason)
@@ -465,7 +465,7 @@ func TestWordDuringAClaim(t *testing.T) {
 					r.step(Tick{})
 				}
 			}
-			said.Positions = []Position{{"pivot", at(t, "0-1-116")}}
+			said.Positions = []Position{{Database: "pivot", Executed: at(t, "0-1-116")}}
 			r.says(said)
 			if last, _ := r.o.databases[0].Heard.Last(); !last.Equal(at(t, "0-1-116")) {
 				t.Errorf("the source was last heard at %v", last)
