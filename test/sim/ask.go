@@ -11,9 +11,9 @@ const strangerAnswers = 0.9
 func (n *node) answerAsk(it *item) {
 	p := n.peer()
 	ev := failover.Asked{ID: failover.ID(it.id)}
-	// On the link ARP for the address, ARP and an echo for the host; elsewhere a
-	// connection to its port.
-	address, rounds, second := n.w.net.answers(0, 1), n.w.net.rounds(0), n.w.net.answers(1, 1)
+	// On the link ARP for the address, ARP and an echo for the host; elsewhere an
+	// echo and a connection to its port.
+	address, rounds, second := n.w.net.answers(0, 1), n.w.net.rounds(0), n.w.net.answers(1, 2)
 	echo := n.w.net.answers(0, 1)
 	if p.up && !p.frozen && !n.w.setup.Broken.BlindCapture {
 		// A link that is down takes the addresses of its interface with it, one
