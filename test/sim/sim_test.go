@@ -73,6 +73,10 @@ func TestFoundSeeds(t *testing.T) {
 		"a node that was away spoke of its databases as they had been":        1232,
 		"a dead database came back with more while the handover was frozen":   58948,
 		"a handover without a dead database was gone on with after a cut":     4001715,
+		"both refuse with the same databases, half a promotion undone":        51816,
+		"a refused handover undid the steps of an earlier one":                60001759,
+		"a word of the source during a takeover was not noted":                60012447,
+		"an Active that let go spoke during a takeover in vain":               60037028,
 	} {
 		if err := Faults(seed).Finish(); err != nil {
 			t.Errorf("%s: SEED=%d %v", name, seed, err)
