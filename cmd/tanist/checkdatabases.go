@@ -157,6 +157,10 @@ func (h *hostCheck) accounts(ctx context.Context, dbs []located) {
 	}
 }
 
+// onTheSource says where an account is changed: what a standby writes itself is a
+// transaction that its source lacks.
+const onTheSource = " (on the source, from where it replicates; on a standby only after SET SESSION sql_log_bin = 0)"
+
 func (h *hostCheck) account(ctx context.Context, db located) {
 	if db.PasswordFile != "" && !readable(db.PasswordFile) {
 		return // said already
@@ -186,7 +190,7 @@ func (h *hostCheck) account(ctx context.Context, db located) {
 		missing = append(missing, reset...)
 	}
 	for _, m := range missing {
-		h.problem(db.at+".user", m.Fix, "%saccount %s lacks the privilege %s", which, db.User, m.Privilege)
+		h.problem(db.at+".user", m.Fix+onTheSource, "%saccount %s lacks the privilege %s", which, db.User, m.Privilege)
 	}
 	h.advise(ctx, db.at, which, d)
 }

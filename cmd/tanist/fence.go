@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -89,7 +90,11 @@ func (h *hostCheck) advise(ctx context.Context, at, which string, d *mysql.Datab
 		h.notice(at, "", "%s%v", which, err)
 	}
 	for _, a := range list {
-		h.notice(at, a.Fix, "%s%s", which, a.What)
+		fix := a.Fix
+		if strings.HasPrefix(fix, "GRANT ") {
+			fix += onTheSource
+		}
+		h.notice(at, fix, "%s%s", which, a.What)
 	}
 	if _, _, err := d.FenceTarget(ctx); err != nil {
 		h.notice(at, "name the service that runs the server: unit: mariadb.service", "%sa server that hangs could not be killed: %v", which, err)

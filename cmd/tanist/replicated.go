@@ -17,6 +17,7 @@ import (
 	"github.com/tanist-ha/tanist/internal/config"
 	"github.com/tanist-ha/tanist/internal/control"
 	"github.com/tanist-ha/tanist/internal/failover"
+	"github.com/tanist-ha/tanist/internal/mono"
 	"github.com/tanist-ha/tanist/replication"
 )
 
@@ -76,9 +77,22 @@ func (d *daemon) logged(r control.ReplicationRequest, instance string, news func
 	}
 }
 
-// replicationStatus says of every database whether all is well.
+// statusPatience is how long an answer waits for facts that are newer than the
+// question. A standby is measured every second.
+const statusPatience = 2 * time.Second
+
+// replicationStatus says of every database whether all is well. What a command
+// before it changed is in it: who follows and then asks means that.
 func (d *daemon) replicationStatus(ctx context.Context, s *service) ([]control.ReplicationLine, error) {
 	st, err := d.node.Status(ctx, s.cfg.Name)
+	for asked := st.Now; err == nil && !newer(st.Databases, asked) && st.Now.Sub(asked) < statusPatience; {
+		select {
+		case <-time.After(statusPatience / 40):
+			st, err = d.node.Status(ctx, s.cfg.Name)
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -88,6 +102,11 @@ func (d *daemon) replicationStatus(ctx context.Context, s *service) ([]control.R
 		lines = append(lines, replicationLine(db, st.State == failover.Active, in.Gate.Reasons))
 	}
 	return lines, nil
+}
+
+// newer reports whether all databases were measured after an instant.
+func newer(list []replication.Database, than mono.Instant) bool {
+	return !slices.ContainsFunc(list, func(d replication.Database) bool { return !d.Facts.MeasuredAt.After(than) })
 }
 
 // replicationLine judges one database: a source on the active node that takes

@@ -266,7 +266,7 @@ func databaseWords(d control.Database) string {
 		words = append(words, fmt.Sprintf("lag %.1f s (%s)", *d.LagSeconds, d.LagFrom))
 	}
 	if d.MissingTransactions != nil && *d.MissingTransactions > 0 {
-		words = append(words, fmt.Sprintf("%d transactions missing", *d.MissingTransactions))
+		words = append(words, fmt.Sprintf("%d %s missing", *d.MissingTransactions, word(*d.MissingTransactions == 1, "transaction", "transactions")))
 	}
 	if d.Position != nil {
 		words = append(words, "at "+*d.Position)

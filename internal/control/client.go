@@ -94,6 +94,9 @@ func (c *Client) do(ctx context.Context, method, path string, in any) (io.ReadCl
 		if e := (*url.Error)(nil); errors.As(err, &e) {
 			err = e.Err
 		}
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = fmt.Errorf("it listens and does not answer in time: it hangs, or this host is short of time: %w", err)
+		}
 		return nil, fmt.Errorf("ask the daemon: %w", err)
 	}
 	if resp.StatusCode != http.StatusOK {

@@ -10,7 +10,12 @@ func newDatabase(d replication.Database, v replication.DatabaseVerdict, now mono
 	f := d.Facts
 	db := Database{
 		Name: d.Name, Role: f.Role().String(), ReadOnly: known(f.ReadOnly),
-		MissingTransactions: known(v.Missing), LagFrom: v.LagFrom.String(),
+		LagFrom: v.LagFrom.String(),
+	}
+	if f.Role() == replication.RoleReplica {
+		// What counts is what was applied. One that follows nobody may have more, as
+		// the former source of what it is compared with.
+		db.MissingTransactions = known(v.Missing)
 	}
 	if f.MeasuredAt != 0 {
 		age := now.Sub(f.MeasuredAt).Milliseconds()
