@@ -16,6 +16,8 @@ import (
 const (
 	// writersGrace is what transactions in flight get before writes close.
 	writersGrace = 500 * time.Millisecond
+	// awaitSlack is how much later than patience a server may answer.
+	awaitSlack = 200 * time.Millisecond
 	// parallel bounds how many databases are begun with at once.
 	parallel = 64
 	// roundTime bounds one look at all databases, however many of them hang.
@@ -116,16 +118,27 @@ func (w writes) Apply(ctx context.Context) error {
 	if !ok {
 		return errors.New("open or close writes: no deadline, and what comes late must not happen")
 	}
+	if w.open {
+		return w.each(ctx, func(d *database) error { return d.OpenWrites(ctx, until) })
+	}
+	patience := time.Now().Add(writersGrace)
+	w.awaitTransactions(ctx, patience)
 	return w.each(ctx, func(d *database) error {
-		if w.open {
-			return d.OpenWrites(ctx, until)
-		}
-		_, err := d.CloseWritesUntil(ctx, writersGrace, until)
+		_, err := d.CloseAwaited(ctx, patience, until)
 		if mysql.NotRunning(err) {
 			return nil // nobody writes to it
 		}
 		return err
 	})
+}
+
+// awaitTransactions lets the transactions that are open end on every database before
+// the first is closed: one that has long ones would keep the others closed for it.
+// What fails here fails again when closing, and is told there.
+func (w writes) awaitTransactions(ctx context.Context, patience time.Time) {
+	ctx, cancel := context.WithDeadline(ctx, patience.Add(awaitSlack))
+	defer cancel()
+	_ = w.each(ctx, func(d *database) error { return d.AwaitTransactions(ctx, patience) })
 }
 
 // replicationStep stops the replica threads of every database, or starts them as

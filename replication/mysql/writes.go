@@ -83,9 +83,33 @@ func (d *Database) CloseWrites(ctx context.Context, grace time.Duration) (replic
 // writes as they were: for a closing that is taken back when it fails. Until is an
 // instant of this host's clock; the zero time is no limit.
 func (d *Database) CloseWritesUntil(ctx context.Context, grace time.Duration, until time.Time) (replication.Position, error) {
+	return d.close(ctx, closing{patience: time.Now().Add(grace)}, until)
+}
+
+// AwaitTransactions waits until the transactions that clients have open now have
+// ended, at most until patience is over. Others begin and end meanwhile. A closed
+// database is not waited for. It is the part of closing that holds nobody up: who
+// closes many databases lets all of them come to its end before the first is closed.
+func (d *Database) AwaitTransactions(ctx context.Context, patience time.Time) error {
+	return d.act(ctx, "wait for transactions", func(ctx context.Context, s *session) error {
+		_, sealed, err := s.writes(ctx)
+		if err != nil || sealed {
+			return err
+		}
+		return d.awaitTransactions(ctx, s, patience)
+	})
+}
+
+// CloseAwaited does what CloseWritesUntil does after AwaitTransactions: what is open
+// now is not waited for again.
+func (d *Database) CloseAwaited(ctx context.Context, patience, until time.Time) (replication.Position, error) {
+	return d.close(ctx, closing{patience: patience, awaited: true}, until)
+}
+
+func (d *Database) close(ctx context.Context, c closing, until time.Time) (replication.Position, error) {
 	var position replication.Position
 	err := d.act(ctx, "close writes", func(ctx context.Context, s *session) (err error) {
-		c := closing{database: d, session: s, patience: time.Now().Add(grace)}
+		c.database, c.session = d, s
 		if !until.IsZero() {
 			if c.deadline, err = s.serverDeadline(ctx, until); err != nil {
 				return err
@@ -102,6 +126,7 @@ type closing struct {
 	database *Database
 	session  *session
 	patience time.Time // until then clients may end what they do
+	awaited  bool      // what was open was waited for already
 	deadline string    // on the server's clock, empty for none
 }
 
@@ -112,8 +137,10 @@ func (c closing) run(ctx context.Context) (replication.Position, error) {
 		return replication.Position{}, err
 	}
 	if !sealed {
-		if err := d.awaitTransactions(ctx, s, c.patience); err != nil {
-			return replication.Position{}, err
+		if !c.awaited {
+			if err := d.awaitTransactions(ctx, s, c.patience); err != nil {
+				return replication.Position{}, err
+			}
 		}
 		if err := c.setReadOnly(ctx); err != nil {
 			return replication.Position{}, err
