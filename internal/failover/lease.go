@@ -191,6 +191,11 @@ func (o *Orchestrator) heldAnswer(ev Held) {
 		return
 	}
 	o.haveAddress(since)
+	if o.taking() {
+		// The old node lets go at the first advertisement: by then the neighbours have
+		// to know who answers.
+		o.tickLease()
+	}
 	if o.router.State() != vrrp.Active {
 		o.route(vrrp.Claim{})
 	}

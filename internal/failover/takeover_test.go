@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -474,5 +475,43 @@ func TestWordDuringAClaim(t *testing.T) {
 				t.Error("the gate lets the next takeover through without what the source had")
 			}
 		})
+	}
+}
+
+// TestTakeAnnouncesFirst: in a switchover the neighbours are told before the
+// advertisement that makes the old node let go.
+func TestTakeAnnouncesFirst(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Promote = c.Promote[2:] })
+	r.boots()
+	r.hears(253)
+	give := Give{ID: HandoverID{Boot: 99, Seq: 1}, Stage: GivePreparing, Epoch: 2}
+	says := func() {
+		r.says(PeerState{State: Active, Holds: true, ActiveEpoch: 1, Epoch: 1, Sources: NoDatabases, Bids: true, Give: &give})
+	}
+	says()
+	check := need[CheckSteps](r)
+	if settling, is := find[StartStep](r); is {
+		r.after(time.Millisecond, StepEnded{ID: settling.Order.ID, Outcome: hooks.Unchanged})
+	}
+	r.after(time.Millisecond, Checked{ID: check.ID})
+	give.Stage = GiveFrozen
+	says()
+	r.journaled(nil)
+	for range 3 {
+		if _, ok := find[Hold](r); ok {
+			break
+		}
+		says()
+	}
+	r.acquires(nil)
+	var order []string
+	for _, e := range r.out {
+		switch e.(type) {
+		case Announce, Send, Tell:
+			order = append(order, strings.TrimPrefix(fmt.Sprintf("%T", e), "failover."))
+		}
+	}
+	if diff := cmp.Diff([]string{"Announce", "Send", "Tell"}, order); diff != "" {
+		t.Error(diff)
 	}
 }
