@@ -30,11 +30,12 @@ type Trial struct {
 	Outage    time.Duration `json:"outage_ns"`   // longest time without an answer from the address
 	Probes    int           `json:"probes"`
 	Lost      int           `json:"probes_lost"`
-	Slowest   time.Duration `json:"slowest_ns"` // longest time between two probes
-	LostRows  int           `json:"rows_lost"`  // acknowledged, and not on the new host
-	Rows      int           `json:"rows"`       // acknowledged
-	Fenced    time.Duration `json:"fenced_ns"`  // from what happened until the stopped server was dead
-	Unfenced  bool          `json:"unfenced"`   // and that was not before the other one took writes
+	Mute      int           `json:"probes_mute"` // of them arrived where the address went before the answer
+	Slowest   time.Duration `json:"slowest_ns"`  // longest time between two probes
+	LostRows  int           `json:"rows_lost"`   // acknowledged, and not on the new host
+	Rows      int           `json:"rows"`        // acknowledged
+	Fenced    time.Duration `json:"fenced_ns"`   // from what happened until the stopped server was dead
+	Unfenced  bool          `json:"unfenced"`    // and that was not before the other one took writes
 	Round     time.Duration `json:"round_ns"`
 	Failed    string        `json:"failed,omitempty"`
 
@@ -44,7 +45,7 @@ type Trial struct {
 // measure takes down what the clients saw.
 func (t *trial) measure(seen probe.Seen) {
 	out := t.out
-	out.Outage, out.Probes, out.Lost, out.Slowest = seen.Outage, seen.Probes, seen.Lost, seen.Slow
+	out.Outage, out.Probes, out.Lost, out.Mute, out.Slowest = seen.Outage, seen.Probes, seen.Lost, seen.Mute, seen.Slow
 	out.Rows = t.writers.Tally().Acknowledged
 	var lengths []time.Duration
 	for _, g := range t.writers.Gaps(t.ServerID(t.from), t.at) {
@@ -65,8 +66,8 @@ func (t Trial) String() string {
 	if t.Fenced > 0 {
 		text += fmt.Sprintf("dead after %v, ", ms(t.Fenced))
 	}
-	return text + fmt.Sprintf("gap %v (median database %v), served after %v, detected after %v; address: outage %v, %d of %d probes lost; %d of %d rows lost (still for %v)",
-		ms(t.Gap), ms(t.MiddleGap), ms(t.Served), ms(t.Detected), ms(t.Outage), t.Lost, t.Probes, t.LostRows, t.Rows, ms(t.Slowest))
+	return text + fmt.Sprintf("gap %v (median database %v), served after %v, detected after %v; address: outage %v, %d of %d probes lost (%d while the address went); %d of %d rows lost (still for %v)",
+		ms(t.Gap), ms(t.MiddleGap), ms(t.Served), ms(t.Detected), ms(t.Outage), t.Lost, t.Probes, t.Mute, t.LostRows, t.Rows, ms(t.Slowest))
 }
 
 func ms(d time.Duration) string { return number(d.Seconds()*1e3) + " ms" }

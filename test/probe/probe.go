@@ -68,6 +68,7 @@ type Client struct {
 	by    []int
 	count atomic.Int64
 	last  [2]atomic.Int64 // when each host's last answer came
+	mute  atomic.Int64    // probes that a host received and could not answer
 	err   error           // of a thread, read after the wait
 	once  sync.Once
 }
@@ -198,8 +199,9 @@ func (c *Client) respond(fd, host int) error {
 			continue
 		}
 		buf[probeSize] = byte(host)
-		// The address may have gone meanwhile: then this answer is lost, too.
-		_ = unix.Sendto(fd, buf, 0, from)
+		if unix.Sendto(fd, buf, 0, from) != nil {
+			c.mute.Add(1) // the address went meanwhile: this answer is lost, too
+		}
 	}
 	return nil
 }
@@ -270,6 +272,7 @@ func (c *Client) Finish() error {
 type Seen struct {
 	Outage time.Duration // longest time without an answer
 	Lost   int           // probes sent in the span that nobody answered
+	Mute   int           // probes of any time that arrived where the address went before the answer
 	Probes int
 	Slow   time.Duration // longest time between two probes
 	// Served is from the start of the span to the first answer of a host, -1 when
@@ -279,7 +282,7 @@ type Seen struct {
 
 // Seen returns what was experienced between two instants of the clock.
 func (c *Client) Seen(from, to time.Duration) Seen {
-	s := Seen{Served: [2]time.Duration{-1, -1}}
+	s := Seen{Served: [2]time.Duration{-1, -1}, Mute: int(c.mute.Load())}
 	last := from
 	for _, i := range c.byArrival() {
 		at := c.got[i]
