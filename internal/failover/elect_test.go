@@ -100,38 +100,59 @@ func TestTakesOverFromAHalfUndoneOne(t *testing.T) {
 	}
 }
 
-// TestToldSources: a peer that goes by the positions of half a set must not take
-// those from before the writes were closed for the last ones.
+// TestToldSources: what a standby says of its databases must not be from before its
+// latest plan. A promotion stopped its replicas, and what was measured while its
+// writes were open is not how far they came.
 func TestToldSources(t *testing.T) {
-	var r *rig
-	half := func() []replication.Facts {
-		closed := r.source("pivot", "0-1-100")
-		closed.ReadOnly = replication.Known(true)
-		return []replication.Facts{closed, r.replica("team", "0-1-100", replication.ThreadRunning)}
+	replica := func(r *rig, name string) replication.Facts {
+		return r.replica(name, "0-1-100", replication.ThreadRunning)
 	}
-	told := func(when string, want Sources) {
-		t.Helper()
-		if got := r.o.peerState().Sources; got != want {
-			t.Errorf("%s: %d told, want %d", when, got, want)
+	source := func(r *rig, name string) replication.Facts {
+		f := r.source(name, "0-1-100")
+		f.ReadOnly = replication.Known(true)
+		return f
+	}
+	for name, tt := range map[string]struct {
+		pivot, team   func(*rig, string) replication.Facts
+		closing, want Sources // told while the demotion runs, and after it
+	}{
+		"sources":  {source, source, AllSources, AllSources},
+		"replicas": {replica, replica, AllReplicas, AllReplicas},
+		"half":     {source, replica, SourcesUnknown, MixedSources},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := sourceRig(t, "pivot", "team")
+			told := func(when string, want Sources) {
+				t.Helper()
+				if got := r.o.peerState().Sources; got != want {
+					t.Errorf("%s: %d told, want %d", when, got, want)
+				}
+			}
+			measured := func() {
+				r.after(time.Millisecond, Tick{})
+				r.after(time.Millisecond, Measured{ID: 1 << 40, Facts: []replication.Facts{tt.pivot(r, "pivot"), tt.team(r, "team")}})
+			}
+			r.measures(r.all(nil)...)
+			r.after(10*time.Second, Tick{})
+			r.wantState(Demoting, Late)
+			closing := need[StartStep](r)
+			measured()
+			told("measured while the demotion runs", tt.closing)
+			r.after(time.Millisecond, StepEnded{ID: closing.Order.ID, Outcome: hooks.Changed})
+			r.ends("unit", hooks.Changed)
+			if r.o.run != nil {
+				t.Fatal("the demotion still runs")
+			}
+			told("as measured before its end", SourcesUnknown)
+			measured()
+			told("measured since", tt.want)
+		})
+	}
+	t.Run("an Active", func(t *testing.T) {
+		r := sourceRig(t, "pivot", "team")
+		r.measures(source(r, "pivot"), replica(r, "team"))
+		if got := r.o.peerState().Sources; got != MixedSources {
+			t.Errorf("%d told", got)
 		}
-	}
-	r = sourceRig(t, "pivot", "team")
-	r.measures(half()...)
-	told("as Active", MixedSources)
-	r = sourceRig(t, "pivot", "team")
-	r.measures(r.all(nil)...)
-	r.after(10*time.Second, Tick{})
-	r.wantState(Demoting, Late)
-	closing := need[StartStep](r)
-	r.after(time.Millisecond, Measured{ID: 1 << 40, Facts: half()})
-	told("measured while the demotion runs", SourcesUnknown)
-	r.after(time.Millisecond, StepEnded{ID: closing.Order.ID, Outcome: hooks.Changed})
-	r.ends("unit", hooks.Changed)
-	if r.o.run != nil {
-		t.Fatal("the demotion still runs")
-	}
-	told("as it was measured before the end", SourcesUnknown)
-	r.after(time.Millisecond, Tick{})
-	r.after(time.Millisecond, Measured{ID: 1 << 40, Facts: half()})
-	told("measured since", MixedSources)
+	})
 }

@@ -142,16 +142,17 @@ func (o *Orchestrator) sources() Sources {
 	return MixedSources
 }
 
-// toldSources is what the peer may decide by: half of the databases are the whole
-// truth only when they are looked at after this node let go of the role and its
-// plan is over.
+// toldSources is what the peer may decide by: a standby says nothing of its
+// databases before they were looked at since its latest plan, which may have been a
+// promotion. Half a set, of which the peer goes by the positions, is not known
+// before the plan that closes the writes is over.
 func (o *Orchestrator) toldSources() Sources {
 	s := o.sources()
-	if s != MixedSources || o.role != hooks.Standby {
+	if o.role != hooks.Standby {
 		return s
 	}
 	for i := range o.databases {
-		if _, settled := o.settledFacts(i); !settled || o.run != nil {
+		if _, settled := o.settledFacts(i); !settled || s == MixedSources && o.run != nil {
 			return SourcesUnknown
 		}
 	}
