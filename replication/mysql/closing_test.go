@@ -372,3 +372,26 @@ func TestWriteToClosedStandbyIsSeen(t *testing.T) {
 		t.Errorf("IO %s, SQL %s", running.IO, running.SQL)
 	}
 }
+
+// A node that steps down closes at once and runs its plan beside that: both close.
+func TestTwoClosingsLeaveEachOtherAlone(t *testing.T) {
+	s := startServer(t, 1)
+	d := s.database(t, patient)
+	for range 20 {
+		if err := d.OpenWrites(timeout(t, patience), time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+		errs := make(chan error, 2)
+		for range 2 {
+			go func() {
+				_, err := d.CloseWrites(timeout(t, patience), 0)
+				errs <- err
+			}()
+		}
+		for range 2 {
+			if err := <-errs; err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}

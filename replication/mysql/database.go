@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -86,6 +87,7 @@ type Database struct {
 	operate        *sql.DB
 	silent         atomic.Bool   // the latest measurement had no answer
 	probeID        atomic.Uint64 // the probe's connection id, 0 before it has one
+	closers        sync.Map      // connection ids of the closings under way, which leave each other alone
 	events         atomic.Uint32 // an eventsKept
 	server         serverProcess
 }

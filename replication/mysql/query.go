@@ -120,6 +120,8 @@ const (
 	errPasswordExpired        = 1862
 	errStopTimeout            = 1875 // the thread goes on stopping
 	errStatementTimeout       = 1969
+	errQueryInterrupted       = 1317 // both sides of a KILL
+	errConnectionKilled       = 1927
 	errSecureNeeded           = 2061 // of caching_sha2_password without TLS or the source's key
 	errAccountLocked          = 4151
 )

@@ -151,8 +151,8 @@ type processes struct {
 	entering bool            // somebody logs in
 }
 
-// processes leaves out the server's own threads, replicas that stream from here
-// and this database's two handles.
+// processes leaves out the server's own threads, replicas that stream from here,
+// the probe, and whatever else of this process closes the database too.
 func (d *Database) processes(ctx context.Context, s *session) (processes, error) {
 	rows, err := query(ctx, s.conn, s.dialect.processes)
 	if err != nil {
@@ -166,7 +166,8 @@ func (d *Database) processes(ctx context.Context, s *session) (processes, error)
 		}
 		user, command := r["user"].String, r["command"].String
 		p.entering = p.entering || user == "unauthenticated user"
-		if id == s.id || id == d.probeID.Load() || !isClient(user, command) {
+		_, closes := d.closers.Load(id)
+		if id == s.id || id == d.probeID.Load() || closes || !isClient(user, command) {
 			continue
 		}
 		p.clients[id] = true

@@ -27,6 +27,8 @@ const (
 	blockedPause = 400 * time.Millisecond
 	// statementPoll is the time between two looks at statements that run.
 	statementPoll = 10 * time.Millisecond
+	// closeAttempts bounds how often a closing whose connection is lost begins again.
+	closeAttempts = 5
 	// frozenPause lies between the two readings of a position that must agree.
 	frozenPause = 5 * time.Millisecond
 )
@@ -107,18 +109,19 @@ func (d *Database) CloseAwaited(ctx context.Context, patience, until time.Time) 
 }
 
 func (d *Database) close(ctx context.Context, c closing, until time.Time) (replication.Position, error) {
-	var position replication.Position
-	err := d.act(ctx, "close writes", func(ctx context.Context, s *session) (err error) {
-		c.database, c.session = d, s
-		if !until.IsZero() {
-			if c.deadline, err = s.serverDeadline(ctx, until); err != nil {
-				return err
-			}
+	c.database = d
+	for attempt := 1; ; attempt++ {
+		position, err := c.act(ctx, until)
+		if err == nil || attempt == closeAttempts || ctx.Err() != nil || !wasKilled(err) {
+			return position, err
 		}
-		position, err = c.run(ctx)
-		return err
-	})
-	return position, err
+	}
+}
+
+// wasKilled reports whether somebody ended this session.
+func wasKilled(err error) bool {
+	n := serverErrorNumber(err)
+	return isLost(err) || n == errQueryInterrupted || n == errConnectionKilled
 }
 
 // closing is one run of CloseWrites.
@@ -128,6 +131,24 @@ type closing struct {
 	patience time.Time // until then clients may end what they do
 	awaited  bool      // what was open was waited for already
 	deadline string    // on the server's clock, empty for none
+}
+
+// act is one attempt. Another closing of this process may take its connection for
+// a client's before either knows of the other.
+func (c closing) act(ctx context.Context, until time.Time) (position replication.Position, err error) {
+	err = c.database.act(ctx, "close writes", func(ctx context.Context, s *session) (err error) {
+		c.database.closers.Store(s.id, true)
+		defer c.database.closers.Delete(s.id)
+		c.session = s
+		if !until.IsZero() {
+			if c.deadline, err = s.serverDeadline(ctx, until); err != nil {
+				return err
+			}
+		}
+		position, err = c.run(ctx)
+		return err
+	})
+	return position, err
 }
 
 func (c closing) run(ctx context.Context) (replication.Position, error) {
