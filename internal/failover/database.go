@@ -131,6 +131,7 @@ func (o *Orchestrator) thinkDatabases() {
 	}
 	lost := o.dead()
 	if len(lost) == 0 {
+		o.deadSaid = Why{}
 		return
 	}
 	o.deadAt = o.now.Add(deadRetry)

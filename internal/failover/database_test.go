@@ -184,6 +184,29 @@ func TestDatabaseOfTheActiveDies(t *testing.T) {
 			t.Errorf("said %+v", n.Why)
 		}
 	})
+	t.Run("a peer that does not take it is complained of once", func(t *testing.T) {
+		r := sourceRig(t, "team")
+		r.measures(r.all(nil)...)
+		said := 0
+		for end := r.now.Add(4 * deadRetry); r.now.Before(end); {
+			r.peerBids()
+			r.measures(r.all(refused)...)
+			if g := r.o.give; g != nil && g.stage == GivePreparing {
+				r.says(PeerState{State: Backup, Bids: true, Take: &Take{ID: g.id, Stage: TakeRefused, Why: Why{
+					Reason: GateClosed, Gate: []replication.Reason{{Code: replication.NotReplica, Database: "team"}},
+				}}})
+				if n, ok := find[Note](r); ok && n.Why.Reason == GateClosed {
+					said++
+				}
+				if g.stage != GiveFailed {
+					t.Fatalf("stage %d", g.stage)
+				}
+			}
+		}
+		if said != 1 {
+			t.Errorf("said %d times", said)
+		}
+	})
 	t.Run("one that is back before anything was closed stays", func(t *testing.T) {
 		r := sourceRig(t, "team")
 		r.measures(r.all(nil)...)
@@ -318,6 +341,32 @@ func TestDatabasesComeAndGo(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"team-1"}, r.o.Status(r.now).Unprotected); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// A daemon that has not found its databases yet keeps what the one before knew of
+// them; one that goes and comes back has no old word to go by.
+func TestPositionsOfFoundDatabasesAreRemembered(t *testing.T) {
+	kept := []Remembered{
+		{Database: "team-1", Heard: at(t, "0-1-9"), Received: at(t, "0-1-8")},
+		{Database: "team-2", Heard: at(t, "0-1-7"), Received: at(t, "0-1-7")},
+	}
+	r := newRig(t, func(c *Config) { c.Databases, c.Discovers = []string{"pivot"}, true })
+	r.step(Started{Boot: 8, Memory: hooks.Memory{Epoch: 1, Role: hooks.Standby, Finished: true}, Positions: kept})
+	r.measures(r.replica("pivot", "0-1-4", replication.ThreadRunning))
+	pivot := Remembered{Database: "pivot", Received: at(t, "0-1-4")}
+	if diff := cmp.Diff(append([]Remembered{pivot}, kept...), need[Remember](r).Positions, cmp.Comparer(replication.Position.Equal)); diff != "" {
+		t.Error(diff)
+	}
+	found := r.replica("team-1", "0-1-8", replication.ThreadRunning)
+	r.measures(r.replica("pivot", "0-1-4", replication.ThreadRunning), found)
+	if last, _ := r.o.databases[1].Heard.Last(); !last.Equal(at(t, "0-1-9")) {
+		t.Errorf("of team-1 was heard %s", last)
+	}
+	r.measures(r.replica("pivot", "0-1-4", replication.ThreadRunning))
+	r.measures(r.replica("pivot", "0-1-4", replication.ThreadRunning), found)
+	if last, heard := r.o.databases[1].Heard.Last(); heard {
+		t.Errorf("of team-1, which was gone, was heard %s", last)
 	}
 }
 

@@ -122,8 +122,14 @@ func (o *Orchestrator) answerGive(out Outcome, w Why) {
 
 // refuseGive ends a switchover that changed nothing.
 func (o *Orchestrator) refuseGive(w Why) {
-	o.give.stage = GiveFailed
-	o.emit(Note{State: o.state, Epoch: o.epoch, Why: w, Gate: w.Gate})
+	g := o.give
+	g.stage = GiveFailed
+	if g.cause != DatabaseDown || !w.same(o.deadSaid) {
+		o.emit(Note{State: o.state, Epoch: o.epoch, Why: w, Gate: w.Gate})
+	}
+	if g.cause == DatabaseDown {
+		o.deadSaid = w // it is tried again every few seconds
+	}
 	out := RefusedTo
 	if w.Reason == TimedOut {
 		out = TimedOutBack

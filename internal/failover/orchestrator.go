@@ -144,6 +144,7 @@ type Orchestrator struct {
 	sourceHas []string  // the databases that the source named last
 	memory    remembering
 	deadAt    mono.Instant // no handover because of a database before this
+	deadSaid  Why          // why the peer did not take the role the last time
 	run       *planRun
 	nextRun   *planRun
 	last      *Transition
@@ -317,7 +318,7 @@ func (o *Orchestrator) stepID() hooks.StepID { return hooks.StepID(o.id()) }
 
 // enter changes the state that status shows, and says why.
 func (o *Orchestrator) enter(s State, w Why) {
-	same := s == o.state && w.Reason == o.why.Reason && w.Detail == o.why.Detail && sameGate(w.Gate, o.why.Gate)
+	same := s == o.state && w.same(o.why)
 	if s != o.state {
 		o.since = o.now
 	}
@@ -326,19 +327,6 @@ func (o *Orchestrator) enter(s State, w Why) {
 		o.dirty = true
 		o.emit(Note{State: s, Epoch: o.epoch, Why: w, Urgent: s == Refused || s == Conflict || s == Fault})
 	}
-}
-
-func sameGate(a, b []replication.Reason) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		// Details carry ages and counts that change with every look.
-		if a[i].Code != b[i].Code || a[i].Database != b[i].Database {
-			return false
-		}
-	}
-	return true
 }
 
 // route passes an event to the router and acts on what it answers.

@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -47,10 +48,13 @@ func (o *Orchestrator) recall(s Started) {
 	}
 }
 
-// recalled returns a database that nothing was measured of yet.
+// recalled returns a database that nothing was measured of yet. What the daemon
+// before knew of it counts once: one that goes and comes back begins anew, for what
+// its source wrote meanwhile may be missing.
 func (o *Orchestrator) recalled(name string) replication.Database {
 	d := replication.Database{Name: name}
 	if r, ok := o.memory.recalled[name]; ok {
+		delete(o.memory.recalled, name)
 		d.MaxReceived = r.Received
 		if !r.Heard.Empty() {
 			d.Heard.Restore(r.Heard)
@@ -59,6 +63,8 @@ func (o *Orchestrator) recalled(name string) replication.Database {
 	return d
 }
 
+// remembered includes the databases that were not seen since the start: they may
+// be found later, or by the next daemon.
 func (o *Orchestrator) remembered() []Remembered {
 	var rs []Remembered
 	for i := range o.databases {
@@ -67,6 +73,9 @@ func (o *Orchestrator) remembered() []Remembered {
 		if !last.Empty() || !d.MaxReceived.Empty() {
 			rs = append(rs, Remembered{Database: d.Name, Heard: last, Received: d.MaxReceived})
 		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(o.memory.recalled)) {
+		rs = append(rs, o.memory.recalled[name])
 	}
 	return rs
 }

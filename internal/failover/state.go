@@ -125,6 +125,24 @@ type Why struct {
 	Detail string
 }
 
+// same reports whether both say the same, whatever ages and counts they carry.
+func (w Why) same(other Why) bool {
+	return w.Reason == other.Reason && w.Detail == other.Detail && sameGate(w.Gate, other.Gate)
+}
+
+func sameGate(a, b []replication.Reason) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		// Details carry ages and counts that change with every look.
+		if a[i].Code != b[i].Code || a[i].Database != b[i].Database {
+			return false
+		}
+	}
+	return true
+}
+
 // Transition is one promotion or demotion, running or ended.
 type Transition struct {
 	Epoch    Epoch
