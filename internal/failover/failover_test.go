@@ -786,8 +786,12 @@ func TestForcedTakeover(t *testing.T) {
 		To: "primary", Force: true, Reason: "the other host burns", UID: 1000, Timeout: time.Minute,
 	}})
 	var kinds []hooks.RecordKind
+	var said string
 	for answer() {
 		for _, e := range r.out {
+			if n, ok := e.(Note); ok && n.Why.Reason == DataLost {
+				said = n.Why.Detail
+			}
 			if a, ok := e.(Append); ok {
 				kinds = append(kinds, a.Record.Kind)
 				if a.Record.Kind == hooks.Override && a.Record.Reason != "the other host burns" {
@@ -795,6 +799,9 @@ func TestForcedTakeover(t *testing.T) {
 				}
 			}
 		}
+	}
+	if want := "pivot: nothing is known, its source was never heard"; said != want {
+		t.Errorf("said %q, want %q", said, want)
 	}
 	if diff := cmp.Diff([]hooks.RecordKind{hooks.Override, hooks.Began, hooks.Missed}, kinds); diff != "" {
 		t.Error(diff)

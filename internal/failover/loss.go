@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/tanist-ha/tanist/hooks"
@@ -66,5 +67,18 @@ func (o *Orchestrator) journalLosses(epoch Epoch, ls []hooks.Loss) {
 		o.emit(Append{Record: hooks.Record{
 			Kind: hooks.Missed, Instance: o.cfg.Instance, Epoch: uint64(epoch), Role: hooks.Active, Loss: l,
 		}})
+		o.emit(Note{State: o.state, Epoch: epoch, Urgent: true, Why: Why{Reason: DataLost, Detail: lossWords(l)}})
 	}
+}
+
+// lossWords says what one record of the journal says, without the list.
+func lossWords(l hooks.Loss) string {
+	words := l.Database + ": nothing is known, its source was never heard"
+	if l.ProvedKnown {
+		words = fmt.Sprintf("%s: %d transactions proved", l.Database, l.Proved)
+	}
+	if l.AtMostKnown {
+		words += fmt.Sprintf(", at most about %d", l.AtMost)
+	}
+	return words
 }

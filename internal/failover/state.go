@@ -80,6 +80,7 @@ const (
 	DatabaseDown                   // a database of the Active died or hangs
 	DatabasesChanged               // databases were found, or are gone
 	LongTransaction                // a transaction runs longer than closing writes would let it
+	DataLost                       // a promotion may have left transactions of a lost source behind
 )
 
 // String returns the reason as status, log and journal name it.
@@ -90,7 +91,7 @@ func (r Reason) String() string {
 		"address_answers", "journal_failed", "step_failed", "catch_up_failed", "peer_refused", "peer_unreachable",
 		"timed_out", "withdrawn", "busy", "settling", "not_elected", "drifted", "cannot_ask", "renumbered",
 		"link_down", "address_taken", "stranger_answers", "fence_failed", "deaf", "address_found",
-		"database_down", "databases_changed", "long_transaction",
+		"database_down", "databases_changed", "long_transaction", "data_lost",
 	}
 	if int(r) < len(names) {
 		return names[r]

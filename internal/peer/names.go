@@ -93,6 +93,7 @@ var reasonNames = map[failover.Reason]string{
 	failover.DatabaseDown:     "database_down",
 	failover.DatabasesChanged: "databases_changed",
 	failover.LongTransaction:  "long_transaction",
+	failover.DataLost:         "data_lost",
 	failover.Renumbered:       "renumbered",
 }
 

@@ -72,8 +72,9 @@ func (d *Database) WritesAre(ctx context.Context, open bool) (bool, error) {
 // the grace is over, other writers are held up for no more than 100 ms at a time (by
 // a client's lock on MySQL, which waits no shorter, a second), and not at all by a
 // statement that runs for longer. Replicas that stream from
-// here, replication threads and Tanist's own connections stay. It can be
-// repeated; each time clients are disconnected.
+// here, replication threads, the probe and other closings stay; what else Tanist does
+// on this database ends as a client's does. It can be repeated; each time clients are
+// disconnected.
 //
 // On an error writes may be open or closed; read_only may also be set later, by
 // a statement that a hung server still holds. That is what an emergency wants.
