@@ -284,7 +284,7 @@ func (e *examination) serverLag(c Channel) {
 }
 
 func (e *examination) noteLag(lag time.Duration, from LagSource) {
-	if known, ok := e.out.Lag.Get(); !ok || lag > known {
+	if known, ok := e.out.Lag.Get(); !ok || lag >= known {
 		e.out.Lag, e.out.LagFrom = Known(lag), from
 	}
 }
@@ -331,15 +331,33 @@ func (e *examination) heardFresh(applied Position) {
 	case age > limit:
 		e.refuse(NotKnown, "position of the source was heard %s ago, more than %s", seconds(age), seconds(limit))
 	}
-	since, missing := e.in.Heard.MissingSince(applied)
-	if !missing {
+	if since, missing := e.in.Heard.MissingSince(applied); missing {
+		lag := e.now.Sub(since)
+		e.noteLag(lag, LagPositions)
+		if lag > e.policy.MaxLag {
+			e.refuse(Lagging, "%s behind %s, missing for %s, more than %s",
+				counted(applied.Missing(last)), shown(last), seconds(lag), seconds(e.policy.MaxLag))
+		}
+	}
+	e.beatLag()
+}
+
+// beatLag holds the database against the source's count in the heartbeat table. A
+// table that cannot be read is no reason: the positions stand by themselves.
+func (e *examination) beatLag() {
+	rows, ok := e.in.Facts.Beats.Get()
+	if !ok {
 		return
 	}
-	lag := e.now.Sub(since)
-	e.noteLag(lag, LagPositions)
+	lag, ok := e.in.Heard.BeatLag(rows, e.now)
+	if !ok {
+		return
+	}
+	e.noteLag(lag, LagHeartbeat)
 	if lag > e.policy.MaxLag {
-		e.refuse(Lagging, "%s behind %s, missing for %s, more than %s",
-			counted(applied.Missing(last)), shown(last), seconds(lag), seconds(e.policy.MaxLag))
+		b := e.in.Heard.LastBeat()
+		e.refuse(Lagging, "heartbeat %d of server %d is known of and not in the table here, the oldest missing for %s, more than %s",
+			b.Count, b.Server, seconds(lag), seconds(e.policy.MaxLag))
 	}
 }
 

@@ -205,6 +205,10 @@ type Facts struct {
 	ReplicasConnected Optional[uint64]
 	// LongestTransaction is the age of the oldest open transaction, 0 when none is open.
 	LongestTransaction Optional[time.Duration]
+	// Beats are the rows of the heartbeat table; unknown when there is none or it
+	// cannot be read. BeatDetail says what is wrong with it, empty for nothing.
+	Beats      Optional[[]Beat]
+	BeatDetail string
 }
 
 // Position returns everything the database has, its own writes and what it

@@ -36,6 +36,7 @@ type Heard struct {
 	pace     []reading  // by time, for Rate
 	sequence uint64     // transactions heard of since pace began
 	semi     acknowledged
+	beats    beats
 }
 
 type sighting struct {

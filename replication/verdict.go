@@ -77,9 +77,10 @@ const (
 	LagNone      LagSource = iota
 	LagServer              // the server's Seconds_Behind
 	LagPositions           // how long ago the oldest missing position was first heard
+	LagHeartbeat           // how long ago the oldest missing count of the heartbeat table was first heard
 )
 
-var lagSourceNames = [...]string{"none", "server", "positions"}
+var lagSourceNames = [...]string{"none", "server", "positions", "heartbeat_table"}
 
 // String returns where the lag comes from in one word.
 func (l LagSource) String() string { return nameOf(lagSourceNames[:], uint8(l)) }
@@ -102,7 +103,8 @@ type DatabaseVerdict struct {
 	// HeardAge is how long ago the source's position was heard; NULL when it is
 	// one from before this host or daemon started.
 	HeardAge Optional[time.Duration]
-	// Lag is the larger of the lags known.
+	// Lag is the largest of the lags known; of equal ones the last in the order of
+	// LagSource, which is harder to deceive.
 	Lag     Optional[time.Duration]
 	LagFrom LagSource
 }
