@@ -3,7 +3,8 @@
 // other server is recognised and reported as unsupported.
 //
 // Two connections are kept per database: one probes and is never held for long,
-// one operates. Neither is given back, so that a server without a connection to
+// one operates. Beside them, a third is for the heartbeat table where there is one.
+// Neither of the two is given back, so that a server without a connection to
 // spare can still be asked and closed.
 package mysql
 
@@ -64,6 +65,8 @@ type Config struct {
 	// unix socket. Units are this host's, nil for none.
 	Unit  string
 	Units Units
+	// Heartbeat is the heartbeat table; the zero Table is none.
+	Heartbeat Table
 	// MeasureTimeout bounds one Measure; DefaultMeasureTimeout when zero.
 	MeasureTimeout time.Duration
 	// Now reads the clock of Facts.MeasuredAt; CLOCK_BOOTTIME when nil.
@@ -89,6 +92,7 @@ type Database struct {
 	probeID        atomic.Uint64 // the probe's connection id, 0 before it has one
 	closers        sync.Map      // connection ids of the closings under way, which leave each other alone
 	events         atomic.Uint32 // an eventsKept
+	beats          beats
 	server         serverProcess
 }
 
@@ -140,13 +144,16 @@ func Open(c Config) (*Database, error) {
 	if d.operate, err = handle(settings(operateReadTimeout), password, 2); err != nil {
 		return nil, fmt.Errorf("open database %s: %w", c.Name, err)
 	}
+	if err := d.openBeats(c.Heartbeat, settings(beatReadTimeout), password); err != nil {
+		return nil, fmt.Errorf("open database %s: %w", c.Name, err)
+	}
 	return d, nil
 }
 
 // Close gives up the connections. Calls under way end with an error.
 func (d *Database) Close() error {
 	d.server.close()
-	return errors.Join(d.probe.Close(), d.operate.Close())
+	return errors.Join(d.probe.Close(), d.operate.Close(), d.beats.close())
 }
 
 // Name returns the configured name.

@@ -37,6 +37,9 @@ func (d *Database) Measure(ctx context.Context) replication.Facts {
 		}
 	}
 	d.silent.Store(facts.Reach == replication.ReachTimedOut)
+	if facts.Reach == replication.Reachable {
+		facts.Beats, facts.BeatDetail = d.readBeats(ctx)
+	}
 	facts.Name, facts.MeasuredAt = d.name, began
 	return facts
 }

@@ -110,6 +110,9 @@ const (
 	errKillDenied             = 1095
 	errHostBlocked            = 1129
 	errHostNotPrivileged      = 1130
+	errNoSuchDatabase         = 1049
+	errNoSuchColumn           = 1054
+	errNoSuchTable            = 1146
 	errUnknownVariable        = 1193
 	errTooManyUserConnections = 1203
 	errTableAccessDenied      = 1142
@@ -118,6 +121,7 @@ const (
 	errAccessDeniedNoPassword = 1698
 	errMustChangePassword     = 1820
 	errPasswordExpired        = 1862
+	errReadOnly               = 1290
 	errStopTimeout            = 1875 // the thread goes on stopping
 	errStatementTimeout       = 1969
 	errQueryInterrupted       = 1317 // both sides of a KILL

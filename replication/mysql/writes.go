@@ -52,10 +52,14 @@ func (d *Database) WritesOpen(ctx context.Context) (bool, error) {
 // an open one where closing stopped it.
 func (d *Database) WritesAre(ctx context.Context, open bool) (bool, error) {
 	var are bool
+	opening := d.beats.opening()
 	err := d.look(ctx, "read read_only", func(ctx context.Context, s *session) error {
 		is, sealed, err := s.writes(ctx)
 		if err != nil || open && !is || !open && !sealed {
 			return err
+		}
+		if open { // who wants them open finds them so, and opens nothing
+			d.beats.allow(opening)
 		}
 		are, err = d.eventsGoWith(ctx, s, open)
 		return err
@@ -75,6 +79,8 @@ func (d *Database) WritesAre(ctx context.Context, open bool) (bool, error) {
 // here, replication threads, the probe and other closings stay; what else Tanist does
 // on this database ends as a client's does. It can be repeated; each time clients are
 // disconnected.
+//
+// No heartbeat is written any more from the call on, until writes are opened.
 //
 // On an error writes may be open or closed; read_only may also be set later, by
 // a statement that a hung server still holds. That is what an emergency wants.
@@ -111,6 +117,7 @@ func (d *Database) CloseAwaited(ctx context.Context, patience, until time.Time) 
 
 func (d *Database) close(ctx context.Context, c closing, until time.Time) (replication.Position, error) {
 	c.database = d
+	d.beats.stop(ctx)
 	for attempt := 1; ; attempt++ {
 		position, err := c.act(ctx, until)
 		if err == nil || attempt == closeAttempts || ctx.Err() != nil || !wasKilled(err) {
@@ -285,7 +292,8 @@ func (c closing) freeze(ctx context.Context) (replication.Position, error) {
 // this host's clock; the server's own clock is read first, so that the two need
 // not agree.
 func (d *Database) OpenWrites(ctx context.Context, until time.Time) error {
-	return d.act(ctx, "open writes", func(ctx context.Context, s *session) error {
+	opening := d.beats.opening()
+	err := d.act(ctx, "open writes", func(ctx context.Context, s *session) error {
 		open, err := s.writesOpen(ctx)
 		if err != nil {
 			return err
@@ -301,11 +309,20 @@ func (d *Database) OpenWrites(ctx context.Context, until time.Time) error {
 		}
 		return d.startEvents(ctx, s, deadline)
 	})
+	if err == nil {
+		d.beats.allow(opening)
+	}
+	return err
 }
 
 // serverDeadline returns until on the server's clock, as a decimal number of
 // seconds. It is early by as long as the answer took, never late.
 func (s *session) serverDeadline(ctx context.Context, until time.Time) (string, error) {
+	return s.deadlineAfter(ctx, func() time.Duration { return time.Until(until) })
+}
+
+// deadlineAfter does the same for what is left when the server has answered.
+func (s *session) deadlineAfter(ctx context.Context, rest func() time.Duration) (string, error) {
 	r, err := queryOne(ctx, s.conn, serverTime)
 	if err != nil {
 		return "", err
@@ -319,7 +336,7 @@ func (s *session) serverDeadline(ctx context.Context, until time.Time) (string, 
 	if err != nil {
 		return "", fmt.Errorf("server's time %q is not a number", r["now"].String)
 	}
-	left := time.Until(until)
+	left := rest()
 	if left <= 0 {
 		return "", ErrExpired
 	}
