@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"path"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/tanist-ha/tanist/replication/discover"
@@ -44,6 +46,7 @@ func (v value) database() Database {
 		allow("tls", func(v value) { db.TLS = v.tls() }),
 		allow("replicate_from", func(v value) { db.ReplicateFrom = v.replicateFrom() }),
 		allow("unit", func(v value) { db.Unit = v.service() }),
+		allow("heartbeat_table", func(v value) { db.HeartbeatTable = v.table() }),
 		allow("docker_socket", func(v value) { engine = v.file() }),
 	)
 	if db.Address.Kind == Container {
@@ -84,6 +87,27 @@ func (v value) service() string {
 	}
 	return ""
 }
+
+// table reads SCHEMA.TABLE. The server's own schemas are not replicated, or not to
+// be written to.
+func (v value) table() Table {
+	s, ok := v.text()
+	if !ok {
+		return Table{}
+	}
+	schema, name, _ := strings.Cut(s, ".")
+	switch {
+	case !tablePart.MatchString(schema) || !tablePart.MatchString(name):
+		v.problem(fmt.Sprintf("%s names no table", quote(s)), "write SCHEMA.TABLE, such as tanist.heartbeat: letters, digits, _, $ and -, at most 64 of them each")
+	case slices.Contains([]string{"mysql", "information_schema", "performance_schema", "sys"}, strings.ToLower(schema)):
+		v.problem(fmt.Sprintf("the schema %s is the server's own", quote(schema)), "make a schema for it: tanist.heartbeat")
+	default:
+		return Table{Schema: schema, Name: name}
+	}
+	return Table{}
+}
+
+var tablePart = regexp.MustCompile(`^[A-Za-z0-9_$-]{1,64}$`)
 
 // maxSocketPath is what sockaddr_un holds, less its final zero byte.
 const maxSocketPath = 107

@@ -69,6 +69,7 @@ func TestCompare(t *testing.T) {
 		"step":                  {change("    vrid: 51\n", "    vrid: 51\n    promote: [{vip: acquire}, {unit: {start: x.service}}]\n"), changedA},
 		"step-environment":      {change("    vrid: 51\n", "    vrid: 51\n    promote: [{vip: acquire}, {exec: {command: [/bin/x], env: {A: b}}}]\n"), changedA},
 		"password-file":         {change("/etc/tanist/pivot", "/etc/tanist/other"), Diff{Changed: []Pair{{1, 1}}}},
+		"heartbeat-table":       {change("/etc/tanist/pivot", "/etc/tanist/pivot, heartbeat_table: a.b"), Diff{Changed: []Pair{{1, 1}}}},
 		"discover":              {running + "    discover: [{files: /srv/*.json, host: .h}]\n", Diff{Changed: []Pair{{1, 1}}}},
 		"docker-socket":         {"docker_socket: /run/docker.sock\n" + running, Diff{}}, // nothing uses it
 		"level":                 {change("level: info", "level: debug"), Diff{LogLevel: true}},

@@ -54,6 +54,7 @@ func (v value) discovery() Discovery {
 				d.ReplicateFrom.Port = 0
 			}
 		}),
+		allow("heartbeat_table", func(v value) { d.HeartbeatTable = v.table() }),
 		allow("docker_socket", func(v value) { d.Engine = v.file() }),
 	)
 	if ok {

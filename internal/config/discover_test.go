@@ -47,6 +47,7 @@ func TestDiscover(t *testing.T) {
 		{
 			Rule: discover.Rule{Files: "/srv/only-*.yml", Host: text("127.0.0.1"), Port: text("3307"), Unit: text("mariadb@{{.Match}}.service")},
 			User: "tanist", TLS: &TLS{CA: "/etc/ca.pem"}, ReplicateFrom: &ReplicateFrom{User: "repl", Port: 3308},
+			HeartbeatTable: Table{"tanist", "heartbeat"},
 		},
 	}
 	if diff := same(want, mustParse(t, "discover.yaml")); diff != "" {
@@ -87,7 +88,7 @@ func TestDiscovered(t *testing.T) {
 			discover.Found{Name: "b", Address: discover.Address{Host: "127.0.0.1", Port: 3307}, Port: 3307, Unit: "mariadb@b.service"},
 			Database{
 				Name: "b", Address: Address{Kind: TCP, Host: "127.0.0.1", Port: 3307}, User: "tanist", TLS: &TLS{CA: "/etc/ca.pem"},
-				Unit: "mariadb@b.service", ReplicateFrom: &ReplicateFrom{User: "repl", Port: 3308},
+				Unit: "mariadb@b.service", HeartbeatTable: Table{"tanist", "heartbeat"}, ReplicateFrom: &ReplicateFrom{User: "repl", Port: 3308},
 			},
 		},
 	} {

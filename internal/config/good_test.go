@@ -117,7 +117,7 @@ func TestFull(t *testing.T) {
 					User: "supervisor", PasswordFile: "/etc/tanist/mysql.password",
 					ReplicateFrom: &ReplicateFrom{User: "repl", PasswordFile: "/etc/tanist/repl.password", Port: 3306},
 				},
-				{Name: "team-a", Address: Address{Kind: TCP, Host: "fd00::1", Port: 3307}, User: "tanist", Unit: "mariadb@team-a.service"},
+				{Name: "team-a", Address: Address{Kind: TCP, Host: "fd00::1", Port: 3307}, User: "tanist", Unit: "mariadb@team-a.service", HeartbeatTable: Table{"tanist", "heart-beat"}},
 				{
 					Name: "team-b", Address: Address{Kind: TCP, Host: "db.example.net", Port: 3308}, User: "tanist",
 					ReplicateFrom: &ReplicateFrom{

@@ -99,7 +99,12 @@ type Database struct {
 	TLS           *TLS
 	ReplicateFrom *ReplicateFrom
 	Unit          string // the service that runs the server here; empty to find it by its socket
+	// HeartbeatTable is where the Active counts; the zero Table for nowhere.
+	HeartbeatTable Table
 }
+
+// Table names a table of a database server.
+type Table struct{ Schema, Name string }
 
 // Address is where a database answers. Kind says which fields are set.
 type Address struct {
@@ -149,11 +154,15 @@ type Discovery struct {
 	PasswordFile  string
 	TLS           *TLS
 	ReplicateFrom *ReplicateFrom // with Port 0: the one that the file names
+	// HeartbeatTable is in each of the databases.
+	HeartbeatTable Table
 }
 
 // Database makes a database of what the rule found.
 func (d *Discovery) Database(f discover.Found) Database {
-	db := Database{Name: f.Name, User: d.User, PasswordFile: d.PasswordFile, TLS: d.TLS, Unit: f.Unit}
+	db := Database{
+		Name: f.Name, User: d.User, PasswordFile: d.PasswordFile, TLS: d.TLS, Unit: f.Unit, HeartbeatTable: d.HeartbeatTable,
+	}
 	switch a := f.Address; {
 	case a.Container != "":
 		db.Address = Address{Kind: Container, Container: a.Container, Path: a.Socket, Engine: d.Engine}
