@@ -192,6 +192,12 @@ func (h *hostCheck) account(ctx context.Context, db located) {
 	for _, m := range missing {
 		h.problem(db.at+".user", m.Fix+onTheSource, "%saccount %s lacks the privilege %s", which, db.User, m.Privilege)
 	}
+	switch a, err := d.HeartbeatAdvice(ctx); {
+	case err != nil:
+		h.problem(db.at+".heartbeat_table", "", "%s%v", which, err)
+	case a != nil:
+		h.problem(db.at+".heartbeat_table", a.Fix, "%s%s", which, a.What)
+	}
 	h.advise(ctx, db.at, which, d)
 }
 

@@ -8,7 +8,9 @@ import (
 
 	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/hooks/step"
+	"github.com/tanist-ha/tanist/internal/config"
 	"github.com/tanist-ha/tanist/internal/failover"
+	"github.com/tanist-ha/tanist/internal/mono"
 	"github.com/tanist-ha/tanist/replication"
 	"github.com/tanist-ha/tanist/replication/mysql"
 )
@@ -59,6 +61,22 @@ func (ds databases) Measure(ctx context.Context, relist bool) []replication.Fact
 	ctx, cancel := context.WithTimeout(ctx, roundTime)
 	defer cancel()
 	return mysql.MeasureAll(ctx, servers(list), parallel)
+}
+
+// Beat writes one heartbeat into every database that has a table for it. One that
+// hung a moment ago is left alone: it has its own trouble.
+func (ds databases) Beat(ctx context.Context, epoch failover.Epoch, until mono.Instant) error {
+	list, release := ds.use()
+	defer release()
+	var beating []*database
+	for _, d := range list {
+		if d.cfg.HeartbeatTable != (config.Table{}) && !d.Silent() {
+			beating = append(beating, d)
+		}
+	}
+	errs := make([]error, len(beating))
+	inParallel(beating, func(i int, d *database) { errs[i] = d.Beat(ctx, uint64(epoch), until) })
+	return errors.Join(errs...)
 }
 
 // CloseWrites closes every database, without grace: the emergency form.

@@ -30,7 +30,7 @@ const usualSocket = "/run/mysqld/mysqld.sock"
 func openDatabase(c config.Database, units mysql.Units, elsewhere []netip.Addr) (*mysql.Database, error) {
 	m := mysql.Config{
 		Name: c.Name, Address: c.Address.String(), User: c.User, PasswordFile: c.PasswordFile, Password: noPassword(c),
-		Unit: c.Unit, Units: units,
+		Unit: c.Unit, Units: units, Heartbeat: mysql.Table(c.HeartbeatTable),
 	}
 	switch a := c.Address; a.Kind {
 	case config.UnixSocket:

@@ -35,10 +35,7 @@ func newDatabase(d replication.Database, v replication.DatabaseVerdict, now mono
 		s := p.String()
 		db.Position = &s
 	}
-	channels, ok := f.Channels.Get()
-	if !ok {
-		return db
-	}
+	channels, _ := f.Channels.Get()
 	for _, c := range channels {
 		db.IORunning = both(db.IORunning, c.IO)
 		db.SQLRunning = both(db.SQLRunning, c.SQL)
@@ -47,6 +44,9 @@ func newDatabase(d replication.Database, v replication.DatabaseVerdict, now mono
 				db.Error = err.String()
 			}
 		}
+	}
+	if db.Error == "" {
+		db.Error = f.BeatDetail
 	}
 	return db
 }

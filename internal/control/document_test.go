@@ -267,6 +267,18 @@ func TestThreadsOfAllChannels(t *testing.T) {
 	}
 }
 
+// What is wrong with the heartbeat table stands behind what is worse.
+func TestHeartbeatTrouble(t *testing.T) {
+	for want, f := range map[string]replication.Facts{
+		"table is full":    {Reach: replication.Reachable, BeatDetail: "table is full"},
+		"timed out: hangs": {Reach: replication.ReachTimedOut, ReachDetail: "hangs", BeatDetail: "table is full"},
+	} {
+		if db := newDatabase(replication.Database{Facts: f}, replication.DatabaseVerdict{LagFrom: replication.LagHeartbeat}, 0); db.Error != want || db.LagFrom != "heartbeat_table" {
+			t.Errorf("error %q, want %q; lag from %s", db.Error, want, db.LagFrom)
+		}
+	}
+}
+
 func TestTransitionResult(t *testing.T) {
 	for _, tc := range []struct {
 		last failover.Transition

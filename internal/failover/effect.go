@@ -51,9 +51,12 @@ type (
 	CancelStep struct{ ID hooks.StepID }
 	// Measure wants the facts of every database, freshly read. The databases that
 	// there are may change at any measurement; Relist wants them listed anew first.
+	// With Beat, the epoch of an Active, one heartbeat is written beside it into
+	// each database that has a table for it, soon or not at all.
 	Measure struct {
 		ID     ID
 		Relist bool
+		Beat   Epoch
 	}
 	// CatchUp wants every database to apply at least what Targets name; one
 	// that is not named applies what it received.

@@ -175,7 +175,7 @@ func (o *Orchestrator) positions() []Position {
 	var ps []Position
 	for i := range o.databases {
 		if p, ok := o.databases[i].Facts.Position(); ok && o.databases[i].Facts.Reach == replication.Reachable {
-			ps = append(ps, Position{Database: o.databases[i].Name, Executed: p, SemiSync: o.semiSync(i)})
+			ps = append(ps, Position{Database: o.databases[i].Name, Executed: p, SemiSync: o.semiSync(i), Beat: o.databases[i].Facts.Beat()})
 		}
 	}
 	return ps
@@ -240,6 +240,9 @@ func (o *Orchestrator) noteFacts(facts []replication.Facts, began mono.Instant) 
 		if applied, ok := f.Position(); ok {
 			d.Heard.Settle(applied)
 		}
+		if rows, ok := f.Beats.Get(); ok {
+			d.Heard.SettleBeats(rows)
+		}
 	}
 }
 
@@ -255,6 +258,7 @@ func (o *Orchestrator) noteHeard(ps []Position) {
 		if at >= 0 {
 			o.databases[at].Heard.Note(p.Executed, o.now)
 			o.databases[at].Heard.NoteSemiSync(p.SemiSync, o.now)
+			o.databases[at].Heard.NoteBeat(p.Beat, o.now)
 		}
 	}
 }

@@ -16,6 +16,9 @@ const (
 	// measureActive and measureStandby are how often the databases are read.
 	measureActive  = 250 * time.Millisecond
 	measureStandby = time.Second
+	// beatInterval is the least time between two heartbeats. They go with
+	// measurements, so that it is a little less than the second which results.
+	beatInterval = 900 * time.Millisecond
 	// measurePatience is when an unanswered measurement is given up.
 	measurePatience = 3 * time.Second
 )
@@ -26,6 +29,7 @@ type measuring struct {
 	at     mono.Instant // when the next one is due
 	begun  mono.Instant
 	latest mono.Instant // when the facts at hand came in, 0: none yet
+	beatAt mono.Instant // no heartbeat before this
 
 	positions []Position // in the facts at hand, never changed in place
 }
@@ -46,7 +50,20 @@ func (o *Orchestrator) tickMeasure() {
 	}
 	o.measure.id, o.measure.begun, o.measure.again = o.id(), o.now, false
 	o.measure.at = o.now.Add(o.measureEvery())
-	o.emit(Measure{ID: o.measure.id})
+	o.emit(Measure{ID: o.measure.id, Beat: o.beat()})
+}
+
+// beat returns the epoch to write a heartbeat in when one is due, and 0 when not.
+// A heartbeat is a transaction that the peer has to get: none is written by a node
+// that is not Active beyond doubt and at rest, nor while nobody hears of it.
+func (o *Orchestrator) beat() Epoch {
+	if o.state != Active || o.role != hooks.Active || !o.lease.held || o.activeEpoch == 0 ||
+		o.run != nil || o.nextRun != nil || o.bid != nil || o.giving() || o.taking() || o.stopping ||
+		!o.linkFresh() || o.peerIsActive() || o.peer.state.ActiveEpoch > o.activeEpoch || o.now.Before(o.measure.beatAt) {
+		return 0
+	}
+	o.measure.beatAt = o.now.Add(beatInterval)
+	return o.activeEpoch
 }
 
 // measureEvery is the time from one measurement to the next. A server that comes

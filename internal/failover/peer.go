@@ -15,6 +15,8 @@ type Position struct {
 	// SemiSync is what it says of semi-sync as a source; zero unless commits wait
 	// for a replica, as of facts that are fresh.
 	SemiSync replication.SemiSync
+	// Beat is how far it counted in the heartbeat table, zero where it has none.
+	Beat replication.Beat
 }
 
 // PeerState is what a node tells its peer about an instance, several times a

@@ -14,6 +14,9 @@ import (
 const (
 	// measureTime bounds one look at all databases.
 	measureTime = 2 * time.Second
+	// beatTime is how long after its decision a heartbeat may still be written: no
+	// longer than an address may still be acquired.
+	beatTime = actTime
 	// closeTime bounds the emergency closing of writes.
 	closeTime = 10 * time.Second
 	// fenceTime bounds ending one server's process.
@@ -153,6 +156,9 @@ func (in *instance) do(work context.Context, decided mono.Instant, e failover.Ef
 	case failover.CloseWrites:
 		in.closeWrites(work)
 	case failover.Measure:
+		if e.Beat != 0 {
+			in.beat(work, decided, e.Beat)
+		}
 		in.worker(work, measureTime, func(ctx context.Context) failover.Event {
 			return failover.Measured{ID: e.ID, Facts: in.Databases.Measure(ctx, e.Relist)}
 		})
@@ -263,6 +269,16 @@ func (in *instance) closeWrites(work context.Context) {
 	in.worker(work, closeTime, func(ctx context.Context) failover.Event {
 		defer in.node.closing.Done()
 		in.trouble("close writes at once", in.Databases.CloseWrites(ctx))
+		return nil
+	})
+}
+
+// beat begins a heartbeat, which is good for a time from its decision, not from
+// when a loop that was stopped comes to it.
+func (in *instance) beat(work context.Context, decided mono.Instant, epoch failover.Epoch) {
+	until := decided.Add(beatTime)
+	in.worker(work, beatTime, func(ctx context.Context) failover.Event {
+		in.trouble("write the heartbeat", in.Databases.Beat(ctx, epoch, until))
 		return nil
 	})
 }

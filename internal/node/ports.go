@@ -46,6 +46,11 @@ type (
 		Measure(ctx context.Context, relist bool) []replication.Facts
 		CloseWrites(ctx context.Context) error
 		CatchUp(ctx context.Context, targets []failover.Position) error
+		// Beat writes one heartbeat into each database that has a table for it, in
+		// an epoch of this node as the Active. A server that gets to it after until,
+		// or has been closed, writes nothing; nor does anything after CloseWrites
+		// or a step that closes writes has begun.
+		Beat(ctx context.Context, epoch failover.Epoch, until mono.Instant) error
 		// Fence ends the process of a database that hangs, and returns nil only
 		// when it is gone.
 		Fence(ctx context.Context, database string) error

@@ -78,6 +78,7 @@ type host struct {
 	onAsk     func()
 	closing   func(ctx context.Context) error
 	facts     func() []replication.Facts
+	beat      func(epoch failover.Epoch, until mono.Instant) error
 }
 
 func newWorld(t *testing.T, names ...string) *world {
@@ -321,6 +322,13 @@ func (h *host) CloseWrites(ctx context.Context) error {
 }
 
 func (h *host) CatchUp(context.Context, []failover.Position) error { return nil }
+
+func (h *host) Beat(_ context.Context, epoch failover.Epoch, until mono.Instant) error {
+	if h.beat == nil {
+		return nil
+	}
+	return h.beat(epoch, until)
+}
 
 func (h *host) Fence(context.Context, string) error { return nil }
 

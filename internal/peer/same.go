@@ -24,7 +24,7 @@ func sameWhy(a, b failover.Why) bool {
 
 func samePositions(a, b []failover.Position) bool {
 	return slices.EqualFunc(a, b, func(a, b failover.Position) bool {
-		return a.Database == b.Database && a.Executed.Equal(b.Executed) && a.SemiSync == b.SemiSync
+		return a.Database == b.Database && a.Executed.Equal(b.Executed) && a.SemiSync == b.SemiSync && a.Beat == b.Beat
 	})
 }
 

@@ -54,6 +54,14 @@ type position struct {
 	Database string    `json:"database"`
 	Executed string    `json:"executed"`
 	SemiSync *semiSync `json:"semi_sync,omitempty"`
+	Beat     *beat     `json:"beat,omitempty"`
+}
+
+// beat is there only where a heartbeat table is.
+type beat struct {
+	Server uint32 `json:"server"`
+	Epoch  uint64 `json:"epoch"`
+	Count  uint64 `json:"count"`
 }
 
 // semiSync is there only while commits wait; what is not known is left out.
@@ -229,7 +237,21 @@ func (s step) core() hooks.Result {
 }
 
 func toPosition(p failover.Position) position {
-	return position{Database: p.Database, Executed: p.Executed.String(), SemiSync: toSemiSync(p.SemiSync)}
+	return position{Database: p.Database, Executed: p.Executed.String(), SemiSync: toSemiSync(p.SemiSync), Beat: toBeat(p.Beat)}
+}
+
+func toBeat(b replication.Beat) *beat {
+	if b == (replication.Beat{}) {
+		return nil
+	}
+	return &beat{Server: b.Server, Epoch: b.Epoch, Count: b.Count}
+}
+
+func (b *beat) core() replication.Beat {
+	if b == nil {
+		return replication.Beat{}
+	}
+	return replication.Beat{Server: b.Server, Epoch: b.Epoch, Count: b.Count}
 }
 
 func toSemiSync(s replication.SemiSync) *semiSync {
@@ -273,7 +295,7 @@ func readPositions(in []position) (out []failover.Position, all bool) {
 			all = false
 			continue
 		}
-		out = append(out, failover.Position{Database: p.Database, Executed: executed, SemiSync: p.SemiSync.core()})
+		out = append(out, failover.Position{Database: p.Database, Executed: executed, SemiSync: p.SemiSync.core(), Beat: p.Beat.core()})
 	}
 	return out, all
 }

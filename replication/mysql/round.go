@@ -60,3 +60,6 @@ func MeasureAll(ctx context.Context, all []*Database, parallel int) []replicatio
 	})
 	return facts
 }
+
+// Silent reports whether the latest measurement had no answer.
+func (d *Database) Silent() bool { return d.silent.Load() }
