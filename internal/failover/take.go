@@ -6,6 +6,7 @@ import (
 
 	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/internal/mono"
+	"github.com/tanist-ha/tanist/replication"
 	"github.com/tanist-ha/tanist/vrrp"
 )
 
@@ -24,6 +25,7 @@ type taking struct {
 	opening  mono.Instant // when the plan came to opening the writes, 0: not yet
 	asked    mono.Instant // when the plan came to the address, 0: not yet
 	measure  ID
+	patient  bool // the next measurement may open the gate
 	check    ID
 	checked  bool
 	ready    bool // gate and first catching up
@@ -179,15 +181,33 @@ func (o *Orchestrator) refuseTake(w Why) {
 func (o *Orchestrator) takeMeasured(id ID) {
 	o.noteLeft()
 	t := o.take
-	if t == nil || t.view.Stage != TakePreparing || id == 0 || id != t.measure {
+	if t == nil || t.view.Stage != TakePreparing || !t.patient && (id == 0 || id != t.measure) {
 		return
 	}
-	t.measure = 0
+	t.measure, t.patient = 0, false
 	if verdict := o.plannedGate(); !verdict.Open && !t.give.Force {
+		if passing(verdict.Reasons) && o.now.Sub(t.began) < gatePatience {
+			t.patient = true
+			return
+		}
 		o.refuseTake(Why{Reason: GateClosed, Gate: verdict.Reasons})
 		return
 	}
 	o.approach()
+}
+
+// gatePatience is for how long a switchover waits for a database that did not answer:
+// servers stall for a second now and then.
+const gatePatience = 3 * time.Second
+
+// passing reports whether a gate may be closed for want of an answer alone.
+func passing(reasons []replication.Reason) bool {
+	for _, r := range reasons {
+		if r.Code != replication.Unreachable && r.Code != replication.NotKnown {
+			return false
+		}
+	}
+	return true
 }
 
 // approach catches up with where the source is now. It goes on writing.

@@ -516,3 +516,49 @@ func TestTakeAnnouncesFirst(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// A standby's database that does not answer is waited for, a while.
+func TestTakeWaitsForAnAnswer(t *testing.T) {
+	begin := func(t *testing.T) *rig {
+		r := newRig(t, func(c *Config) { c.Databases = []string{"pivot"} })
+		r.boots()
+		r.hears(253)
+		r.says(PeerState{
+			State: Active, Holds: true, ActiveEpoch: 1, Epoch: 1, Sources: AllSources, Bids: true,
+			Positions: []Position{{Database: "pivot", Executed: at(t, "0-1-9")}},
+			Give:      &Give{ID: HandoverID{Boot: 99, Seq: 1}, Stage: GivePreparing, Epoch: 2},
+		})
+		m := r.o.take.measure
+		r.after(time.Millisecond, Measured{ID: m, Facts: []replication.Facts{r.down("pivot", replication.ReachTimedOut)}})
+		return r
+	}
+	again := func(r *rig) {
+		g := PeerState{
+			State: Active, Holds: true, ActiveEpoch: 1, Epoch: 1, Sources: AllSources, Bids: true,
+			Positions: []Position{{Database: "pivot", Executed: at(t, "0-1-9")}}, Give: &r.o.take.give,
+		}
+		r.says(g)
+	}
+	t.Run("and taken over when it does", func(t *testing.T) {
+		r := begin(t)
+		if r.o.take.view.Stage != TakePreparing {
+			t.Fatalf("stage %d at once", r.o.take.view.Stage)
+		}
+		again(r)
+		r.after(time.Millisecond, Measured{ID: 1 << 40, Facts: []replication.Facts{r.replica("pivot", "0-1-9", replication.ThreadRunning)}})
+		if c, ok := find[CatchUp](r); !ok || len(c.Targets) != 1 {
+			t.Errorf("effects %s", shown(r.out))
+		}
+	})
+	t.Run("and refused when it does not", func(t *testing.T) {
+		r := begin(t)
+		for end := r.now.Add(2 * gatePatience); r.now.Before(end) && r.o.take.view.Stage == TakePreparing; {
+			r.now = r.now.Add(200 * time.Millisecond)
+			again(r)
+			r.after(time.Millisecond, Measured{ID: 1 << 40, Facts: []replication.Facts{r.down("pivot", replication.ReachTimedOut)}})
+		}
+		if v := r.o.take.view; v.Stage != TakeRefused || v.Why.Reason != GateClosed {
+			t.Errorf("%+v", v)
+		}
+	})
+}
