@@ -189,10 +189,18 @@ func (o *Orchestrator) leaseOver() bool {
 	return o.now.After(max(o.alive, o.lastWord).Add(wait))
 }
 
-// noteKernel notes that the silent peer's kernel answers.
+// noteKernel notes that the silent peer's kernel answers. One that answers again after
+// as many questions without any answer as find a host dead may have been paused, and
+// its lease with it.
 func (o *Orchestrator) noteKernel(ev Asked) {
-	if (ev.Host || ev.Address) && !o.kernelLived() {
-		o.alive = o.now
+	switch {
+	case ev.Host || ev.Address:
+		if !o.kernelLived() || o.mute >= asksWithoutAnswer {
+			o.alive = o.now
+		}
+		o.mute = 0
+	case ev.Err == nil:
+		o.mute++
 	}
 }
 

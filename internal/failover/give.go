@@ -79,7 +79,7 @@ func (o *Orchestrator) beginGive(g *giving) {
 	g.epoch, g.begun = o.epoch+1, o.now
 	var w Why
 	switch {
-	case o.state != Active || o.run != nil || o.giving():
+	case o.state != Active || o.run != nil && o.run.purpose != asserting || o.giving():
 		w = Why{Reason: Busy, Detail: "this node is " + o.state.String()}
 	case !o.linkFresh():
 		w = Why{Reason: PeerUnreachable}
@@ -216,7 +216,7 @@ func (o *Orchestrator) thinkPrepare(g *giving, t Take, known bool) {
 		o.answerGive(Done, Why{Reason: g.cause})
 	case len(g.lost) > 0 && len(o.stillLost(g.lost)) == 0:
 		o.refuseGive(Why{Reason: Withdrawn, Detail: "the database is back: " + listed(g.lost)})
-	case !o.fencedLost(g):
+	case !o.fencedLost(g), o.run != nil: // what puts drift right ends by itself
 	default:
 		o.closeUpInTime(g)
 	}

@@ -105,6 +105,7 @@ type Orchestrator struct {
 	silent     bool         // nobody advertises
 	lastWord   mono.Instant // when the peer's daemon was last heard by any means
 	alive      mono.Instant // when its kernel first answered after that
+	mute       int          // questions since that nobody answered, in a row
 	gone       mono.Instant // when its kernel was found silent by an Active, 0: never
 	goneAsk    ID           // the question that is out, 0: none
 	goneNext   mono.Instant // the next question
@@ -460,7 +461,7 @@ func (o *Orchestrator) heardPeer() {
 		o.announceAnew()
 	}
 	o.lastWord, o.answered = o.now, true
-	o.early, o.left = early{}, false
+	o.early, o.left, o.mute = early{}, false, 0
 }
 
 // appendRecord journals without waiting. All but the steps have to outlive a

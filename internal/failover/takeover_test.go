@@ -562,3 +562,29 @@ func TestTakeWaitsForAnAnswer(t *testing.T) {
 		}
 	})
 }
+
+// The lease of a host that fell silent and answers again counts from there: it may
+// have been paused.
+func TestPausedHostAnswersAgain(t *testing.T) {
+	for silent, counts := range map[int]bool{asksWithoutAnswer - 1: false, asksWithoutAnswer: true} {
+		r := newRig(t, nil)
+		r.boots()
+		r.hears(253)
+		answer := func(host bool) {
+			ask, asked := r.asked(5 * time.Second)
+			if !asked {
+				t.Fatal("no question")
+			}
+			r.after(time.Millisecond, Asked{ID: ask.ID, Host: host})
+		}
+		answer(true)
+		first := r.o.alive
+		for range silent {
+			answer(false)
+		}
+		answer(true)
+		if again := r.o.alive != first; again != counts {
+			t.Errorf("after %d questions without an answer its lease counts anew: %t", silent, again)
+		}
+	}
+}

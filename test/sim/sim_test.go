@@ -101,6 +101,7 @@ func TestFoundAddressSeeds(t *testing.T) {
 		"a goodbye came later than the address was taken again":           {7016419},
 		"two short questions got lost on the second path":                 {7031045},
 		"three questions of one kind of packet got lost on it":            {14014594},
+		"a paused host answered again, and its lease had stood still":     {100025221},
 	} {
 		for _, seed := range seeds {
 			if _, err := Play("address", seed); err != nil {
