@@ -211,6 +211,14 @@ func (k *soak) explain(ctx context.Context) {
 		if n.On() {
 			r, err := k.Tanist(ctx, n, "status")
 			k.tell("status of %s (%v):\n%s%s", n.Hostname, err, r.Stdout, r.Stderr)
+			for _, what := range []string{
+				"SELECT ID, USER, COMMAND, TIME_MS, STATE, LEFT(INFO, 80) FROM information_schema.PROCESSLIST",
+				"SELECT trx_mysql_thread_id, trx_state, trx_started, trx_rows_modified FROM information_schema.INNODB_TRX",
+				"SELECT @@gtid_slave_pos, @@gtid_binlog_pos, @@read_only", "SHOW ALL SLAVES STATUS",
+			} {
+				rows, err := n.SQLAt(ctx, k.Databases[0].Socket(), what)
+				k.tell("%s, %s (%v): %q", n.Hostname, what, err, rows)
+			}
 		}
 		log, err := n.Journal(ctx, "tanist.service")
 		lines := strings.Split(strings.TrimSpace(log), "\n")
