@@ -306,7 +306,9 @@ func TestLsyncdCarriesAFile(t *testing.T) {
 			if got := sorted(sh(t, ctx, l.A, show)); got != sorted(tt.stopped) {
 				t.Errorf("stopped: %s, want %s", got, tt.stopped)
 			}
-			sh(t, ctx, l.A, "systemctl reset-failed lsyncd; systemctl start lsyncd; pkill -KILL -x lsyncd; while pgrep -x lsyncd; do sleep 0.01; done >/dev/null")
+			sh(t, ctx, l.A, "systemctl reset-failed lsyncd; systemctl start lsyncd; "+
+				// A plain service is started before its program runs.
+				"until pkill -KILL -x lsyncd; do sleep 0.01; done; while pkill -KILL -x lsyncd; do sleep 0.01; done")
 			eventually(t, ctx, "killed is "+tt.killed, func() bool {
 				return sh(t, ctx, l.A, "systemctl show --property=ActiveState --value lsyncd") == tt.killed
 			})
