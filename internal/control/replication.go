@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -119,13 +118,7 @@ func (s *Server) replication(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), status)
 		return
 	}
-	out := http.NewResponseController(w)
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	say := func(l ReplicationLine) {
-		_ = out.SetWriteDeadline(time.Now().Add(writePatience))
-		_ = json.NewEncoder(w).Encode(l)
-		_ = out.Flush()
-	}
+	say := lines[ReplicationLine](w)
 	last := ReplicationLine{Result: ReplicationDone}
 	err = s.daemon.Replication(r.Context(), req, func(l ReplicationLine) {
 		if !l.Result.OK() && l.Result != ReplicationWaiting {

@@ -243,16 +243,21 @@ func (s *Server) switchover(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), status)
 		return
 	}
+	say := lines[Line](w)
+	if err := s.daemon.Switchover(r.Context(), req, say); err != nil {
+		say(Line{Outcome: &Outcome{Result: "failed", Reason: "error", Detail: err.Error()}})
+	}
+}
+
+// lines answers line by line, each at once. Who does not read is not watching: a
+// write that fails ends the request's context.
+func lines[L Line | ReplicationLine](w http.ResponseWriter) func(L) {
 	out := http.NewResponseController(w)
 	w.Header().Set("Content-Type", "application/x-ndjson")
-	say := func(l Line) {
-		// Who does not read is not watching: a write that fails ends r.Context.
+	return func(l L) {
 		_ = out.SetWriteDeadline(time.Now().Add(writePatience))
 		_ = json.NewEncoder(w).Encode(l)
 		_ = out.Flush()
-	}
-	if err := s.daemon.Switchover(r.Context(), req, say); err != nil {
-		say(Line{Outcome: &Outcome{Result: "failed", Reason: "error", Detail: err.Error()}})
 	}
 }
 

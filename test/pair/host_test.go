@@ -49,16 +49,10 @@ func TestCheckOnAHost(t *testing.T) {
 	}
 }
 
-// TestUnitStepsOnAHost runs the tests of package step that need a real systemd
-// in a host of the lab.
-func TestUnitStepsOnAHost(t *testing.T) {
+// TestOnAHost runs in a host of the lab the tests of other packages that need a real
+// systemd, and a server that may be killed.
+func TestOnAHost(t *testing.T) {
 	lab.Require(t)
-	bin := filepath.Join(t.TempDir(), "step.test")
-	build := exec.CommandContext(within(t), "go", "test", "-c", "-o", bin, "github.com/tanist-ha/tanist/hooks/step")
-	build.Env = append(build.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v: %s", err, out)
-	}
 	l, err := lab.Up(within(t), lab.Options{Log: t.Logf})
 	if err != nil {
 		t.Fatal(err)
@@ -68,18 +62,31 @@ func TestUnitStepsOnAHost(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if err := l.A.Install(bin, "/opt/step.test", 0o755); err != nil {
-		t.Fatal(err)
-	}
-	out, err := l.A.Run(within(t), lab.Command{
-		Argv: []string{"/opt/step.test", "-test.v", "-test.run", "Unit"}, Env: []string{"TANIST_TEST_SYSTEMD=1"},
-	})
-	t.Log(out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(out, "--- PASS") || strings.Contains(out, "--- SKIP") {
-		t.Error("the tests did not run")
+	for _, tt := range []struct{ pkg, run string }{
+		{"hooks/step", "Unit"},
+		{"cmd/tanist", "UnderSystemd"},
+	} {
+		t.Run(tt.pkg, func(t *testing.T) {
+			bin := filepath.Join(t.TempDir(), "on-a-host.test")
+			build := exec.CommandContext(within(t), "go", "test", "-c", "-o", bin, "github.com/tanist-ha/tanist/"+tt.pkg)
+			build.Env = append(build.Environ(), "CGO_ENABLED=0")
+			if out, err := build.CombinedOutput(); err != nil {
+				t.Fatalf("build: %v: %s", err, out)
+			}
+			if err := l.A.Install(bin, "/opt/on-a-host.test", 0o755); err != nil {
+				t.Fatal(err)
+			}
+			out, err := l.A.Run(within(t), lab.Command{
+				Argv: []string{"/opt/on-a-host.test", "-test.v", "-test.run", tt.run}, Env: []string{"TANIST_TEST_SYSTEMD=1"},
+			})
+			t.Log(out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(out, "--- PASS") || strings.Contains(out, "--- SKIP") {
+				t.Error("the tests did not run")
+			}
+		})
 	}
 }
 

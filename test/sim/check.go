@@ -366,6 +366,9 @@ func (c *checker) acquired(n *node, promotion bool) {
 	for i, old := range p.dbs {
 		w.settle(i)
 		if c.lost(p, i) {
+			if old.up && old.hung && !old.readOnly {
+				w.fail("I5", "%s acquires the address and %s of the old node hangs and would take writes when it wakes", n.label, w.setup.dbNames[i])
+			}
 			continue
 		}
 		if !old.history.within(n.dbs[i].history) {
