@@ -66,8 +66,10 @@ type address struct {
 	kinds  []func(*address)
 	phase  phase
 	rounds int
-	left   int // troubles of this round
-	moved  int // addresses that had come to a node when it began
+	finds  int  // how often one holder was found, so that an earlier calm ends nothing
+	again  bool // one was found too early since the healing
+	left   int  // troubles of this round
+	moved  int  // addresses that had come to a node when it began
 	healed time.Duration
 	holder int
 	moving time.Duration // a handover that somebody asked for is over by then
@@ -204,6 +206,15 @@ func (a *address) next() {
 	a.after(gap, a.next)
 }
 
+// calmed ends the calm after the find of that number.
+func (a *address) calmed(find int) func() {
+	return func() {
+		if a.phase == calm && a.finds == find {
+			a.next()
+		}
+	}
+}
+
 // waited heals a round in which nothing came of the troubles.
 func (a *address) waited(round int) func() {
 	return func() {
@@ -234,11 +245,16 @@ func (a *address) heal() {
 		}
 	}
 	w.net.changed()
-	a.phase, a.healed = healing, w.now
-	round := a.rounds
+	a.phase, a.healed, a.again = healing, w.now, false
+	a.expect()
+}
+
+// expect bounds the time until one holder is found.
+func (a *address) expect() {
+	finds := a.finds
 	a.after(a.bound(), func() {
-		if a.phase == healing && a.rounds == round {
-			w.fail("liveness", "%s after everything was healed: %s", w.now-a.healed, a.said())
+		if a.phase == healing && a.finds == finds {
+			a.w.fail("liveness", "%s after everything was healed: %s", a.w.now-a.healed, a.said())
 		}
 	})
 }
@@ -277,15 +293,24 @@ func (a *address) watch() {
 		if w.chance(0.1) {
 			calm += a.steady - w.now + w.between(0, 3*time.Second)
 		}
-		a.after(calm, a.next)
+		a.finds++
+		a.after(calm, a.calmed(a.finds))
 		if w.setup.Broken.Restless {
 			n := w.nodes[h]
 			a.after(a.steady-w.now+time.Second, func() { a.ask(n, n.peer().label, 10*time.Second) })
 		}
 	case calm:
 		if w.now < a.steady || w.lastFence > 0 && w.now-w.lastFence < a.bound() {
-			if h := a.found(); h >= 0 {
+			switch h := a.found(); {
+			case h >= 0:
 				a.holder = h
+			case w.now < a.steady && !a.again && !w.nodes[a.holder].kernel.holds():
+				// It was the holder before it heard of all that had happened to it:
+				// the pair is still finding itself.
+				a.again, a.phase = true, healing
+				a.rounds++
+				w.rounds--
+				a.expect()
 			}
 			return
 		}
