@@ -3,6 +3,7 @@ package failover
 import (
 	"time"
 
+	"github.com/tanist-ha/tanist/internal/mono"
 	"github.com/tanist-ha/tanist/vrrp"
 )
 
@@ -180,25 +181,28 @@ func (o *Orchestrator) yieldOnce() {
 // leaseOver reports whether the silent peer's lease must have ended. It counts
 // from the first answer of the peer's kernel, not from the daemon's last word: a
 // host that was paused in between has a clock that stood meanwhile.
-func (o *Orchestrator) leaseOver() bool {
+func (o *Orchestrator) leaseOver() bool { return o.leaseOverAt(o.now) }
+
+func (o *Orchestrator) leaseOverAt(at mono.Instant) bool {
 	wait := o.cfg.Lease + leaseGrace
 	if o.yieldsTo() {
 		// Both may be waiting for the other's lease, and neither hears the other.
 		wait += o.cfg.Router.Interval.Duration() + yieldTime
 	}
-	return o.now.After(max(o.alive, o.lastWord).Add(wait))
+	return at.After(max(o.alive, o.lastWord).Add(wait))
 }
 
-// noteKernel notes that the silent peer's kernel answers. One that answers again after
-// as many questions without any answer as find a host dead may have been paused, and
-// its lease with it.
+// noteKernel notes that the silent peer's kernel answers. One that answers again
+// after as many questions without any answer as find a host dead, or after a time in
+// which nobody asked, may have been paused meanwhile, and its lease with it.
 func (o *Orchestrator) noteKernel(ev Asked) {
 	switch {
 	case ev.Host || ev.Address:
-		if !o.kernelLived() || o.mute >= asksWithoutAnswer {
+		unseen := o.now.Sub(o.aliveLast) > asksWithoutAnswer*askAgain+o.askWithin() && !o.leaseOverAt(o.aliveLast)
+		if !o.kernelLived() || o.mute >= asksWithoutAnswer || unseen {
 			o.alive = o.now
 		}
-		o.mute = 0
+		o.aliveLast, o.mute = o.now, 0
 	case ev.Err == nil:
 		o.mute++
 	}

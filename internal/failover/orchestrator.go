@@ -105,6 +105,7 @@ type Orchestrator struct {
 	silent     bool         // nobody advertises
 	lastWord   mono.Instant // when the peer's daemon was last heard by any means
 	alive      mono.Instant // when its kernel first answered after that
+	aliveLast  mono.Instant // and when it last did
 	mute       int          // questions since that nobody answered, in a row
 	gone       mono.Instant // when its kernel was found silent by an Active, 0: never
 	goneAsk    ID           // the question that is out, 0: none

@@ -577,6 +577,7 @@ func TestPausedHostAnswersAgain(t *testing.T) {
 			}
 			r.after(time.Millisecond, Asked{ID: ask.ID, Host: host})
 		}
+		answer(true) // before its silence counts
 		answer(true)
 		first := r.o.alive
 		for range silent {
@@ -585,6 +586,45 @@ func TestPausedHostAnswersAgain(t *testing.T) {
 		answer(true)
 		if again := r.o.alive != first; again != counts {
 			t.Errorf("after %d questions without an answer its lease counts anew: %t", silent, again)
+		}
+	}
+}
+
+// So does the lease of a host that nobody asked for a while, unless it was over by
+// then: the host may have been paused and nobody saw it.
+func TestHostThatNobodyAsked(t *testing.T) {
+	for _, tt := range []struct {
+		after  time.Duration
+		counts bool
+	}{
+		{200 * time.Millisecond, false},
+		{time.Second, true},
+	} {
+		r := newRig(t, nil)
+		r.boots()
+		r.hears(253)
+		var last ID
+		for range 2 {
+			ask, asked := r.asked(5 * time.Second)
+			if !asked {
+				t.Fatal("no question")
+			}
+			last = ask.ID
+			r.after(time.Millisecond, Asked{ID: last, Host: true})
+		}
+		first := r.o.alive
+		r.o.now = r.o.now.Add(tt.after)
+		r.o.noteKernel(Asked{Host: true})
+		if again := r.o.alive != first; again != tt.counts {
+			t.Errorf("asked again after %s: its lease counts anew: %t", tt.after, again)
+		}
+		over := first.Add(r.o.cfg.Lease + 2*leaseGrace)
+		for r.o.alive = first; r.o.now.Before(over); r.o.now = r.o.now.Add(askAgain) {
+			r.o.noteKernel(Asked{Host: true})
+		}
+		r.o.now = r.o.now.Add(tt.after)
+		if r.o.noteKernel(Asked{Host: true}); r.o.alive != first {
+			t.Errorf("asked again %s after its lease was over: it counts anew", tt.after)
 		}
 	}
 }

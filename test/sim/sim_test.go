@@ -102,6 +102,7 @@ func TestFoundAddressSeeds(t *testing.T) {
 		"two short questions got lost on the second path":                 {7031045},
 		"three questions of one kind of packet got lost on it":            {14014594},
 		"a paused host answered again, and its lease had stood still":     {100025221},
+		"a host was paused while a failed plan kept anybody from asking":  {300006822},
 		"a node was found to hold what it was about to let go of":         {200051180},
 	} {
 		for _, seed := range seeds {
