@@ -198,14 +198,21 @@ func (o *Orchestrator) leaseOverAt(at mono.Instant) bool {
 func (o *Orchestrator) noteKernel(ev Asked) {
 	switch {
 	case ev.Host || ev.Address:
-		unseen := o.now.Sub(o.aliveLast) > asksWithoutAnswer*askAgain+o.askWithin() && !o.leaseOverAt(o.aliveLast)
-		if !o.kernelLived() || o.mute >= asksWithoutAnswer || unseen {
+		if !o.kernelLived() || o.mute >= asksWithoutAnswer || o.unseen() {
 			o.alive = o.now
 		}
 		o.aliveLast, o.mute = o.now, 0
 	case ev.Err == nil:
 		o.mute++
 	}
+}
+
+// unseen reports whether so much time went by since the peer's kernel last answered
+// that its host may have been paused for longer than leaseGrace allows for. A lease
+// that was over by then no pause can prolong; but in a longer time it can be another.
+func (o *Orchestrator) unseen() bool {
+	gap := o.now.Sub(o.aliveLast)
+	return gap > 2*retryDelay || gap > asksWithoutAnswer*askAgain+o.askWithin() && !o.leaseOverAt(o.aliveLast)
 }
 
 // kernelLived reports whether the peer's kernel answered since its daemon fell

@@ -169,6 +169,9 @@ func (o *Orchestrator) announceAnew() {
 // dropAddress takes the address off, whether it is known to be there or not.
 func (o *Orchestrator) dropAddress() {
 	o.emit(Drop{})
+	if o.lease.held {
+		o.alive = 0 // from now on the peer can have a lease of which that answer knew nothing
+	}
 	o.lease = lease{progress: o.lease.progress}
 	o.dirty = true
 }

@@ -619,12 +619,17 @@ func TestHostThatNobodyAsked(t *testing.T) {
 			t.Errorf("asked again after %s: its lease counts anew: %t", tt.after, again)
 		}
 		over := first.Add(r.o.cfg.Lease + 2*leaseGrace)
-		for r.o.alive = first; r.o.now.Before(over); r.o.now = r.o.now.Add(askAgain) {
+		r.o.alive, r.o.aliveLast = first, r.o.now
+		for ; r.o.now.Before(over); r.o.now = r.o.now.Add(askAgain) {
 			r.o.noteKernel(Asked{Host: true})
 		}
 		r.o.now = r.o.now.Add(tt.after)
 		if r.o.noteKernel(Asked{Host: true}); r.o.alive != first {
 			t.Errorf("asked again %s after its lease was over: it counts anew", tt.after)
+		}
+		r.o.now = r.o.now.Add(3 * retryDelay)
+		if r.o.noteKernel(Asked{Host: true}); r.o.alive == first {
+			t.Error("asked again long after its lease was over, when it can be another: it does not count anew")
 		}
 	}
 }

@@ -103,6 +103,7 @@ func TestFoundAddressSeeds(t *testing.T) {
 		"three questions of one kind of packet got lost on it":            {14014594},
 		"a paused host answered again, and its lease had stood still":     {100025221},
 		"a host was paused while a failed plan kept anybody from asking":  {300006822},
+		"an answer from before the own tenure counted for the peer's":     {300167545},
 		"a node was found to hold what it was about to let go of":         {200051180},
 	} {
 		for _, seed := range seeds {
