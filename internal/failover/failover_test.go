@@ -565,6 +565,21 @@ func TestSharedUnit(t *testing.T) {
 	r.wantState(Active, PeerLeft)
 }
 
+// TestSharedUnitAfterRestart is a new node whose daemon is killed right after it had
+// the address: the old one is still stopping the unit, and the link not up yet.
+func TestSharedUnitAfterRestart(t *testing.T) {
+	r := newRig(t, nil)
+	r.step(Started{Boot: 8, Leftover: true, Memory: hooks.Memory{Epoch: 2, ActiveEpoch: 2, Role: hooks.Active}})
+	r.wantState(Active, Adopted)
+	r.run(HandoverLease / 2)
+	r.says(PeerState{Boot: 99, State: Demoting, Epoch: 2})
+	none[StartStep](r)
+	r.says(PeerState{Boot: 99, State: Backup, Epoch: 2, Stopped: []string{unit}})
+	need[StartStep](r)
+	r.ends("unit", hooks.Changed)
+	r.wantState(Active, Adopted)
+}
+
 // switchover brings an Active to the stage at which the peer is prepared.
 func switchover(t *testing.T, req Request) (*rig, HandoverID) {
 	t.Helper()
@@ -605,6 +620,27 @@ func TestGive(t *testing.T) {
 		r.ends("unit", hooks.Changed)
 		r.takes(id, TakeDone)
 		if a := need[Answer](r); a.Outcome != Done || a.Command != 1 {
+			t.Errorf("%+v", a)
+		}
+	})
+	t.Run("the new node's daemon is restarted after it had the address", func(t *testing.T) {
+		r, id := switchover(t, Request{Timeout: minute})
+		r.takes(id, TakePrepared)
+		learned := need[Append](r)
+		r.ends("close", hooks.Changed)
+		r.after(time.Millisecond, Durable{ID: learned.ID})
+		r.takes(id, TakeAcquired)
+		again := PeerState{Boot: 100, State: Active, Holds: true, Epoch: r.o.give.epoch, ActiveEpoch: r.o.give.epoch}
+		r.ends("unit", hooks.Changed)
+		for begun := r.now; r.now.Sub(begun) < 2*HandoverLease; {
+			again.Steps = []hooks.Result{{Outcome: hooks.Pending}, {Outcome: hooks.Running}}
+			r.says(again)
+			none[Answer](r)
+			r.run(100 * time.Millisecond)
+		}
+		again.Steps = []hooks.Result{{Outcome: hooks.Pending}, {Outcome: hooks.Changed}}
+		r.says(again)
+		if a := need[Answer](r); a.Outcome != Done {
 			t.Errorf("%+v", a)
 		}
 	})

@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"slices"
 	"time"
 
 	"github.com/tanist-ha/tanist/hooks"
@@ -188,11 +189,23 @@ func (o *Orchestrator) thinkGive() {
 		case !tailOver:
 		case known && t.Stage == TakeDone:
 			o.finishGive(t.OK)
+		case !known && o.promotedAnew(g):
+			o.finishGive(true)
 		case o.now.Sub(g.doneAt) > endPatience, g.stale != 0 && o.now.Sub(g.stale) > HandoverLease:
 			o.finishGive(false)
 		}
 	case GiveClosing, GiveRollingBack, GiveDone, GiveFailed:
 	}
+}
+
+// promotedAnew reports whether the new node's daemon was restarted after it had the
+// address, knows nothing of the handover any more, and finished its promotion. It
+// begins with that right after its start.
+func (o *Orchestrator) promotedAnew(g *giving) bool {
+	p := o.peer.state
+	return o.linkFresh() && o.now.Sub(g.doneAt) > HandoverLease &&
+		p.State == Active && p.Holds && p.ActiveEpoch == g.epoch &&
+		!slices.ContainsFunc(p.Steps, func(r hooks.Result) bool { return !r.Outcome.OK() && r.Outcome != hooks.Pending })
 }
 
 func (o *Orchestrator) watchLink(g *giving) {

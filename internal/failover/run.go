@@ -321,10 +321,15 @@ func (o *Orchestrator) keptBack(s hooks.Step) bool {
 }
 
 // thinkHeld fails a step that waits for a peer that nobody can ask: the service
-// goes on without it, and thinkRepair comes back to it.
+// goes on without it, and thinkRepair comes back to it. A daemon that was
+// restarted in between gives the link the same time to come up.
 func (o *Orchestrator) thinkHeld() {
 	s, held := o.run.run.Held()
-	if held && o.awaitsPeer(s) && o.keptBack(s) && !o.linkFresh() && o.now.Sub(o.peer.at) > HandoverLease {
+	heard := o.peer.at
+	if o.run.purpose == repairing {
+		heard = max(heard, o.begun)
+	}
+	if held && o.awaitsPeer(s) && o.keptBack(s) && !o.linkFresh() && o.now.Sub(heard) > HandoverLease {
 		o.order(o.run.run.Refuse(o.now, "the daemon of "+o.cfg.Peer+" does not say that it stopped the unit", o.stepID, o.orders[:0]))
 	}
 }
