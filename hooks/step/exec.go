@@ -47,7 +47,8 @@ type execution struct {
 }
 
 // NewExec returns the step that runs a program: argument vector, no shell,
-// process group of its own, standard input /dev/null, working directory /, and
+// process group of its own, standard input /dev/null, working directory /, umask 022,
+// no other open file, no signal blocked or ignored, none of the daemon's precedence, and
 // an environment of PATH, LANG=C.UTF-8, with an account HOME, USER and LOGNAME,
 // and what the action adds. The account must be one that os/user can look up.
 //
@@ -69,7 +70,7 @@ func NewExec(a hooks.Exec, cgroup string) Step {
 func (e *execution) Output() []byte { return e.output.Bytes() }
 
 func (e *execution) Check(ctx context.Context) (State, error) {
-	if _, err := e.program(e.action.Command); err != nil {
+	if _, err := e.program(ctx, e.action.Command); err != nil {
 		return cannot(err)
 	}
 	if len(e.action.Verify) == 0 {
@@ -78,7 +79,7 @@ func (e *execution) Check(ctx context.Context) (State, error) {
 		}
 		return WouldChange, nil
 	}
-	p, err := e.program(e.action.Verify)
+	p, err := e.program(ctx, e.action.Verify)
 	if err != nil {
 		return cannot(fmt.Errorf("verify: %w", err))
 	}
@@ -94,7 +95,7 @@ func (e *execution) Check(ctx context.Context) (State, error) {
 
 func (e *execution) Apply(ctx context.Context) error {
 	e.output, e.done = new(capture), false
-	p, err := e.program(e.action.Command)
+	p, err := e.program(ctx, e.action.Command)
 	if err != nil {
 		return err
 	}
@@ -105,12 +106,29 @@ func (e *execution) Apply(ctx context.Context) error {
 	return nil
 }
 
-// program resolves an argument vector to something that can be started.
-func (e *execution) program(argv []string) (program, error) {
-	p := program{argv: argv, cgroup: e.cgroup}
+// program resolves an argument vector to something that can be started. A file
+// system that does not answer is not waited for longer than ctx.
+func (e *execution) program(ctx context.Context, argv []string) (program, error) {
 	if len(argv) == 0 || argv[0] == "" {
-		return p, errors.New("run a program: none is named")
+		return program{}, errors.New("run a program: none is named")
 	}
+	var p program
+	var err error
+	found := make(chan struct{})
+	go func() { // ends when the file system answers
+		defer close(found)
+		p, err = e.resolve(argv)
+	}()
+	select {
+	case <-found:
+		return p, err
+	case <-ctx.Done():
+		return program{}, fmt.Errorf("look for %s: %w", argv[0], context.Cause(ctx))
+	}
+}
+
+func (e *execution) resolve(argv []string) (program, error) {
+	p := program{argv: argv, cgroup: e.cgroup}
 	env := map[string]string{"PATH": searchPath, "LANG": "C.UTF-8"}
 	if e.action.User != "" {
 		account, err := lookUp(e.action.User)

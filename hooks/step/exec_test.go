@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -13,6 +14,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/tanist-ha/tanist/hooks"
 )
@@ -258,14 +262,84 @@ func TestExecStartsNothingAfterCancel(t *testing.T) {
 	}
 }
 
-func TestExecRunsAtOrdinaryPriority(t *testing.T) {
+func TestExecInheritsNothing(t *testing.T) {
 	runtime.LockOSThread() // a nice value is the thread's; it ends with the test, as nothing unlocks it
 	if err := syscall.Setpriority(syscall.PRIO_PROCESS, 0, -5); err != nil {
 		t.Skip("needs the right to lower nice values")
 	}
-	s := NewExec(shell("while [ $(nice) != 0 ]; do sleep 0.05; done; nice"), "")
-	apply(t, s, time.Minute)
-	if got := string(s.(Outputter).Output()); got != "0\n" {
-		t.Errorf("nice %q", got)
+	const score = "/proc/self/oom_score_adj"
+	before, err := os.ReadFile(score)
+	if err != nil {
+		t.Fatal(err)
 	}
+	wantScore := "0"
+	if err := os.WriteFile(score, []byte("-500"), 0); err != nil {
+		t.Logf("without the right to lower the OOM score: %v", err)
+		wantScore = strings.TrimSpace(string(before))
+	}
+	defer func() { _ = os.WriteFile(score, before, 0) }()
+	defer syscall.Umask(syscall.Umask(0o077))
+	for _, cloexec := range []int{0, unix.O_CLOEXEC} {
+		fd, err := unix.Open("/dev/zero", unix.O_RDONLY|cloexec, 0) // the daemon's starter leaves one open, the daemon another
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = unix.Close(fd) })
+	}
+	signal.Ignore(syscall.SIGUSR1)
+	defer signal.Reset(syscall.SIGUSR1)
+	blocked := unix.Sigset_t{}
+	blocked.Val[0] = 1 << (syscall.SIGUSR2 - 1)
+	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &blocked, nil); err != nil {
+		t.Fatal(err)
+	}
+	s := NewExec(shell(`nice; cat /proc/self/oom_score_adj; umask; grep -E '^Sig(Blk|Ign)' /proc/$$/status; ls /proc/$$/fd; ps -o cls= -p $$`), "")
+	apply(t, s, time.Minute)
+	want := "0\n" + wantScore + "\n0022\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n0\n1\n2\n TS\n"
+	if diff := cmp.Diff(want, string(s.(Outputter).Output())); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestExecThatCannotBecomeItsProgram(t *testing.T) {
+	busy := filepath.Join(t.TempDir(), "busy")
+	data, err := os.ReadFile("/bin/true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	writer, err := os.OpenFile(busy, os.O_CREATE|os.O_WRONLY, 0o755)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Close()
+	if _, err := writer.Write(data); err != nil {
+		t.Fatal(err)
+	}
+	executableFile := func(name, content string) string {
+		path := writeFile(t, name, content)
+		if err := os.Chmod(path, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	for _, tc := range []struct {
+		name string
+		a    hooks.Exec
+		want string
+	}{
+		{"text-file-busy", hooks.Exec{Command: []string{busy}}, "text file busy"},
+		{"no-format", hooks.Exec{Command: []string{executableFile("no-format", "\x01\x02")}}, "exec format error"},
+		{"no-interpreter", hooks.Exec{Command: []string{executableFile("no-interpreter", "#!/nowhere/sh\n")}}, "no such file or directory"},
+		{"an-argument-too-long", hooks.Exec{Command: []string{"true", strings.Repeat("x", 200<<10)}}, "argument list too long"},
+		{"a-zero-byte", hooks.Exec{Command: []string{"true", "a\x00b"}}, "invalid argument"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			outcome, detail := Execute(within(t, time.Minute), NewExec(tc.a, ""))
+			if outcome != hooks.Failed || !strings.HasPrefix(detail, "start ") || !strings.Contains(detail, tc.want) {
+				t.Errorf("%v: %s", outcome, detail)
+			}
+		})
+	}
+	big := hooks.Exec{Command: []string{"sh", "-c", "test ${#BIG} = 10000"}, Env: map[string]string{"BIG": strings.Repeat("x", 10000)}}
+	apply(t, NewExec(big, ""), time.Minute)
 }

@@ -22,6 +22,8 @@ const (
 	killWait  = 5 * time.Second        // for the kernel to end what got SIGKILL
 	drainWait = 500 * time.Millisecond // for output of a process that is out of reach
 	gonePoll  = 10 * time.Millisecond
+
+	reportLimit = 4 << 10
 )
 
 type program struct {
@@ -43,24 +45,29 @@ func (p program) run(ctx context.Context, out *capture) error {
 		return fmt.Errorf("run %s: %w", p.argv[0], err)
 	}
 	defer group.close()
-	cmd, copied, err := p.start(group, out)
+	started, err := p.start(group, out)
 	if err != nil {
 		return fmt.Errorf("start %s: %w", p.argv[0], err)
 	}
-	ended := await(ctx, cmd.Process.Pid)
+	defer started.report.Close()
+	pid := started.cmd.Process.Pid
+	ended := await(ctx, pid)
 	// The leader is dead or dying but not reaped: its id, and so the group's,
 	// cannot have gone to somebody else.
-	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	_ = syscall.Kill(-pid, syscall.SIGKILL)
 	if !ended {
 		group.kill()
 	}
-	left := awaitGone(cmd.Process.Pid, group, !ended)
-	if left != nil {
-		copied.stop()
+	if left := awaitGone(pid, group, !ended); left != nil {
+		started.copied.stop()
+		go func() { _ = started.cmd.Wait() }() // ends when the kernel lets the leader die
 		return fmt.Errorf("end %s: %w", p.argv[0], left)
 	}
-	waited := cmd.Wait()
-	copied.stop()
+	waited := started.cmd.Wait()
+	started.copied.stop()
+	if why := started.failure(); why != "" {
+		return fmt.Errorf("start %s: %s", p.argv[0], why)
+	}
 	if !ended {
 		return fmt.Errorf("%s: %w%s", p.argv[0], context.Cause(ctx), quoted(lastLine(out.Bytes())))
 	}
@@ -86,42 +93,51 @@ func (p program) verdict(err error, out *capture) error {
 	return e
 }
 
-func (p program) start(group controlGroup, out *capture) (*exec.Cmd, *copying, error) {
+// running is a program from its start to its end.
+type running struct {
+	cmd    *exec.Cmd
+	copied *copying
+	report *os.File // why the launcher did not become the program
+}
+
+func (p program) start(group controlGroup, out *capture) (*running, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer w.Close()
+	report, says, err := os.Pipe()
+	if err != nil {
+		r.Close()
+		return nil, err
+	}
+	defer says.Close()
 	cmd := &exec.Cmd{
-		Path: p.path, Args: p.argv, Env: p.env, Dir: "/", Stdout: w, Stderr: w,
-		SysProcAttr: &syscall.SysProcAttr{Setpgid: true, Credential: p.credential},
+		Path: launcherPath, Args: p.launcher(), Env: p.env, Dir: "/", Stdout: w, Stderr: w,
+		ExtraFiles:  []*os.File{says}, // reportFD
+		SysProcAttr: &syscall.SysProcAttr{Setpgid: true},
 	}
 	if group.dir != nil {
 		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(group.dir.Fd())
 	}
 	if err := cmd.Start(); err != nil {
 		r.Close()
-		return nil, nil, err
+		report.Close()
+		return nil, err
 	}
-	ordinary(cmd.Process.Pid)
 	c := &copying{from: r, done: make(chan struct{})}
 	go func() {
 		defer close(c.done)
 		_, _ = io.Copy(out, r) // ends at end of file or at the deadline that stop sets
 	}()
-	return cmd, c, nil
+	return &running{cmd, c, report}, nil
 }
 
-// ordinary takes back the precedence that this daemon has over everything else:
-// a hook must not starve a database, nor survive it when memory is short.
-// Without the right to do so the hook runs as it is.
-func ordinary(pid int) {
-	if raw, err := unix.Getpriority(unix.PRIO_PROCESS, 0); err == nil && raw > 20 { // the kernel's scale: 20 minus nice
-		_ = unix.Setpriority(unix.PRIO_PGRP, pid, 0)
-	}
-	if own, err := os.ReadFile("/proc/self/oom_score_adj"); err == nil && own[0] == '-' {
-		_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte("0"), 0)
-	}
+// failure returns why the program did not start; the leader has ended.
+func (r *running) failure() string {
+	_ = r.report.SetReadDeadline(time.Now().Add(drainWait))
+	why, _ := io.ReadAll(io.LimitReader(r.report, reportLimit)) // empty at once when it did start
+	return string(why)
 }
 
 type copying struct {
