@@ -15,11 +15,7 @@ import (
 )
 
 // Entry is a record as it was stored.
-type Entry struct {
-	At     time.Time // the wall clock, UTC; it may step, the order of entries does not
-	Boot   string    // the kernel's boot ID, empty where it could not be read
-	Record hooks.Record
-}
+type Entry = hooks.Entry
 
 // Memories folds the entries of each instance.
 func Memories(entries []Entry) map[string]hooks.Memory {
@@ -142,6 +138,9 @@ func unmarshal(payload []byte) (Entry, error) {
 		Kind: valueOf(kindNames, in.Kind), Instance: in.Instance, Epoch: in.Epoch, Role: valueOf(roleNames, in.Role),
 		Planned: in.Planned, Lossy: in.Lossy, Reason: in.Reason, Ending: valueOf(endingNames, in.Ending), Duration: in.Duration, UID: in.UID, Loss: in.Loss.record(),
 	}}
+	if e.Record.Kind == unknown {
+		e.Unknown = in.Kind
+	}
 	if s := in.Step; s != nil {
 		e.Record.Step = hooks.Result{
 			Name: s.Name, Title: s.Title, Outcome: valueOf(outcomeNames, s.Outcome), Detail: s.Detail, Duration: s.Duration,

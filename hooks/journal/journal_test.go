@@ -146,7 +146,7 @@ func TestWhatIsAppendedIsReadBack(t *testing.T) {
 		t.Errorf("mode %v, %v", info.Mode(), err)
 	}
 	again, err := Read(path)
-	if diff := cmp.Diff(entries, again); diff != "" || err != nil {
+	if diff := cmp.Diff(entries, again.Entries); diff != "" || err != nil {
 		t.Errorf("opened (-) and read beside the owner (+) differ: %v\n%s", err, diff)
 	}
 }

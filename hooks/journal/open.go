@@ -70,21 +70,6 @@ func (r Recovery) String() string {
 // it be read or written; damage in the file is no error, see Recovery.
 func Open(path string) (*Journal, []Entry, error) { return open(path, DefaultLimit) }
 
-// Read returns the entries of a journal that another process may have open, and
-// changes nothing.
-func Read(path string) ([]Entry, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("read journal: %w", err)
-	}
-	c := scan(data)
-	if c.foreign != "" {
-		return nil, fmt.Errorf("read journal %s: %s", path, c.foreign)
-	}
-	entries, _ := c.entries()
-	return entries, nil
-}
-
 func open(path string, limit int64) (*Journal, []Entry, error) {
 	path, err := resolve(path)
 	if err != nil {

@@ -18,6 +18,9 @@ import (
 // asideLimit is how many damaged files are kept; the last makes room.
 const asideLimit = 16
 
+// rotatedSuffix ends the name of the file that was in the path's place before.
+const rotatedSuffix = ".1"
+
 // setAside puts every whole record into a new file and keeps the old one beside
 // it, as path.corrupt-1 and so on.
 func (j *Journal) setAside(old *os.File, records []record) ([]byte, *os.File, error) {
@@ -38,7 +41,7 @@ func (j *Journal) setAside(old *os.File, records []record) ([]byte, *os.File, er
 // rotate keeps the old file as path.1 and begins a new one with what Memories
 // needs, and the most recent history.
 func (j *Journal) rotate(old *os.File, records []record, limit int64) ([]byte, *os.File, error) {
-	name := j.path + ".1"
+	name := j.path + rotatedSuffix
 	whole, f, err := j.replace(old, name, compact(records, limit/4))
 	if err == nil {
 		j.recovery.Rotated = name

@@ -36,7 +36,7 @@ func TestRotationKeepsTheMemories(t *testing.T) {
 		mustAppend(t, j, random(rng, 300)...)
 		mustClose(t, j)
 		before := read(t, path)
-		entries, err := Read(path)
+		entries, err := entriesOf(path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -50,7 +50,7 @@ func TestRotationKeepsTheMemories(t *testing.T) {
 		if len(returned) != len(entries) || !bytes.Equal(read(t, path+".1"), before) {
 			t.Errorf("seed %d: the rotated file is another, or the caller was given %d of %d entries", seed, len(returned), len(entries))
 		}
-		kept, err := Read(path)
+		kept, err := entriesOf(path)
 		if err != nil {
 			t.Fatal(err)
 		}
