@@ -60,6 +60,7 @@ type disk struct {
 	synced  hooks.Memory
 	tail    []hooks.Record // written, not synced
 	failing bool
+	keeps   *bool                 // what a power cut leaves of the tail, nil: chance decides
 	kept    []failover.Remembered // of the databases, in a file of its own
 	newer   []failover.Remembered // written, not synced
 }
@@ -80,6 +81,10 @@ func (d *disk) sync() {
 
 // powerCut keeps a part of the tail: pages go to the disk when they like.
 func (d *disk) powerCut(w *World) {
+	if d.keeps != nil {
+		d.cut(*d.keeps)
+		return
+	}
 	if len(d.tail) > 0 {
 		d.tail = d.tail[:w.rng.IntN(len(d.tail)+1)]
 	}
@@ -89,4 +94,12 @@ func (d *disk) powerCut(w *World) {
 	}
 	d.sync()
 	d.kept, d.newer = newer, newer
+}
+
+// cut keeps all of what is not synced, or nothing.
+func (d *disk) cut(keep bool) {
+	if !keep {
+		d.tail, d.newer = d.tail[:0], d.kept
+	}
+	d.sync()
 }

@@ -129,10 +129,16 @@ func (n *node) step(ev failover.Event) {
 		w.trace.step(w.now, n.label, ev, effects)
 	}
 	for i := range effects {
+		if n.passes(effects[i]) {
+			return
+		}
 		n.do(effects[i])
 		if n.core == nil {
 			return
 		}
+	}
+	if len(effects) > 0 && n.passes(nil) {
+		return
 	}
 	at, ok := n.core.Deadline()
 	if !ok {
@@ -344,7 +350,13 @@ func (n *node) local(it *item) {
 			n.step(failover.Durable{ID: failover.ID(it.id), Err: errDisk})
 			return
 		}
+		if n.passesAt("written, not durable") {
+			return
+		}
 		n.disk.sync()
+		if n.passesAt("durable, not told") {
+			return
+		}
 		n.step(failover.Durable{ID: failover.ID(it.id)})
 	case kAdvert, kTell, kAsk, kClose, kStart, kRelease, kResume, kPower, kThaw, kDatabase, kRejoin, kScript:
 		// The world's, not the daemon's.

@@ -19,8 +19,10 @@ func world(scenario string, seed uint64) (*World, error) {
 		return Address(seed), nil
 	case "foreign":
 		return Foreign(seed), nil
+	case "boundaries":
+		return Boundary(seed)
 	}
-	return nil, fmt.Errorf("scenario %s is not plain, faults, address or foreign", scenario)
+	return nil, fmt.Errorf("scenario %s is not plain, faults, address, foreign or boundaries", scenario)
 }
 
 // Tally is what happened in one or more seeds.

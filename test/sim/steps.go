@@ -34,6 +34,7 @@ type step struct {
 	vars   hooks.Vars
 	mode   stepMode
 	cancel bool
+	ended  bool // its daemon is gone, amid it
 	began  time.Duration
 
 	cancelled time.Duration
@@ -103,7 +104,13 @@ func (n *node) stepDue(id hooks.StepID) {
 	case s.mode == stepHangs:
 		out = hooks.Pending
 	case s.mode == stepWell:
+		if n.passesIn(s, "is about to be applied") {
+			return
+		}
 		out, detail = n.apply(s)
+		if s.ended || out.OK() && n.passesIn(s, "is applied, not told") {
+			return
+		}
 	}
 	if out == hooks.Pending {
 		n.answerAfter(stepLook, item{kind: kStep, step: id})
@@ -125,9 +132,9 @@ func (n *node) apply(s *step) (hooks.Outcome, string) {
 	}
 	switch a := s.action.(type) {
 	case hooks.Writes:
-		return n.writes(a)
+		return n.writes(s, a)
 	case hooks.Replication:
-		return n.replication(a)
+		return n.replication(s, a)
 	case hooks.Unit:
 		run := a.Verb == hooks.StartUnit || a.Verb == hooks.RestartUnit
 		if n.unit == run {
@@ -146,7 +153,7 @@ func (n *node) apply(s *step) (hooks.Outcome, string) {
 	return hooks.Changed, ""
 }
 
-func (n *node) writes(a hooks.Writes) (hooks.Outcome, string) {
+func (n *node) writes(s *step, a hooks.Writes) (hooks.Outcome, string) {
 	out := hooks.Unchanged
 	if !a.Open && n.w.setup.Broken.KeepWrites {
 		return out, ""
@@ -162,6 +169,9 @@ func (n *node) writes(a hooks.Writes) (hooks.Outcome, string) {
 			return hooks.Pending, ""
 		}
 		if db.readOnly == a.Open {
+			if n.amid(s, out) {
+				return hooks.Cancelled, ""
+			}
 			db.setReadOnly(!a.Open)
 			out = hooks.Changed
 		}
@@ -169,7 +179,7 @@ func (n *node) writes(a hooks.Writes) (hooks.Outcome, string) {
 	return out, ""
 }
 
-func (n *node) replication(a hooks.Replication) (hooks.Outcome, string) {
+func (n *node) replication(s *step, a hooks.Replication) (hooks.Outcome, string) {
 	out := hooks.Unchanged
 	for _, db := range n.dbs {
 		if !db.up {
@@ -179,6 +189,9 @@ func (n *node) replication(a hooks.Replication) (hooks.Outcome, string) {
 			return hooks.Pending, ""
 		}
 		n.w.settle(db.index)
+		if n.amid(s, out) {
+			return hooks.Cancelled, ""
+		}
 		did, why := hooks.Unchanged, ""
 		switch a.Verb {
 		case hooks.StopReplication:

@@ -90,8 +90,9 @@ type World struct {
 	check   checker
 	trace   *transcript
 	script  func(at uint64)
-	watch   func() // after every step of a core, nil: nobody
-	stepped uint64 // steps of the cores
+	bounds  *boundaries // nil: nobody counts them
+	watch   func()      // after every step of a core, nil: nobody
+	stepped uint64      // steps of the cores
 	second  time.Duration
 	things  int // that happened since second
 

@@ -24,13 +24,21 @@ const (
 func main() {
 	seeds := flag.Uint64("seeds", 1000, "how many seeds to run")
 	first := flag.Uint64("seed", 1, "the first seed")
-	scenario := flag.String("scenario", "faults", "plain, faults, address or foreign")
+	scenario := flag.String("scenario", "faults", "plain, faults, address, foreign or boundaries")
 	verbose := flag.Bool("v", false, "print the transcript of every seed")
 	routine := flag.Bool("routine", false, "with heartbeats, renewals, gossip and measurements")
 	until := flag.Duration("for", 0, "begin no seed after so long, 0: run them all")
 	workers := flag.Int("workers", 1, "how many seeds to run at a time")
 	keep := flag.Bool("keep", false, "go on after a failure, print one line for each and no transcript")
 	flag.Parse()
+	if *scenario == "boundaries" {
+		all := uint64(sim.Boundaries())
+		if !given("seeds") {
+			*seeds = all
+		}
+		*seeds = min(*seeds, all+1-min(*first, all+1))
+		fmt.Printf("boundaries: %d\n", all)
+	}
 	*workers = max(1, *workers)
 	debug.SetGCPercent(gcPercent)
 	debug.SetMemoryLimit(int64(*workers) * memoryMost)
@@ -127,4 +135,11 @@ func (r *run) report(took time.Duration) {
 	if r.failed > 0 {
 		fmt.Printf("%d seeds failed\n", r.failed)
 	}
+}
+
+// given reports whether a flag was on the command line.
+func given(name string) bool {
+	found := false
+	flag.Visit(func(f *flag.Flag) { found = found || f.Name == name })
+	return found
 }
