@@ -33,6 +33,7 @@ type Step struct {
 	Name    string // unique within its plan, shown to the operator
 	Timeout time.Duration
 	OnError OnError
+	Drift   OnDrift
 	Action  Action
 }
 

@@ -36,10 +36,12 @@ const (
 	Learned                        // the other node is Active in this epoch
 	Acquired                       // the address came with the planned promotion of this epoch
 	Missed                         // what the promotion of this epoch may have left behind of one database
+	Strayed                        // what a step left is no longer so; Step says what is the case
+	Mended                         // and is so again
 )
 
 func (k RecordKind) String() string {
-	names := [...]string{"", "began", "stepped", "ended", "override", "reverted", "learned", "acquired", "missed"}
+	names := [...]string{"", "began", "stepped", "ended", "override", "reverted", "learned", "acquired", "missed", "strayed", "mended"}
 	if k > 0 && int(k) < len(names) {
 		return names[k]
 	}
@@ -55,7 +57,7 @@ type Record struct {
 	Planned  bool
 	Lossy    bool          // Began: the other node's databases may have more than this one's
 	Reason   string        // Began: the cause; Override: the operator's words
-	Step     Result        // Stepped
+	Step     Result        // Stepped, Strayed, Mended
 	Ending   Ending        // Ended
 	Duration time.Duration // Ended: of the whole transition
 	UID      uint32        // Override: who
@@ -128,7 +130,7 @@ func (m Memory) Fold(r Record) Memory {
 		if r.Epoch == m.ActiveEpoch {
 			m.ActiveEpoch = m.previous
 		}
-	case Stepped, Override, Learned, Missed:
+	case Stepped, Override, Learned, Missed, Strayed, Mended:
 	}
 	return m
 }

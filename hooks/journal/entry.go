@@ -184,6 +184,8 @@ var kindNames = map[hooks.RecordKind]string{
 	hooks.Learned:  "learned",
 	hooks.Acquired: "acquired",
 	hooks.Missed:   "missed",
+	hooks.Strayed:  "strayed",
+	hooks.Mended:   "mended",
 }
 
 var roleNames = map[hooks.Role]string{

@@ -42,6 +42,14 @@ func story() []hooks.Record {
 		{Kind: hooks.Began, Instance: "compass", Epoch: 2, Role: hooks.Active, Planned: true, Reason: "requested"},
 		{Kind: hooks.Reverted, Instance: "compass", Epoch: 2},
 		{Kind: hooks.Began, Instance: "sextant", Epoch: 9, Role: hooks.Standby, Reason: "stopping"},
+		{
+			Kind: hooks.Strayed, Instance: "sextant", Epoch: 9, Role: hooks.Standby,
+			Step: hooks.Result{Name: "lsyncd", Title: "unit stop lsyncd.service", Outcome: hooks.Changed, Detail: "would change"},
+		},
+		{
+			Kind: hooks.Mended, Instance: "sextant", Epoch: 9, Role: hooks.Standby,
+			Step: hooks.Result{Name: "lsyncd", Title: "unit stop lsyncd.service", Outcome: hooks.Unchanged, Duration: 7 * time.Second},
+		},
 	}
 }
 
