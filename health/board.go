@@ -3,7 +3,12 @@
 // elsewhere.
 package health
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+
+	"github.com/tanist-ha/tanist/internal/mono"
+)
 
 // Effect is what a failed check means for the node.
 type Effect uint8
@@ -14,14 +19,34 @@ const (
 	Fault               // this node may not hold the address
 )
 
+var effectNames = [...]string{"yield", "fault"}
+
 func (e Effect) String() string {
-	switch e {
-	case Yield:
-		return "yield"
-	case Fault:
-		return "fault"
+	if int(e) < len(effectNames) {
+		return effectNames[e]
 	}
 	return fmt.Sprintf("Effect(%d)", uint8(e))
+}
+
+// Verdict is what the samples of a check add up to.
+type Verdict uint8
+
+// The verdicts.
+const (
+	Unknown  Verdict = iota // no sample was taken yet; neither well nor failing
+	Well                    // it is well
+	Failing                 // it fails
+	Flapping                // it is well again after too many changes, and counts as failing for a while
+)
+
+var verdictNames = [...]string{"unknown", "well", "failing", "flapping"}
+
+// String returns the verdict as status and metrics name it.
+func (v Verdict) String() string {
+	if int(v) < len(verdictNames) {
+		return verdictNames[v]
+	}
+	return fmt.Sprintf("Verdict(%d)", uint8(v))
 }
 
 // Check describes one check.
@@ -34,11 +59,37 @@ type Check struct {
 
 // Status is the verdict about one check.
 type Status struct {
-	Check  Check
-	Known  bool // a sample was taken
-	OK     bool
-	Detail string // of the latest sample
-	streak int    // consecutive samples that contradict OK
+	Check   Check
+	Verdict Verdict
+	Detail  string // of the latest sample
+	// Hold is for how long it has to be well before it counts as well; 0: it does
+	// not flap.
+	Hold time.Duration
+	// Until is when a check that is Flapping counts as well, if it does not fail
+	// before; otherwise 0.
+	Until mono.Instant
+
+	streak int // consecutive samples that contradict the verdict
+	flap   flap
+}
+
+// Fails reports whether the check counts as failing: it does, or it flaps.
+func (s Status) Fails() bool { return s.Verdict == Failing || s.Verdict == Flapping }
+
+// String returns "name: detail", and of a check that flaps how long it has to be
+// well. It does not change with time.
+func (s Status) String() string {
+	text := s.Check.Name
+	if s.Verdict == Flapping {
+		text += ": flapping, counts as failing until it was well for " + s.Hold.String()
+	}
+	if s.Verdict == Unknown {
+		return text + ": no sample yet"
+	}
+	if s.Detail != "" {
+		text += ": " + s.Detail
+	}
+	return text
 }
 
 // Board holds the verdict of every check of an instance.
@@ -53,48 +104,116 @@ func NewBoard(checks []Check) *Board {
 	return b
 }
 
-// Sample counts one sample and reports whether the verdict of its check
-// changed. The first sample of a check decides at once: a node that just
-// started has no history to damp.
-func (b *Board) Sample(name string, ok bool, detail string) (changed bool) {
+// Sample counts one sample taken at now. It returns the check's status and
+// whether its verdict changed; of a name that is no check, nothing. The first
+// sample decides at once: a node that just started has no history to damp.
+func (b *Board) Sample(now mono.Instant, name string, ok bool, detail string) (s Status, changed bool) {
+	b.Tick(now)
 	for i := range b.statuses {
 		if s := &b.statuses[i]; s.Check.Name == name {
 			s.Detail = detail
-			return s.sample(ok)
+			changed := s.sample(now, ok)
+			return *s, changed
+		}
+	}
+	return Status{}, false
+}
+
+func (s *Status) sample(now mono.Instant, ok bool) (changed bool) {
+	good := s.Verdict == Well || s.Verdict == Flapping
+	need := s.Check.Fall
+	if ok {
+		need = s.Check.Rise
+	}
+	switch {
+	case s.Verdict == Unknown:
+	case ok == good:
+		s.streak = 0
+		return false
+	default:
+		if s.streak++; s.streak < need {
+			return false
+		}
+		if !ok {
+			s.Hold = s.flap.fell(now)
+		}
+	}
+	s.streak, s.Until = 0, 0
+	switch {
+	case !ok:
+		s.Verdict = Failing
+	case s.Hold > 0:
+		s.Verdict, s.Until = Flapping, now.Add(s.Hold)
+	default:
+		s.Verdict = Well
+		s.flap.rose(now)
+	}
+	return true
+}
+
+// Tick ends the holds that are over at now and reports whether there was one.
+func (b *Board) Tick(now mono.Instant) (changed bool) {
+	for i := range b.statuses {
+		if s := &b.statuses[i]; s.Verdict == Flapping && !now.Before(s.Until) {
+			s.flap.rose(s.Until)
+			s.Verdict, s.Hold, s.Until, changed = Well, 0, 0, true
+		}
+	}
+	return changed
+}
+
+// Deadline returns when a hold is over and Tick is wanted, mono.Never for none.
+func (b *Board) Deadline() mono.Instant {
+	at := mono.Never
+	for i := range b.statuses {
+		if s := &b.statuses[i]; s.Verdict == Flapping {
+			at = min(at, s.Until)
+		}
+	}
+	return at
+}
+
+// Statuses returns every check's status. The caller must not change them.
+func (b *Board) Statuses() []Status { return b.statuses }
+
+// Failing returns the first check of the given effect that counts as failing, one
+// that does before one that flaps.
+func (b *Board) Failing(e Effect) (Status, bool) {
+	for _, v := range [...]Verdict{Failing, Flapping} {
+		for _, s := range b.statuses {
+			if s.Verdict == v && s.Check.Effect == e {
+				return s, true
+			}
+		}
+	}
+	return Status{}, false
+}
+
+// Unfit returns every check that counts as failing, whatever its effect.
+func (b *Board) Unfit() []Status {
+	var unfit []Status
+	for _, s := range b.statuses {
+		if s.Fails() {
+			unfit = append(unfit, s)
+		}
+	}
+	return unfit
+}
+
+// Awaits reports whether a check of the given effect has no sample yet.
+func (b *Board) Awaits(e Effect) bool {
+	for _, s := range b.statuses {
+		if s.Verdict == Unknown && s.Check.Effect == e {
+			return true
 		}
 	}
 	return false
 }
 
-func (s *Status) sample(ok bool) bool {
-	if !s.Known {
-		s.Known, s.OK = true, ok
-		return true
-	}
-	if ok == s.OK {
-		s.streak = 0
-		return false
-	}
-	s.streak++
-	need := s.Check.Fall
-	if ok {
-		need = s.Check.Rise
-	}
-	if s.streak < need {
-		return false
-	}
-	s.OK, s.streak = ok, 0
-	return true
-}
-
-// Statuses returns every check's verdict. The caller must not change them.
-func (b *Board) Statuses() []Status { return b.statuses }
-
-// Failing returns the first failing check with the given effect. A check
-// without a sample does not fail.
-func (b *Board) Failing(e Effect) (Status, bool) {
+// Unsampled returns the first check that has no sample yet.
+func (b *Board) Unsampled() (Status, bool) {
 	for _, s := range b.statuses {
-		if s.Known && !s.OK && s.Check.Effect == e {
+		if s.Verdict == Unknown {
 			return s, true
 		}
 	}

@@ -109,7 +109,7 @@ type Question struct {
 	Block        Hold       // this node must not be promoted
 	Maintenance  Hold       // closes Planned and SourceLost; a Resume moves nothing
 	Health       Health
-	HealthDetail string // which check fails, when bad
+	HealthDetail string // which check fails, or has no sample yet
 }
 
 // Gate answers whether this node may be promoted now. A node without databases
@@ -151,7 +151,11 @@ func nodeReasons(p Policy, q Question) []Reason {
 		}
 		reasons = append(reasons, Reason{Code: Unhealthy, Detail: detail})
 	default:
-		reasons = append(reasons, Reason{Code: NotKnown, Detail: "health of this node is not known yet"})
+		detail := "health of this node is not known yet"
+		if q.HealthDetail != "" {
+			detail = cut(q.HealthDetail, MaxErrorText)
+		}
+		reasons = append(reasons, Reason{Code: NotKnown, Detail: detail})
 	}
 	switch q.Cause {
 	case Planned, SourceLost, Resume:

@@ -144,6 +144,9 @@ func (l *logger) Note(instance string, n failover.Note) {
 		zap.String("instance", instance), zap.Stringer("state", n.State), zap.Uint64("epoch", uint64(n.Epoch)),
 		zap.Stringer("reason", n.Why.Reason),
 	}
+	if n.Why.Check != "" {
+		fields = append(fields, zap.String("check", n.Why.Check))
+	}
 	if n.Why.Detail != "" {
 		fields = append(fields, zap.String("detail", n.Why.Detail))
 	}

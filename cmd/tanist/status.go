@@ -130,7 +130,13 @@ func printInstance(t io.Writer, doc control.Document, in control.Instance, now t
 		fmt.Fprintf(t, "  %s\n", waitingWords(*in.Waiting))
 	}
 	for _, h := range in.Health {
-		fmt.Fprintf(t, "  check %s\t%s\t%s\t%s\n", h.Name, checkWord(h.OK), h.Effect, h.Detail)
+		fmt.Fprintf(t, "  check %s\t%s\t%s\t%s\n", h.Name, checkWord(h, now), h.Effect, h.Detail)
+	}
+	if s := in.Stays; s != nil {
+		fmt.Fprintf(t, "  stays here\t%s\t\t%s wants it to move%s\n", s.Reason, s.Check, errorWords(s.Detail))
+		for _, r := range s.Gate {
+			fmt.Fprintf(t, "    %s\t%s\t\t%s\n", r.Code, r.Database, r.Detail)
+		}
 	}
 	for _, u := range in.Units {
 		fmt.Fprintf(t, "  unit %s\t%s\t%s\t%s\n", u.Name, word(u.Running, "running", "stopped"), u.Active, u.Error)
@@ -284,11 +290,14 @@ func writable(readOnly *bool) string {
 	return word(*readOnly, "read-only", "writable")
 }
 
-func checkWord(ok *bool) string {
-	if ok == nil {
+func checkWord(h control.Health, now time.Time) string {
+	switch {
+	case h.OK == nil:
 		return "unknown"
+	case !h.Until.IsZero():
+		return h.Verdict + ", counts as failing for " + age(max(0, h.Until.Sub(now)))
 	}
-	return word(*ok, "ok", "failing")
+	return word(*h.OK, "ok", "failing")
 }
 
 func word(yes bool, a, b string) string {

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/tanist-ha/tanist/health"
 	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/internal/failover"
 	"github.com/tanist-ha/tanist/replication"
@@ -55,6 +56,7 @@ type Instance struct {
 	Labels         []Label     `json:"labels"`
 	Drift          []Drift     `json:"drift"`
 	Unprotected    []string    `json:"unprotected,omitempty"` // databases of the active node that this one lacks
+	Stays          *Stays      `json:"stays,omitempty"`       // absent unless a check wants the role to move and it cannot
 	Waiting        *Waiting    `json:"waiting,omitempty"`     // for what a transition waits
 	Block          *Hold       `json:"block"`
 	Maintenance    *Hold       `json:"maintenance"`
@@ -113,6 +115,29 @@ type Health struct {
 	OK     *bool  `json:"ok"` // null before the first sample
 	Effect string `json:"effect"`
 	Detail string `json:"detail"`
+	// Verdict says it in one word: unknown, well, failing or flapping. A check that is
+	// flapping is well and counts as failing, to Until at the earliest.
+	Verdict string    `json:"verdict"`
+	Until   time.Time `json:"until,omitzero"`
+}
+
+// Stays says why the role stays on a node though one of its checks wants it to move.
+type Stays struct {
+	Check  string       `json:"check"`
+	Reason string       `json:"reason"`
+	Detail string       `json:"detail,omitempty"`
+	Gate   []GateReason `json:"gate,omitempty"` // of the peer
+}
+
+func newStays(w *failover.Why) *Stays {
+	if w == nil {
+		return nil
+	}
+	s := &Stays{Check: w.Check, Reason: w.Reason.String(), Detail: w.Detail}
+	if len(w.Gate) > 0 {
+		s.Gate = newGate(w.Gate).Reasons
+	}
+	return s
 }
 
 // Unit is one systemd unit that the plans name.
@@ -224,7 +249,7 @@ func NewInstance(now time.Time, s failover.Status, x Extra) Instance {
 		VIPs: []VIP{}, Gate: newGate(s.Gate.Reasons), Databases: []Database{}, Health: []Health{},
 		Units: append([]Unit{}, x.Units...), Labels: append([]Label{}, x.Labels...), Drift: append([]Drift{}, x.Drift...),
 		LastTransition: newTransition(s), Heartbeat: x.Heartbeat, Restored: newRestored(now, s), ClaimedBy: s.Claimant,
-		Unprotected: s.Unprotected, Waiting: NewWaiting(s.Waiting),
+		Unprotected: s.Unprotected, Waiting: NewWaiting(s.Waiting), Stays: newStays(s.Stays),
 	}
 	for _, p := range x.VIPs {
 		in.VIPs = append(in.VIPs, VIP{Address: p.String(), Interface: x.Interface, Held: x.Held(p.Addr())})
@@ -233,9 +258,12 @@ func NewInstance(now time.Time, s failover.Status, x Extra) Instance {
 		in.Databases = append(in.Databases, newDatabase(d, s.Gate.Databases[i], s.Now))
 	}
 	for _, h := range s.Health {
-		check := Health{Name: h.Check.Name, Effect: h.Check.Effect.String(), Detail: h.Detail}
-		if h.Known {
-			check.OK = &h.OK
+		check := Health{Name: h.Check.Name, Verdict: h.Verdict.String(), Effect: h.Check.Effect.String(), Detail: h.Detail}
+		if ok := !h.Fails(); h.Verdict != health.Unknown {
+			check.OK = &ok
+		}
+		if h.Verdict == health.Flapping {
+			check.Until = now.Add(h.Until.Sub(s.Now)).UTC().Truncate(time.Millisecond)
 		}
 		in.Health = append(in.Health, check)
 	}

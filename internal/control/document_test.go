@@ -46,7 +46,8 @@ func full() failover.Status {
 			Channels: replication.Known([]replication.Channel{{IO: replication.ThreadRunning, SQL: replication.ThreadStopped}}),
 		}}},
 		Health: []health.Status{
-			{Check: health.Check{Name: "nginx", Effect: health.Yield}, Known: true, Detail: "inactive"},
+			{Check: health.Check{Name: "nginx", Effect: health.Yield}, Verdict: health.Failing, Detail: "inactive"},
+			{Check: health.Check{Name: "http", Effect: health.Yield}, Verdict: health.Flapping, Hold: time.Minute, Until: 130 * second, Detail: "200 OK"},
 			{Check: health.Check{Name: "disk", Effect: health.Fault}},
 		},
 		Last: &failover.Transition{

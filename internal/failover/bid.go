@@ -1,7 +1,6 @@
 package failover
 
 import (
-	"github.com/tanist-ha/tanist/health"
 	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/internal/mono"
 	"github.com/tanist-ha/tanist/vrrp"
@@ -10,11 +9,6 @@ import (
 // A bid is the way of a standby to the role that nobody has: ask the silent
 // peer's kernel, apply what was received, ask the gate, journal, and only then
 // claim.
-
-const (
-	yieldEffect = health.Yield
-	faultEffect = health.Fault
-)
 
 type bidStage uint8
 
@@ -132,7 +126,7 @@ func (o *Orchestrator) mayBid() bool {
 	if o.now.Sub(o.hearing) < o.router.ActiveDownInterval() {
 		return false // what was not heard before that may have been said
 	}
-	return true
+	return !o.awaitsSample()
 }
 
 // groundless reports whether the ground of the bid is gone before the claim: a
@@ -517,5 +511,8 @@ func (o *Orchestrator) bidUndone() {
 // be taken back, and the next one has to know what the lost source had.
 func (o *Orchestrator) acquired() {
 	o.forgetHeard()
+	if o.bid != nil && o.bid.byOperator() {
+		o.condone()
+	}
 	o.takeAcquired()
 }

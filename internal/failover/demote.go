@@ -4,7 +4,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tanist-ha/tanist/health"
 	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/internal/mono"
 	"github.com/tanist-ha/tanist/vrrp"
@@ -170,24 +169,6 @@ func (o *Orchestrator) thinkStandby() {
 	})
 }
 
-// thinkHealth acts on the checks of an Active, and ends the Fault of a standby.
-func (o *Orchestrator) thinkHealth() {
-	w, faulty := o.fault()
-	switch {
-	case faulty && o.role == hooks.Active:
-		o.stepDown(w, hooks.OnFault)
-	case faulty && o.state == Backup && o.run == nil && o.bid == nil && !o.taking():
-		o.enterStandby(Why{})
-	case !faulty && o.state == Fault:
-		o.enter(Backup, Why{Reason: Starting})
-	}
-	if y, failing := o.board.Failing(health.Yield); failing && o.state == Active && !o.now.Before(o.healthAt) &&
-		o.linkFresh() && o.peer.state.Bids && len(o.peer.state.Gate) == 0 {
-		o.healthAt = o.now.Add(failureDelay)
-		o.beginGive(&giving{cause: Unhealthy, until: o.now.Add(o.cfg.DrainTimeout), detail: y.Check.Name + ": " + y.Detail})
-	}
-}
-
 // thinkRepair tries the rest of an incomplete promotion again, from the first
 // step that failed. One that the peer keeps back is not tried but asked about: a
 // host that was switched off meanwhile runs nothing any more.
@@ -265,5 +246,5 @@ func (o *Orchestrator) peerMayTakeYet() bool {
 
 func (o *Orchestrator) peerCanTake() bool {
 	p := o.peer.state
-	return o.linkFresh() && p.Bids && len(p.Gate) == 0 && !p.Holds
+	return o.linkFresh() && p.Bids && !p.Holds && onlyUnfit(p.Gate)
 }

@@ -72,6 +72,7 @@ func TestTakesOverFromAHalfUndoneOne(t *testing.T) {
 			r.step(Started{Boot: 7, Memory: hooks.Memory{Epoch: 1, ActiveEpoch: 1, Role: hooks.Standby, Finished: true}})
 			r.ends("close", hooks.Unchanged)
 			r.ends("unit", hooks.Unchanged)
+			r.well()
 			began := false
 			for end := r.now.Add(5 * time.Second); r.now.Before(end) && !began; {
 				r.says(PeerState{

@@ -15,17 +15,12 @@ import (
 // gate judges every database for the cause, and those named as lost for the loss of
 // their source.
 func (o *Orchestrator) gate(cause replication.Cause, lost []string) replication.Verdict {
-	q := replication.Question{Cause: cause, Databases: o.databases, Health: replication.HealthGood}
+	q := replication.Question{Cause: cause, Databases: o.databases}
+	q.Health, q.HealthDetail = o.fitness(cause)
 	if len(lost) > 0 && cause == replication.Planned {
 		q.Databases = slices.Clone(o.databases)
 		for i := range q.Databases {
 			q.Databases[i].SourceLost = slices.Contains(lost, q.Databases[i].Name)
-		}
-	}
-	if w, faulty := o.fault(); faulty {
-		q.Health, q.HealthDetail = replication.HealthBad, w.Detail
-		if w.Reason == Unhealthy {
-			q.HealthDetail = "health check fails: " + w.Detail
 		}
 	}
 	v := replication.Gate(o.now, o.cfg.Gate, q)
@@ -86,8 +81,10 @@ func (o *Orchestrator) toldGate() []replication.Reason {
 	cause := o.standingCause()
 	_, faulty := o.fault()
 	t := &o.gateSaid
-	if t.at == 0 || o.now.Sub(t.at) >= gateTold || t.facts != o.measure.latest || t.cause != cause || t.faulty != faulty {
-		*t = gateSaid{at: o.now, facts: o.measure.latest, cause: cause, faulty: faulty, reasons: o.gate(cause, nil).Reasons}
+	if t.at == 0 || o.now.Sub(t.at) >= gateTold || t.facts != o.measure.latest || t.cause != cause || t.faulty != faulty || t.verdicts != o.verdicts {
+		*t = gateSaid{
+			at: o.now, facts: o.measure.latest, cause: cause, faulty: faulty, verdicts: o.verdicts, reasons: o.gate(cause, nil).Reasons,
+		}
 	}
 	return t.reasons
 }
@@ -96,6 +93,7 @@ type gateSaid struct {
 	at, facts mono.Instant
 	cause     replication.Cause
 	faulty    bool
+	verdicts  uint64
 	reasons   []replication.Reason
 }
 

@@ -28,6 +28,7 @@ type giving struct {
 	id       HandoverID
 	stage    GiveStage
 	cause    Reason // Requested, Forced, Stopping, Unhealthy or Preempting
+	sick     string // the health check that wants it, empty: none does
 	detail   string
 	request  Request
 	command  ID         // the operator's, 0: none
@@ -56,9 +57,12 @@ type giving struct {
 func (g *giving) view() *Give {
 	return &Give{
 		ID: g.id, Stage: g.stage, Epoch: g.epoch, DryRun: g.request.DryRun, Force: g.request.Force, Positions: g.pos,
-		Lost: g.lost,
+		Lost: g.lost, Leaves: g.leaves(),
 	}
 }
+
+// leaves reports whether the role leaves this node whatever becomes of the switchover.
+func (g *giving) leaves() bool { return g.cause == Stopping || g.cause == DatabaseDown }
 
 func (g *giving) deadline() mono.Instant {
 	switch g.stage {
@@ -125,7 +129,10 @@ func (o *Orchestrator) answerGive(out Outcome, w Why) {
 func (o *Orchestrator) refuseGive(w Why) {
 	g := o.give
 	g.stage = GiveFailed
-	if g.cause != DatabaseDown || !w.same(o.deadSaid) {
+	switch {
+	case g.cause == Unhealthy:
+		o.kept(g, w, failureDelay)
+	case g.cause != DatabaseDown || !w.same(o.deadSaid):
 		o.emit(Note{State: o.state, Epoch: o.epoch, Why: w, Gate: w.Gate})
 	}
 	if g.cause == DatabaseDown {
@@ -262,7 +269,7 @@ func (o *Orchestrator) closeUp(g *giving) {
 	o.emit(Append{ID: g.journal, Record: hooks.Record{
 		Kind: hooks.Learned, Instance: o.cfg.Instance, Epoch: uint64(g.epoch), Planned: true,
 	}})
-	o.enter(Demoting, Why{Reason: g.cause, Detail: g.detail})
+	o.enter(Demoting, Why{Reason: g.cause, Check: g.sick, Detail: g.detail})
 	g.head = &planRun{
 		purpose: giveClosing, plan: o.cfg.Demote, to: o.cfg.Demote.Pivot(), role: hooks.Standby,
 		// Taken back, this demotion never was: its records carry the epoch it ends.
@@ -411,7 +418,10 @@ func (o *Orchestrator) giveUndone(ending hooks.Ending) {
 		return
 	}
 	g.stage = GiveFailed
-	why := Why{Reason: g.why.Reason, Gate: g.why.Gate, Detail: g.why.Detail}
+	why := Why{Reason: g.why.Reason, Gate: g.why.Gate, Check: g.why.Check, Detail: g.why.Detail}
+	if g.cause == Unhealthy {
+		o.kept(g, why, o.yielding.longer())
+	}
 	if ending != hooks.Completed {
 		o.fixAt = o.now.Add(failureDelay)
 	}

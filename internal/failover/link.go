@@ -3,6 +3,7 @@ package failover
 import (
 	"time"
 
+	"github.com/tanist-ha/tanist/health"
 	"github.com/tanist-ha/tanist/internal/mono"
 )
 
@@ -66,8 +67,8 @@ func (o *Orchestrator) fault() (Why, bool) {
 	if o.link.down != 0 && o.now.Sub(o.link.down) >= o.linkDebounce() {
 		return Why{Reason: LinkDown, Detail: o.link.detail}, true
 	}
-	if s, faulty := o.board.Failing(faultEffect); faulty {
-		return Why{Reason: Unhealthy, Detail: s.Check.Name + ": " + s.Detail}, true
+	if s, faulty := o.board.Failing(health.Fault); faulty && s.Verdict != health.Flapping {
+		return unhealthy(s), true
 	}
 	return Why{}, false
 }

@@ -127,12 +127,14 @@ type Orchestrator struct {
 	reset      Epoch         // in which channels were removed from the databases
 	answerAt   mono.Instant  // no answer to another Active before this
 	notUntil   mono.Instant  // no takeover before this
-	healthAt   mono.Instant  // no yielding before this
-	fixAt      mono.Instant  // the next attempt at an incomplete promotion, 0: none
-	assertAt   mono.Instant  // no look at who changed the writes before this
-	eventsAt   mono.Instant  // no attempt at a standby's event schedulers before this
-	eventsWait time.Duration // from the latest attempt to the next
-	calm       mono.Instant  // the latest plan ended then
+	yielding   yielding
+	verdicts   uint64                   // how often a verdict of a health check changed
+	flapSaid   map[string]time.Duration // by check, the hold that the log was told of
+	fixAt      mono.Instant             // the next attempt at an incomplete promotion, 0: none
+	assertAt   mono.Instant             // no look at who changed the writes before this
+	eventsAt   mono.Instant             // no attempt at a standby's event schedulers before this
+	eventsWait time.Duration            // from the latest attempt to the next
+	calm       mono.Instant             // the latest plan ended then
 
 	peer      peerView
 	tellAt    mono.Instant
@@ -211,7 +213,7 @@ func (o *Orchestrator) Deadline() (mono.Instant, bool) {
 	if !o.started {
 		return 0, false
 	}
-	at := mono.Earliest(o.tellAt, o.measure.at)
+	at := mono.Earliest(o.tellAt, o.measure.at, o.board.Deadline())
 	if t, ok := o.router.Deadline(); ok {
 		at = min(at, t)
 	}
@@ -240,7 +242,7 @@ func (o *Orchestrator) handle(ev Event) {
 	case Measured:
 		o.measured(ev)
 	case Probed:
-		o.board.Sample(ev.Check, ev.OK, ev.Detail)
+		o.probed(ev)
 	case StepEnded:
 		o.stepEnded(ev)
 	case Hearing:
@@ -282,6 +284,7 @@ func (o *Orchestrator) tick() {
 	o.tickLease()
 	o.tickEarly()
 	o.tickGuard()
+	o.tickHealth()
 	o.tickMeasure()
 	if o.run != nil {
 		o.order(o.run.run.Tick(o.now, o.stepID, o.orders[:0]))
@@ -296,6 +299,7 @@ func (o *Orchestrator) tick() {
 func (o *Orchestrator) think() {
 	o.thinkRun()
 	o.thinkHealth()
+	o.thinkYield()
 	o.thinkDatabases()
 	o.thinkStop()
 	o.thinkPeerWish()

@@ -181,13 +181,23 @@ func (r *rig) proves(priority uint8, e Epoch) {
 	})
 }
 
-// boots starts a node that has no past and ends its closing plan.
+// boots starts a node that has no past, ends its closing plan and finds it well.
 func (r *rig) boots() {
 	r.t.Helper()
 	r.step(Started{Boot: 7})
 	r.ends("close", hooks.Unchanged)
 	r.ends("unit", hooks.Unchanged)
 	r.wantState(Backup, Starting)
+	r.well()
+}
+
+// well lets every check that has no sample say that all is well.
+func (r *rig) well() {
+	for _, s := range r.o.board.Statuses() {
+		if s.Verdict == health.Unknown {
+			r.step(Probed{Check: s.Check.Name, OK: true})
+		}
+	}
 }
 
 // asked lets time pass until a question is put, at most for limit.

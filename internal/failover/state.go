@@ -22,7 +22,7 @@ const (
 	Promoting
 	Active
 	Demoting
-	Fault    // a health check forbids this node the address
+	Fault    // a health check, or the link, forbids this node the address
 	Refused  // it should take over and may not; Reasons say why
 	Conflict // the peer's kernel answers for the address though the peer is silent
 )
@@ -81,6 +81,7 @@ const (
 	DatabasesChanged               // databases were found, or are gone
 	LongTransaction                // a transaction runs longer than closing writes would let it
 	DataLost                       // a promotion may have left transactions of a lost source behind
+	Recovered                      // what kept this node from the role is over
 )
 
 // String returns the reason as status, log and journal name it.
@@ -91,7 +92,7 @@ func (r Reason) String() string {
 		"address_answers", "journal_failed", "step_failed", "catch_up_failed", "peer_refused", "peer_unreachable",
 		"timed_out", "withdrawn", "busy", "settling", "not_elected", "drifted", "cannot_ask", "renumbered",
 		"link_down", "address_taken", "stranger_answers", "fence_failed", "deaf", "address_found",
-		"database_down", "databases_changed", "long_transaction", "data_lost",
+		"database_down", "databases_changed", "long_transaction", "data_lost", "recovered",
 	}
 	if int(r) < len(names) {
 		return names[r]
@@ -123,12 +124,14 @@ func (o Outcome) String() string {
 type Why struct {
 	Reason Reason
 	Gate   []replication.Reason // when Reason is GateClosed or PeerRefused
+	Check  string               // the health check behind it, empty: none is
 	Detail string
 }
 
 // same reports whether both say the same, whatever ages and counts they carry.
 func (w Why) same(other Why) bool {
-	return w.Reason == other.Reason && w.Detail == other.Detail && sameGate(w.Gate, other.Gate)
+	return w.Reason == other.Reason && w.Check == other.Check && sameGate(w.Gate, other.Gate) &&
+		(w.Check != "" || w.Detail == other.Detail) // what a check says changes with every sample
 }
 
 func sameGate(a, b []replication.Reason) bool {

@@ -32,6 +32,7 @@ type Status struct {
 	PeerState            PeerState
 	Silent               bool // nobody advertises
 	Restored             Restored
+	Stays                *Why     // why the role stays though a check wants it to move, nil: none does
 	Waiting              Waiting  // for what a transition that is prepared waits
 	Unprotected          []string // databases of the source that this node lacks
 	Claimant             string   // who else answers for the held address: the peer's label or a hardware address
@@ -50,6 +51,9 @@ func (o *Orchestrator) Status(now mono.Instant) Status {
 		Health:    append([]health.Status(nil), o.board.Statuses()...),
 		PeerKnown: o.peer.known, PeerFresh: o.linkFresh(), PeerState: o.peer.state, Silent: o.silent,
 		Restored: o.restored, Unprotected: o.unprotected(), Waiting: o.waiting(),
+	}
+	if w, stays := o.stays(); stays {
+		s.Stays = &w
 	}
 	if o.lease.held {
 		s.Claimant = o.guard.claimant

@@ -78,20 +78,22 @@ func (o *Orchestrator) thinkTake() {
 	}
 	switch t.view.Stage {
 	case TakePreparing, TakePrepared:
-		w, faulty := o.fault()
+		w, unfit := o.unfitToTake()
 		switch {
-		case faulty:
+		case unfit:
 			o.refuseTake(w)
 		case same && g.Stage == GiveFrozen && t.view.Stage == TakePrepared:
 			o.catchUpTo(g)
 		case o.linkFresh() && !same, same && g.Stage >= GiveUndoing, !o.linkFresh() && o.now.Sub(o.peer.at) > HandoverLease:
 			o.refuseTake(Why{Reason: Withdrawn})
+		case t.patient && !o.hasDatabases():
+			o.takeGate()
 		}
 	case TakeCatchingUp, TakePromoting:
-		w, faulty := o.fault()
+		w, unfit := o.unfitToTake()
 		switch {
 		case o.lease.held:
-		case faulty:
+		case unfit:
 			o.undoTake(w)
 		case o.linkFresh() && !same, same && g.Stage >= GiveUndoing:
 			o.undoTake(Why{Reason: Withdrawn})
@@ -127,7 +129,7 @@ func (o *Orchestrator) beginTake(g Give) {
 	t.check = o.id()
 	o.emit(CheckSteps{ID: t.check, Plan: o.cfg.Promote, Vars: o.vars(o.cfg.Node, hooks.OnPromote, Requested, g.Epoch)})
 	if !o.hasDatabases() {
-		t.ready = true
+		o.takeGate()
 		return
 	}
 	t.measure = o.measureNow()
@@ -184,6 +186,12 @@ func (o *Orchestrator) takeMeasured(id ID) {
 	if t == nil || t.view.Stage != TakePreparing || !t.patient && (id == 0 || id != t.measure) {
 		return
 	}
+	o.takeGate()
+}
+
+// takeGate asks the gate, again for a while if it lacks no more than an answer.
+func (o *Orchestrator) takeGate() {
+	t := o.take
 	t.measure, t.patient = 0, false
 	if verdict := o.plannedGate(); !verdict.Open && !t.give.Force {
 		if passing(verdict.Reasons) && o.now.Sub(t.began) < gatePatience {
@@ -193,11 +201,16 @@ func (o *Orchestrator) takeMeasured(id ID) {
 		o.refuseTake(Why{Reason: GateClosed, Gate: verdict.Reasons})
 		return
 	}
+	if !o.hasDatabases() {
+		t.ready = true
+		o.takePrepared()
+		return
+	}
 	o.approach()
 }
 
-// gatePatience is for how long a switchover waits for a database that did not answer:
-// servers stall for a second now and then.
+// gatePatience is for how long a switchover waits for a database that did not answer,
+// and for the first sample of a health check: servers stall for a second now and then.
 const gatePatience = 3 * time.Second
 
 // passing reports whether a gate may be closed for want of an answer alone.
@@ -333,6 +346,9 @@ func (o *Orchestrator) takeAcquired() {
 	if t := o.take; t != nil && t.view.Stage == TakePromoting {
 		t.view.Stage = TakeAcquired
 		o.appendRecord(hooks.Record{Kind: hooks.Acquired, Epoch: uint64(t.give.Epoch), Role: hooks.Active, Planned: true})
+		if t.give.Force {
+			o.condone()
+		}
 		o.promoted(t.give.Epoch)
 	}
 }

@@ -120,10 +120,13 @@ func (o *Orchestrator) bidFor(r Request, command ID, wish HandoverID) {
 	if old := o.bid; old != nil && old.stage < bidJournaling && old.command == 0 && old.wish == (HandoverID{}) {
 		o.bid = nil // the operator's takes its place
 	}
+	w, faulty := o.fault()
 	switch {
 	case o.bid != nil, o.run != nil && o.run.purpose != closing && o.run.purpose != settling, o.taking(), o.giving(),
 		o.router.State() != vrrp.Backup, o.stopping:
 		o.answerBid(b, RefusedTo, Why{Reason: Busy, Detail: o.cfg.Node + " is " + o.state.String()})
+	case faulty:
+		o.answerBid(b, RefusedTo, w) // not by force either
 	case !o.silent && !r.Force:
 		o.answerBid(b, RefusedTo, Why{Reason: Busy, Detail: "an Active was heard a moment ago"})
 	case r.DryRun:
@@ -181,8 +184,8 @@ func (o *Orchestrator) thinkPreempt() {
 
 // fit reports whether this node is to preempt and could keep the role.
 func (o *Orchestrator) fit() bool {
-	_, yielding := o.board.Failing(yieldEffect)
-	return o.cfg.Preempt && !yielding && o.run == nil && o.bids() && o.standingGate().Open
+	_, unsampled := o.board.Unsampled()
+	return o.cfg.Preempt && !unsampled && len(o.board.Unfit()) == 0 && o.run == nil && o.bids() && o.standingGate().Open
 }
 
 func (o *Orchestrator) mayAskBack() bool {

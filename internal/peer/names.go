@@ -95,6 +95,7 @@ var reasonNames = map[failover.Reason]string{
 	failover.LongTransaction:  "long_transaction",
 	failover.DataLost:         "data_lost",
 	failover.Renumbered:       "renumbered",
+	failover.Recovered:        "recovered",
 }
 
 var sourcesNames = map[failover.Sources]string{

@@ -41,6 +41,7 @@ type message struct {
 type why struct {
 	Reason string       `json:"reason"`
 	Gate   []gateReason `json:"gate,omitempty"`
+	Check  string       `json:"check,omitempty"`
 	Detail string       `json:"detail,omitempty"`
 }
 
@@ -93,6 +94,7 @@ type give struct {
 	Force     bool           `json:"force,omitempty"`
 	Positions []position     `json:"positions,omitempty"`
 	Lost      []string       `json:"lost,omitempty"`
+	Leaves    bool           `json:"leaves,omitempty"`
 }
 
 type take struct {
@@ -158,7 +160,7 @@ func toWire(instance string, s failover.PeerState) message {
 	if g := s.Give; g != nil {
 		m.Give = &give{
 			ID: handover(g.ID), Stage: textOf(giveNames, g.Stage), Epoch: g.Epoch, DryRun: g.DryRun, Force: g.Force,
-			Positions: each(g.Positions, toPosition), Lost: g.Lost,
+			Positions: each(g.Positions, toPosition), Lost: g.Lost, Leaves: g.Leaves,
 		}
 	}
 	if t := s.Take; t != nil {
@@ -208,16 +210,16 @@ func (g give) core() *failover.Give {
 	}
 	return &failover.Give{
 		ID: failover.HandoverID(g.ID), Stage: valueOf(giveNames, g.Stage), Epoch: g.Epoch,
-		DryRun: g.DryRun, Force: g.Force, Positions: positions, Lost: g.Lost,
+		DryRun: g.DryRun, Force: g.Force, Positions: positions, Lost: g.Lost, Leaves: g.Leaves,
 	}
 }
 
 func toWhy(w failover.Why) why {
-	return why{Reason: textOf(reasonNames, w.Reason), Gate: each(w.Gate, toGateReason), Detail: w.Detail}
+	return why{Reason: textOf(reasonNames, w.Reason), Gate: each(w.Gate, toGateReason), Check: w.Check, Detail: w.Detail}
 }
 
 func (w why) core() failover.Why {
-	return failover.Why{Reason: valueOf(reasonNames, w.Reason), Gate: each(w.Gate, gateReason.core), Detail: w.Detail}
+	return failover.Why{Reason: valueOf(reasonNames, w.Reason), Gate: each(w.Gate, gateReason.core), Check: w.Check, Detail: w.Detail}
 }
 
 func toGateReason(r replication.Reason) gateReason {
