@@ -15,7 +15,6 @@ import (
 	"github.com/tanist-ha/tanist/health"
 	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/hooks/journal"
-	"github.com/tanist-ha/tanist/hooks/step"
 	"github.com/tanist-ha/tanist/internal/config"
 	"github.com/tanist-ha/tanist/internal/control"
 	"github.com/tanist-ha/tanist/internal/failover"
@@ -23,6 +22,7 @@ import (
 	"github.com/tanist-ha/tanist/internal/mono"
 	"github.com/tanist-ha/tanist/internal/node"
 	"github.com/tanist-ha/tanist/internal/peer"
+	"github.com/tanist-ha/tanist/internal/program"
 	"github.com/tanist-ha/tanist/internal/recall"
 	"github.com/tanist-ha/tanist/replication"
 	"github.com/tanist-ha/tanist/systemd"
@@ -177,7 +177,7 @@ func (d *daemon) open(file *config.File, in config.Instance) (*service, error) {
 		s.databases.close()
 		return nil, fmt.Errorf("instance %s: %w", in.Name, err)
 	}
-	s.steps = steps{databases: s.databases, turn: &turn{}, units: d.units, cgroup: step.DelegatedCgroup()}
+	s.steps = steps{databases: s.databases, turn: &turn{}, units: d.units, cgroup: program.DelegatedCgroup()}
 	return s, nil
 }
 

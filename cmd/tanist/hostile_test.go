@@ -17,8 +17,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/tanist-ha/tanist/hooks/step"
 	"github.com/tanist-ha/tanist/internal/control"
+	"github.com/tanist-ha/tanist/internal/program"
 )
 
 // Scripts find their directory in $MARK, and so does everything they start: by that
@@ -126,7 +126,7 @@ func TestHostileStepsOfAnUnplannedDemotion(t *testing.T) {
 		plain("env", "{command: [/bin/sh, "+dir+"/env], env: {BIG: "+strings.Repeat("x", 10000)+"}}"),
 		"{vip: release}", script(dir, "last", "ok", "5s"),
 	}
-	if step.DelegatedCgroup() != "" {
+	if program.DelegatedCgroup() != "" {
 		demote = append(demote, script(dir, "escaping", "escaping", "1s"))
 		want["escaping"] = "timed out: context deadline exceeded"
 	}
@@ -205,7 +205,7 @@ func TestHostileStepsOfASwitchover(t *testing.T) {
 		{"hung behind the address", "holder", "deaf", 1, "a later step did not end well"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if tc.before == "escaping" && step.DelegatedCgroup() == "" {
+			if tc.before == "escaping" && program.DelegatedCgroup() == "" {
 				t.Skip("needs a control group (version 2, Linux 5.14) that this process may divide")
 			}
 			if tc.code != switchoverRefused {
@@ -269,7 +269,7 @@ func TestNewerTransitionWaitsForTheLastChild(t *testing.T) {
 	veth(t, "veth0", "veth1", "192.0.2.11/24")
 	dir := hostileDir(t)
 	hangs := "deaf"
-	if step.DelegatedCgroup() != "" {
+	if program.DelegatedCgroup() != "" {
 		hangs = "escaping"
 	}
 	breath, stamp, pidFile := filepath.Join(dir, "breath"), filepath.Join(dir, "stamps"), filepath.Join(dir, "deaf-pids")

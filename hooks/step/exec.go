@@ -6,43 +6,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"os"
-	"os/user"
-	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
-	"syscall"
 
 	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/internal/program"
 )
 
-const searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
 // ExitError is a program that ended otherwise than with exit status 0.
-type ExitError struct {
-	Program  string
-	Status   int            // -1 when a signal ended it
-	Signal   syscall.Signal // 0 when it exited by itself
-	LastLine string         // of its output, at most 200 characters, control characters taken out
-}
+type ExitError = program.ExitError
 
-func (e *ExitError) Error() string {
-	how := "exit status " + strconv.Itoa(e.Status)
-	if e.Signal != 0 {
-		how = "ended by signal: " + e.Signal.String()
-	}
-	if e.LastLine != "" {
-		how += ": " + e.LastLine
-	}
-	return e.Program + ": " + how
-}
+// OutputLimit bounds what is kept of a program's output, in bytes: the first
+// half says what it began with, the last half how it ended.
+const OutputLimit = program.OutputLimit
 
 type execution struct {
 	action hooks.Exec
 	cgroup string
-	output *capture
+	output *program.Output
 	done   bool // the last Apply succeeded
 }
 
@@ -55,7 +34,7 @@ type execution struct {
 // When the program ends, what is left in its process group is killed, so a
 // service that is to stay belongs in a unit. When ctx ends first, the group gets
 // SIGTERM and 2 s later SIGKILL. A process that left the group (setsid) is out
-// of reach unless cgroup names a delegated control group (see DelegatedCgroup):
+// of reach unless cgroup names a delegated control group (see program.DelegatedCgroup):
 // then each run has a group of its own below it, and all of that is killed.
 // Empty means none.
 //
@@ -64,7 +43,7 @@ type execution struct {
 //
 // The step is an Outputter.
 func NewExec(a hooks.Exec, cgroup string) Step {
-	return &execution{action: a, cgroup: cgroup, output: new(capture)}
+	return &execution{action: a, cgroup: cgroup, output: new(program.Output)}
 }
 
 func (e *execution) Output() []byte { return e.output.Bytes() }
@@ -83,7 +62,7 @@ func (e *execution) Check(ctx context.Context) (State, error) {
 	if err != nil {
 		return cannot(fmt.Errorf("verify: %w", err))
 	}
-	err = p.run(ctx, new(capture))
+	err = p.Run(ctx, new(program.Output))
 	if exit := (*ExitError)(nil); errors.As(err, &exit) {
 		return WouldChange, nil
 	}
@@ -94,123 +73,19 @@ func (e *execution) Check(ctx context.Context) (State, error) {
 }
 
 func (e *execution) Apply(ctx context.Context) error {
-	e.output, e.done = new(capture), false
+	e.output, e.done = new(program.Output), false
 	p, err := e.program(ctx, e.action.Command)
 	if err != nil {
 		return err
 	}
-	if err := p.run(ctx, e.output); err != nil {
+	if err := p.Run(ctx, e.output); err != nil {
 		return err
 	}
 	e.done = true
 	return nil
 }
 
-// program resolves an argument vector to something that can be started. A file
-// system that does not answer is not waited for longer than ctx.
-func (e *execution) program(ctx context.Context, argv []string) (program, error) {
-	if len(argv) == 0 || argv[0] == "" {
-		return program{}, errors.New("run a program: none is named")
-	}
-	var p program
-	var err error
-	found := make(chan struct{})
-	go func() { // ends when the file system answers
-		defer close(found)
-		p, err = e.resolve(argv)
-	}()
-	select {
-	case <-found:
-		return p, err
-	case <-ctx.Done():
-		return program{}, fmt.Errorf("look for %s: %w", argv[0], context.Cause(ctx))
-	}
-}
-
-func (e *execution) resolve(argv []string) (program, error) {
-	p := program{argv: argv, cgroup: e.cgroup}
-	env := map[string]string{"PATH": searchPath, "LANG": "C.UTF-8"}
-	if e.action.User != "" {
-		account, err := lookUp(e.action.User)
-		if err != nil {
-			return p, fmt.Errorf("run %s as %s: %w", argv[0], e.action.User, err)
-		}
-		p.credential = account.credential
-		env["HOME"], env["USER"], env["LOGNAME"] = account.home, account.name, account.name
-	}
-	maps.Copy(env, e.action.Env)
-	for _, k := range slices.Sorted(maps.Keys(env)) {
-		p.env = append(p.env, k+"="+env[k])
-	}
-	path, err := findProgram(argv[0], env["PATH"])
-	if err != nil {
-		return p, fmt.Errorf("run %s: %w", argv[0], err)
-	}
-	p.path = path
-	return p, nil
-}
-
-// findProgram resolves a name without a slash in the search path that the
-// program itself will have, not in that of this process.
-func findProgram(name, path string) (string, error) {
-	if strings.Contains(name, "/") {
-		name = filepath.Join("/", name)
-		return name, executable(name)
-	}
-	for _, dir := range filepath.SplitList(path) {
-		if full := filepath.Join("/", dir, name); executable(full) == nil {
-			return full, nil
-		}
-	}
-	return "", fmt.Errorf("not found in %s", path)
-}
-
-func executable(path string) error {
-	st, err := os.Stat(path)
-	switch {
-	case err != nil:
-		return err
-	case !st.Mode().IsRegular():
-		return errors.New("not a regular file")
-	case st.Mode().Perm()&0o111 == 0:
-		return errors.New("not executable")
-	}
-	return nil
-}
-
-type account struct {
-	name, home string
-	credential *syscall.Credential // nil when this process is that account already
-}
-
-func lookUp(name string) (account, error) {
-	u, err := user.Lookup(name)
-	if err != nil {
-		return account{}, err
-	}
-	a := account{name: u.Username, home: u.HomeDir}
-	ids, err := u.GroupIds()
-	if err != nil {
-		return a, fmt.Errorf("groups: %w", err)
-	}
-	uid, err := strconv.ParseUint(u.Uid, 10, 32)
-	if err != nil {
-		return a, err
-	}
-	gid, err := strconv.ParseUint(u.Gid, 10, 32)
-	if err != nil {
-		return a, err
-	}
-	if os.Geteuid() != 0 && uid == uint64(os.Geteuid()) {
-		return a, nil
-	}
-	a.credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-	for _, id := range ids {
-		g, err := strconv.ParseUint(id, 10, 32)
-		if err != nil {
-			return a, err
-		}
-		a.credential.Groups = append(a.credential.Groups, uint32(g))
-	}
-	return a, nil
+// program resolves an argument vector to something that can be started.
+func (e *execution) program(ctx context.Context, argv []string) (program.Program, error) {
+	return program.Find(ctx, program.Command{Argv: argv, User: e.action.User, Env: e.action.Env, Cgroup: e.cgroup})
 }

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/internal/program"
 )
 
 // hangingProgram makes a program whose exec the kernel holds up until release.
@@ -95,7 +96,7 @@ func launchers(t *testing.T) (pids []string) {
 	for _, file := range children {
 		data, _ := os.ReadFile(file)
 		for _, pid := range strings.Fields(string(data)) {
-			if line, _ := os.ReadFile("/proc/" + pid + "/cmdline"); strings.HasPrefix(string(line), launcherName+"\x00") {
+			if line, _ := os.ReadFile("/proc/" + pid + "/cmdline"); strings.HasPrefix(string(line), program.LauncherName+"\x00") {
 				pids = append(pids, pid)
 			}
 		}

@@ -1,4 +1,4 @@
-package step
+package program
 
 // A control group per run catches what leaves its process group.
 
@@ -15,7 +15,7 @@ import (
 )
 
 // DelegatedCgroup returns the control group (version 2) of this process as a
-// directory in which groups can be made, for NewExec; empty when there is none,
+// directory in which groups can be made, for Command.Cgroup; empty when there is none,
 // when it is not ours to divide or when the kernel is older than 5.14 (no
 // cgroup.kill). Under systemd it takes Delegate=yes.
 func DelegatedCgroup() string {

@@ -1,6 +1,6 @@
-package step
-
-// A program and everything it forks, from the first to the last process.
+// Package program runs a program of the operator's and everything it forks, from
+// the first to the last process.
+package program
 
 import (
 	"context"
@@ -26,17 +26,21 @@ const (
 	reportLimit = 4 << 10
 )
 
-type program struct {
+// Program is one that was found and can be started.
+type Program struct {
 	path       string
 	argv       []string
 	env        []string
 	credential *syscall.Credential
 	cgroup     string // parent of the control group of a run, or empty
+	whole      bool
 }
 
-// run starts the program, waits for its end and sees to it that nothing of its
-// process group is left. A status other than 0 is an *ExitError.
-func (p program) run(ctx context.Context, out *capture) error {
+// Run starts the program, waits for its end and sees to it that nothing of its
+// process group is left. A status other than 0 is an *ExitError. When ctx ends
+// first the group gets SIGTERM and 2 s later SIGKILL, its control group too where it
+// has one, and Run returns when all of it is gone.
+func (p Program) Run(ctx context.Context, out *Output) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("run %s: %w", p.argv[0], err)
 	}
@@ -55,10 +59,11 @@ func (p program) run(ctx context.Context, out *capture) error {
 	// The leader is dead or dying but not reaped: its id, and so the group's,
 	// cannot have gone to somebody else.
 	_ = syscall.Kill(-pid, syscall.SIGKILL)
-	if !ended {
+	whole := p.whole || !ended
+	if whole {
 		group.kill()
 	}
-	if left := awaitGone(pid, group, !ended); left != nil {
+	if left := awaitGone(pid, group, whole); left != nil {
 		started.copied.stop()
 		go func() { _ = started.cmd.Wait() }() // ends when the kernel lets the leader die
 		return fmt.Errorf("end %s: %w", p.argv[0], left)
@@ -69,7 +74,7 @@ func (p program) run(ctx context.Context, out *capture) error {
 		return fmt.Errorf("start %s: %s", p.argv[0], why)
 	}
 	if !ended {
-		return fmt.Errorf("%s: %w%s", p.argv[0], context.Cause(ctx), quoted(lastLine(out.Bytes())))
+		return fmt.Errorf("%s: %w%s", p.argv[0], context.Cause(ctx), quoted(LastLine(out.Bytes())))
 	}
 	return p.verdict(waited, out)
 }
@@ -81,12 +86,12 @@ func quoted(line string) string {
 	return ": " + line
 }
 
-func (p program) verdict(err error, out *capture) error {
+func (p Program) verdict(err error, out *Output) error {
 	exit := (*exec.ExitError)(nil)
 	if !errors.As(err, &exit) {
 		return err
 	}
-	e := &ExitError{Program: p.argv[0], Status: exit.ExitCode(), LastLine: lastLine(out.Bytes())}
+	e := &ExitError{Program: p.argv[0], Status: exit.ExitCode(), LastLine: LastLine(out.Bytes())}
 	if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 		e.Signal = ws.Signal()
 	}
@@ -100,7 +105,7 @@ type running struct {
 	report *os.File // why the launcher did not become the program
 }
 
-func (p program) start(group controlGroup, out *capture) (*running, error) {
+func (p Program) start(group controlGroup, out *Output) (*running, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-package step
+package program
 
 // Between fork and exec the Go runtime stands still: it cannot stop the world, and
 // the next garbage collection holds up every goroutine until the exec is over. That
@@ -20,12 +20,13 @@ import (
 )
 
 const (
-	launcherName = "tanist: starts a program"
+	// LauncherName is what a process is called that has not become its program yet.
+	LauncherName = "tanist: starts a program"
 	launcherPath = "/proc/self/exe"
 	// reportFD is where a launcher says why it did not become the program. It closes
 	// when it does.
 	reportFD = 3
-	// launchArgs stand before the program's own: launcherName, path and account.
+	// launchArgs stand before the program's own: LauncherName, path and account.
 	launchArgs = 3
 	// noProgram is the exit status of a launcher that remained one.
 	noProgram = 127
@@ -40,7 +41,7 @@ const (
 //
 //nolint:gochecknoinits // the process that starts programs is this binary, whatever else it is
 func init() {
-	if len(os.Args) > launchArgs && os.Args[0] == launcherName {
+	if len(os.Args) > launchArgs && os.Args[0] == LauncherName {
 		err := launch(os.Args[1], os.Args[2], os.Args[launchArgs:])
 		_, _ = unix.Write(reportFD, []byte(err.Error()))
 		os.Exit(noProgram) //nolint:forbidigo // a process of its own, and no daemon
@@ -48,8 +49,8 @@ func init() {
 }
 
 // launcher is the argument vector that starts p.
-func (p program) launcher() []string {
-	return append([]string{launcherName, p.path, accountText(p.credential)}, p.argv...)
+func (p Program) launcher() []string {
+	return append([]string{LauncherName, p.path, accountText(p.credential)}, p.argv...)
 }
 
 // launch becomes the program, and returns only an error.

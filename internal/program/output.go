@@ -1,4 +1,4 @@
-package step
+package program
 
 import (
 	"bytes"
@@ -17,9 +17,9 @@ const (
 	lastLineLimit = 200 // characters of output in an error
 )
 
-// capture keeps the head and the tail of what is written to it. It never fails,
+// Output keeps the head and the tail of what is written to it. It never fails,
 // so the program that writes is never held up.
-type capture struct {
+type Output struct {
 	mu    sync.Mutex // guards the fields below
 	head  []byte
 	tail  []byte // a ring once it is full
@@ -27,43 +27,43 @@ type capture struct {
 	total int64
 }
 
-func (c *capture) Write(p []byte) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+func (o *Output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	n := len(p)
-	c.total += int64(n)
-	room := min(half-len(c.head), len(p))
-	c.head = append(c.head, p[:room]...)
+	o.total += int64(n)
+	room := min(half-len(o.head), len(p))
+	o.head = append(o.head, p[:room]...)
 	p = p[room:]
 	if len(p) > half {
 		p = p[len(p)-half:]
 	}
-	room = min(half-len(c.tail), len(p))
-	c.tail = append(c.tail, p[:room]...)
+	room = min(half-len(o.tail), len(p))
+	o.tail = append(o.tail, p[:room]...)
 	for p = p[room:]; len(p) > 0; {
-		k := copy(c.tail[c.at:], p)
-		p, c.at = p[k:], (c.at+k)%half
+		k := copy(o.tail[o.at:], p)
+		p, o.at = p[k:], (o.at+k)%half
 	}
 	return n, nil
 }
 
 // Bytes returns what was kept, with a line that counts what was not.
-func (c *capture) Bytes() []byte {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+func (o *Output) Bytes() []byte {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	var b bytes.Buffer
-	b.Write(c.head)
-	if missing := c.total - int64(len(c.head)+len(c.tail)); missing > 0 {
+	b.Write(o.head)
+	if missing := o.total - int64(len(o.head)+len(o.tail)); missing > 0 {
 		fmt.Fprintf(&b, "\n[%d bytes left out]\n", missing)
 	}
-	b.Write(c.tail[c.at:])
-	b.Write(c.tail[:c.at])
+	b.Write(o.tail[o.at:])
+	b.Write(o.tail[:o.at])
 	return b.Bytes()
 }
 
-// lastLine returns the last line that is not blank, shortened and with
+// LastLine returns the last line that is not blank, shortened and with
 // everything a terminal would act on taken out.
-func lastLine(out []byte) string {
+func LastLine(out []byte) string {
 	lines := strings.FieldsFunc(string(out), func(r rune) bool { return r == '\n' || r == '\r' })
 	for i := len(lines) - 1; i >= 0; i-- {
 		line := strings.TrimSpace(strings.Map(func(r rune) rune {

@@ -1,0 +1,3 @@
+package program
+
+import _ "github.com/tanist-ha/tanist/hooks" // want depguard
