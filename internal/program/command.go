@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // SearchPath is the PATH of a program that is given none.
@@ -47,6 +48,8 @@ type Command struct {
 	// Cgroup is a delegated control group (see DelegatedCgroup): each run has a group
 	// of its own below it. Empty means none.
 	Cgroup string
+	// Grace is between SIGTERM and SIGKILL, 0: 2 s.
+	Grace time.Duration
 	// Whole says that also at an ordinary end all of its control group is killed.
 	Whole bool
 }
@@ -74,7 +77,10 @@ func Find(ctx context.Context, c Command) (Program, error) {
 }
 
 func (c Command) resolve() (Program, error) {
-	p := Program{argv: c.Argv, cgroup: c.Cgroup, whole: c.Whole}
+	p := Program{argv: c.Argv, cgroup: c.Cgroup, whole: c.Whole, grace: c.Grace}
+	if p.grace <= 0 {
+		p.grace = termGrace
+	}
 	env := map[string]string{"PATH": SearchPath, "LANG": "C.UTF-8"}
 	if c.User != "" {
 		account, err := lookUp(c.User)

@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	termGrace = 2 * time.Second        // between SIGTERM and SIGKILL
+	termGrace = 2 * time.Second        // between SIGTERM and SIGKILL, if nothing else is said
 	killWait  = 5 * time.Second        // for the kernel to end what got SIGKILL
 	drainWait = 500 * time.Millisecond // for output of a process that is out of reach
 	gonePoll  = 10 * time.Millisecond
@@ -34,11 +34,12 @@ type Program struct {
 	credential *syscall.Credential
 	cgroup     string // parent of the control group of a run, or empty
 	whole      bool
+	grace      time.Duration
 }
 
 // Run starts the program, waits for its end and sees to it that nothing of its
 // process group is left. A status other than 0 is an *ExitError. When ctx ends
-// first the group gets SIGTERM and 2 s later SIGKILL, its control group too where it
+// first the group gets SIGTERM and after the grace SIGKILL, its control group too where it
 // has one, and Run returns when all of it is gone.
 func (p Program) Run(ctx context.Context, out *Output) error {
 	if err := ctx.Err(); err != nil {
@@ -55,7 +56,7 @@ func (p Program) Run(ctx context.Context, out *Output) error {
 	}
 	defer started.report.Close()
 	pid := started.cmd.Process.Pid
-	ended := await(ctx, pid)
+	ended := await(ctx, pid, p.grace)
 	// The leader is dead or dying but not reaped: its id, and so the group's,
 	// cannot have gone to somebody else.
 	_ = syscall.Kill(-pid, syscall.SIGKILL)
@@ -161,7 +162,7 @@ func (c *copying) stop() {
 // await waits until the leader ended and reports whether it did so before ctx.
 // After ctx the group is asked to end, and await returns when it did or when the
 // grace is over.
-func await(ctx context.Context, pid int) bool {
+func await(ctx context.Context, pid int, grace time.Duration) bool {
 	exited := make(chan struct{})
 	go func() { // ends with the leader, which gets SIGKILL at the latest
 		defer close(exited)
@@ -180,8 +181,8 @@ func await(ctx context.Context, pid int) bool {
 	}
 	_ = syscall.Kill(-pid, syscall.SIGTERM)
 	_ = syscall.Kill(-pid, syscall.SIGCONT) // a stopped process would not notice
-	grace := time.Now().Add(termGrace)
-	for len(members(pid)) > 0 && time.Now().Before(grace) {
+	limit := time.Now().Add(grace)
+	for len(members(pid)) > 0 && time.Now().Before(limit) {
 		time.Sleep(gonePoll)
 	}
 	return false
