@@ -12,15 +12,6 @@ const (
 	FeatureLinkStep         Feature = "the step link"
 	FeatureNotifyStep       Feature = "the step notify"
 	FeatureKeepalivedScript Feature = "exec with style: keepalived"
-	FeatureUnitCheck        Feature = "health checks of kind unit"
-	FeatureProcessCheck     Feature = "health checks of kind process"
-	FeatureTCPCheck         Feature = "health checks of kind tcp"
-	FeatureHTTPCheck        Feature = "health checks of kind http"
-	FeatureExecCheck        Feature = "health checks of kind exec"
-	FeatureMySQLCheck       Feature = "health checks of kind mysql"
-	FeatureDiskCheck        Feature = "health checks of kind disk"
-	FeatureLinkCheck        Feature = "health checks of kind link"
-	FeatureGatewayCheck     Feature = "health checks of kind gateway"
 )
 
 // notYet lists what this release reads but does not do. A feature leaves this
@@ -32,15 +23,6 @@ func notYet() []Feature {
 		FeatureLinkStep,
 		FeatureNotifyStep,
 		FeatureKeepalivedScript,
-		FeatureUnitCheck,
-		FeatureProcessCheck,
-		FeatureTCPCheck,
-		FeatureHTTPCheck,
-		FeatureExecCheck,
-		FeatureMySQLCheck,
-		FeatureDiskCheck,
-		FeatureLinkCheck,
-		FeatureGatewayCheck,
 	}
 }
 

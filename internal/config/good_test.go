@@ -256,7 +256,7 @@ func TestUnsupported(t *testing.T) {
 	}
 }
 
-// What health entries mean, though no kind runs yet.
+// What health entries mean.
 func TestHealthValues(t *testing.T) {
 	const text = `
 - {name: unit, unit: nginx.service, interval: 2s, timeout: 500ms, rise: 1, fall: 4, effect: fault}
@@ -269,6 +269,9 @@ func TestHealthValues(t *testing.T) {
 - {name: disk, disk: {path: /srv, min_free: 0.5%}}
 - {name: link, link: eth1}
 - {name: gateway, gateway: 10.77.0.1}
+- {name: gateway6, gateway: "fe80::1%eth0"}
+- {name: file, file: /run/ready}
+- {name: fresh, file: {path: /run/stamp, max_age: 90s, contains: all well}}
 `
 	_, src, _ := normalise("t", []byte(text))
 	root, problem := tree([]byte(text), src)
@@ -278,9 +281,7 @@ func TestHealthValues(t *testing.T) {
 	d := newDecoder(src)
 	got := d.value(root, "health").health()
 	for _, p := range d.problems {
-		if p.Unsupported == "" {
-			t.Errorf("refused: %v", p)
-		}
+		t.Errorf("refused: %v", p)
 	}
 	check := func(name string, c Check) HealthCheck {
 		return HealthCheck{Name: name, Check: c, Interval: time.Second, Timeout: time.Second, Rise: 2, Fall: 3, Effect: health.Yield}
@@ -296,6 +297,9 @@ func TestHealthValues(t *testing.T) {
 		check("disk", DiskCheck{Path: "/srv", MinFree: 0.5}),
 		check("link", LinkCheck{"eth1"}),
 		check("gateway", GatewayCheck{netip.MustParseAddr("10.77.0.1")}),
+		check("gateway6", GatewayCheck{netip.MustParseAddr("fe80::1%eth0")}),
+		check("file", FileCheck{Path: "/run/ready"}),
+		check("fresh", FileCheck{Path: "/run/stamp", MaxAge: 90 * time.Second, Contains: "all well"}),
 	}
 	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)

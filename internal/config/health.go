@@ -2,30 +2,31 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 )
 
-// checkKind is one kind of health check: its word, how its value is read, and
-// the feature it is.
+// checkKind is one kind of health check: its word, and how its value is read.
 type checkKind struct {
-	name    string
-	feature Feature
-	read    func(value) Check
+	name string
+	read func(value) Check
 }
 
 func checkKinds() []checkKind {
 	return []checkKind{
-		{"unit", FeatureUnitCheck, func(v value) Check { return UnitCheck{v.unit()} }},
-		{"process", FeatureProcessCheck, func(v value) Check { s, _ := v.text(); return ProcessCheck{s} }},
-		{"tcp", FeatureTCPCheck, value.tcpCheck},
-		{"http", FeatureHTTPCheck, func(v value) Check { return HTTPCheck{v.webURL()} }},
-		{"exec", FeatureExecCheck, value.execCheck},
-		{"mysql", FeatureMySQLCheck, func(v value) Check { return MySQLCheck{v.identifier()} }},
-		{"disk", FeatureDiskCheck, value.diskCheck},
-		{"link", FeatureLinkCheck, func(v value) Check { return LinkCheck{v.link()} }},
-		{"gateway", FeatureGatewayCheck, func(v value) Check { a, _ := v.address(); return GatewayCheck{a} }},
+		{"unit", func(v value) Check { return UnitCheck{v.roleless(v.unit())} }},
+		{"process", value.processCheck},
+		{"tcp", value.tcpCheck},
+		{"http", func(v value) Check { return HTTPCheck{v.roleless(v.webURL())} }},
+		{"exec", value.execCheck},
+		{"mysql", func(v value) Check { return MySQLCheck{v.identifier()} }},
+		{"disk", value.diskCheck},
+		{"link", func(v value) Check { return LinkCheck{v.link()} }},
+		{"gateway", value.gatewayCheck},
+		{"file", value.fileCheck},
 	}
 }
 
@@ -72,7 +73,6 @@ func (v value) healthCheck() HealthCheck {
 			}
 			kind = k.name
 			c.Check = k.read(v)
-			v.d.unsupported(v.pos, k.feature, "leave the check out")
 		}))
 	}
 	if v.object("a health check", fields...) && kind == "" && !v.hasAny(checkKinds()) {
@@ -81,6 +81,14 @@ func (v value) healthCheck() HealthCheck {
 			words = append(words, k.name)
 		}
 		v.problem("a health check without a kind asks nothing", "add one of "+or(words))
+	}
+	if c.Interval > 0 && c.Timeout > c.Interval {
+		at := "timeout"
+		if _, given := v.d.positions[v.child(at)]; !given {
+			at = "interval"
+		}
+		v.d.notice(v.child(at), fmt.Sprintf("health check %s waits %s for an answer and asks every %s", c.Name, show(c.Timeout), show(c.Interval)),
+			"while an answer is out nothing is asked again, so a slow one is one sample in place of several: a shorter timeout says sooner that it fails")
 	}
 	return c
 }
@@ -91,6 +99,62 @@ func (v value) hasAny(kinds []checkKind) bool {
 		_, ok := v.d.positions[v.child(k.name)]
 		return ok
 	})
+}
+
+// ofARole is what a template can name only while a plan runs.
+var ofARole = regexp.MustCompile(`\{\{[^}]*\.(Active|Standby|Event|Epoch|Reason)\b`)
+
+// roleless refuses a template that needs a transition: a check is the same whichever
+// node is Active.
+func (v value) roleless(s string) string {
+	if m := ofARole.FindStringSubmatch(s); m != nil {
+		v.problem(fmt.Sprintf("a health check has no .%s: it asks the same whichever node is active", m[1]), "known are .Node .Peer .Instance .VIP")
+		return ""
+	}
+	return s
+}
+
+func (v value) processCheck() Check {
+	s, ok := v.text()
+	switch {
+	case !ok:
+		return ProcessCheck{}
+	case s == "" || strings.ContainsAny(s, "/\n\x00"):
+		v.problem(fmt.Sprintf("%s is not the name of a process", quote(s)), "write its name without a path, as ps -e shows it")
+		return ProcessCheck{}
+	}
+	return ProcessCheck{s}
+}
+
+// gatewayCheck reads an address, with its zone if it is link-local.
+func (v value) gatewayCheck() Check {
+	s, ok := v.text()
+	if !ok {
+		return GatewayCheck{}
+	}
+	a, err := netip.ParseAddr(s)
+	switch {
+	case err != nil || !a.Is6() || !a.IsLinkLocalUnicast():
+		a, _ = v.address() // which says what is wrong with it
+	case a.Zone() == "":
+		v.problem(fmt.Sprintf("%s is link-local: it does not say on which link", a), fmt.Sprintf("write %s%%eth0, with the interface of this network", a))
+		a = netip.Addr{}
+	}
+	return GatewayCheck{a}
+}
+
+// fileCheck reads a path, alone or with what the file has to be like.
+func (v value) fileCheck() Check {
+	if _, ok := v.plain(); ok {
+		return FileCheck{Path: v.file()}
+	}
+	var f FileCheck
+	v.object("file",
+		need("path", func(v value) { f.Path = v.file() }),
+		allow("max_age", func(v value) { f.MaxAge = v.duration(time.Second) }),
+		allow("contains", func(v value) { f.Contains, _ = v.text() }),
+	)
+	return f
 }
 
 func (v value) tcpCheck() Check {
@@ -108,26 +172,31 @@ func (v value) tcpCheck() Check {
 // execCheck reads a command, alone or with the account it runs as.
 func (v value) execCheck() Check {
 	if v.kind() == "a list" {
-		return ExecCheck{Command: v.command()}
+		return ExecCheck{Command: v.checkCommand()}
 	}
 	var x ExecCheck
 	v.object("exec",
-		need("command", func(v value) { x.Command = v.command() }),
+		need("command", func(v value) { x.Command = v.checkCommand() }),
 		allow("user", func(v value) { x.User = v.account() }),
 	)
 	return x
+}
+
+func (v value) checkCommand() []string {
+	command := v.command()
+	for _, word := range command {
+		if v.roleless(word) != word {
+			return nil
+		}
+	}
+	return command
 }
 
 func (v value) diskCheck() Check {
 	var c DiskCheck
 	v.object("disk",
 		need("path", func(v value) {
-			s, ok := v.text()
-			if ok && !strings.HasPrefix(s, "/") {
-				v.problem("path must be a full path", "begin it with /")
-				return
-			}
-			c.Path = s
+			c.Path = v.file()
 		}),
 		need("min_free", func(v value) { c.MinFree = v.percent() }),
 	)

@@ -255,7 +255,14 @@ type DiskCheck struct {
 type LinkCheck struct{ Interface string }
 
 // GatewayCheck wants an answer from a router.
-type GatewayCheck struct{ Address netip.Addr }
+type GatewayCheck struct{ Address netip.Addr } // with its zone, if link-local
+
+// FileCheck wants a file to exist.
+type FileCheck struct {
+	Path     string        // absolute
+	MaxAge   time.Duration // since it was last written, 0: any
+	Contains string        // empty: anything
+}
 
 func (UnitCheck) check()    {}
 func (ProcessCheck) check() {}
@@ -266,3 +273,4 @@ func (MySQLCheck) check()   {}
 func (DiskCheck) check()    {}
 func (LinkCheck) check()    {}
 func (GatewayCheck) check() {}
+func (FileCheck) check()    {}
