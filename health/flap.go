@@ -18,6 +18,7 @@ import (
 // time. keepalived has only rise and fall, which bound how fast a check changes and
 // not for how long it goes on.
 
+// When a check flaps, and for how long it is held back.
 const (
 	// FlapFalls is how many times a check has to fail within FlapWindow to be taken
 	// for one that flaps. With two falls it may be a service that was restarted twice.
@@ -26,9 +27,10 @@ const (
 	// costs one handover at most.
 	FlapWindow = 5 * time.Minute
 	// HoldFirst is for how long a check that flaps has to be well before it counts as
-	// well. Each further failure doubles it, to HoldMost.
+	// well.
 	HoldFirst = time.Minute
-	HoldMost  = 10 * time.Minute
+	// HoldMost bounds it: each further failure doubles it.
+	HoldMost = 10 * time.Minute
 	// FlapForgiven is for how long a check has to count as well for all of it to be
 	// forgotten.
 	FlapForgiven = 10 * time.Minute
