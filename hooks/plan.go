@@ -133,7 +133,7 @@ type Unit struct {
 // YAML sets one key of somebody else's file and leaves every other byte.
 type YAML struct {
 	File  string
-	Key   string // path of mapping keys joined by dots: a.b.c
+	Key   string // path of mapping keys joined by dots: a.b.c; see SplitKey
 	Value string
 }
 
@@ -194,6 +194,10 @@ func Title(a Action) string {
 			return "exec " + a.Command[0]
 		}
 		return "exec"
+	case JSON:
+		return a.title()
+	case Line:
+		return a.title()
 	}
 	return a.Kind()
 }

@@ -284,8 +284,8 @@ func (r *Run) advance(now mono.Instant, ids func() StepID, out []Order) []Order 
 
 // Undo returns the steps that take back what the results say was done or begun,
 // in reverse order. The vip step is not among them: whoever holds the address
-// decides about it. An exec step has no reverse, and a yaml step is its own: run
-// with the variables of the role that goes on, it writes that role's value.
+// decides about it. An exec step has no reverse, and a yaml or json step is its
+// own: run with the variables of the role that goes on, it writes that role's value.
 func Undo(plan Plan, results []Result) Plan {
 	var undo Plan
 	for i := len(plan) - 1; i >= 0; i-- {
@@ -323,8 +323,10 @@ func reverse(a Action) (Action, bool) {
 			return Unit{Verb: EnableUnit, Name: a.Name}, true
 		case RestartUnit, ReloadUnit:
 		}
-	case YAML:
+	case YAML, JSON:
 		return a, true
+	case Line:
+		return a.reverse(), true
 	case VIP, Exec:
 	}
 	return nil, false
@@ -344,7 +346,7 @@ func (p Plan) Closing() Plan {
 			if a.Verb == StopUnit || a.Verb == DisableUnit {
 				c = append(c, s)
 			}
-		case VIP, Replication, YAML, Exec:
+		case VIP, Replication, YAML, Exec, JSON, Line:
 		}
 	}
 	return c

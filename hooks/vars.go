@@ -73,7 +73,7 @@ func Expand(a Action, v Vars) (Action, error) {
 	x := expander{vars: v}
 	switch a := a.(type) {
 	case YAML:
-		a.File, a.Key, a.Value = x.text(a.File), x.text(a.Key), x.text(a.Value)
+		a.File, a.Key, a.Value = x.text(a.File), x.key(a.Key), x.text(a.Value)
 		return a, x.err
 	case Unit:
 		a.Name = x.text(a.Name)
@@ -86,6 +86,10 @@ func Expand(a Action, v Vars) (Action, error) {
 		}
 		a.Env = env
 		return a, x.err
+	case JSON:
+		return x.json(a), x.err
+	case Line:
+		return x.line(a), x.err
 	case VIP, Writes, Replication:
 		return a, nil
 	}

@@ -76,7 +76,7 @@ func onDatabases(a hooks.Action) bool {
 	switch a.(type) {
 	case hooks.Writes, hooks.Replication:
 		return true
-	case hooks.VIP, hooks.Unit, hooks.YAML, hooks.Exec:
+	case hooks.VIP, hooks.Unit, hooks.YAML, hooks.Exec, hooks.JSON, hooks.Line:
 	}
 	return false
 }

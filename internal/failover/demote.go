@@ -1,7 +1,6 @@
 package failover
 
 import (
-	"strings"
 	"time"
 
 	"github.com/tanist-ha/tanist/hooks"
@@ -87,10 +86,14 @@ func namesActive(a hooks.Action) bool {
 		texts = []string{a.Name}
 	case hooks.Replication:
 		return a.Verb == hooks.FollowPeer
+	case hooks.JSON:
+		texts = a.Texts()
+	case hooks.Line:
+		texts = a.Texts()
 	case hooks.VIP, hooks.Writes:
 	}
 	for _, t := range texts {
-		if strings.Contains(t, ".Active") || strings.Contains(t, ".Standby") {
+		if hooks.NamesRole(t) {
 			return true
 		}
 	}
