@@ -1,8 +1,9 @@
 package step
 
-// Somebody else's file is replaced in one rename: complete, durable, with the
-// owner, mode and attributes it had, and only if it is still the file that was
-// read.
+// Somebody else's file is replaced at once: complete, durable, with the owner, mode
+// and attributes it had, and only if it is still the file that was read. The new file
+// changes places with the old one, so that what came out can be looked at: if another
+// program wrote it in the meantime, it goes back.
 
 import (
 	"bytes"
@@ -14,7 +15,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,191 +22,204 @@ import (
 const FileLimit = 16 << 20
 
 const (
-	replaceTries = 5                     // each one lost to a writer that came in between
+	replaceTries = 25                    // each one lost to a writer that came in between
+	longestPause = 64 * time.Millisecond // between two of them
 	lockPoll     = 20 * time.Millisecond // between two attempts at somebody else's lock
 	lockPatience = 5 * time.Second       // a lock held for longer is a refusal
 )
 
-// readRegular returns the content of a regular file and what identified it.
-func readRegular(path string) (*os.File, unix.Stat_t, []byte, error) {
-	var st unix.Stat_t
-	// Without O_NONBLOCK the open of a FIFO would wait for a writer.
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, st, nil, err
-	}
-	data, err := readOpened(f, &st)
-	if err != nil {
-		f.Close()
-		return nil, st, nil, err
-	}
-	return f, st, data, nil
+// current is a file as it was read.
+type current struct {
+	path, real string // as asked for, and without symbolic links
+	f          *os.File
+	st         unix.Stat_t
+	data       []byte
 }
 
-func readOpened(f *os.File, st *unix.Stat_t) ([]byte, error) {
-	if err := unix.Fstat(int(f.Fd()), st); err != nil {
-		return nil, fmt.Errorf("stat %s: %w", f.Name(), err)
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return nil, refuse(ReasonNotRegular, 0, "")
-	}
-	data, err := io.ReadAll(io.LimitReader(f, FileLimit+1))
+func open(path string) (*current, error) {
+	real, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return nil, err
 	}
-	if len(data) > FileLimit {
-		return nil, refuse(ReasonTooLarge, 0, "more than %d bytes", FileLimit)
+	// Without O_NONBLOCK the open of a FIFO would wait for a writer.
+	f, err := os.OpenFile(real, os.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
 	}
-	return data, nil
+	c := &current{path: path, real: real, f: f}
+	if err := c.read(); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return c, nil
 }
 
-var errMoved = errors.New("the file changed while it was edited")
+// read reads from the beginning.
+func (c *current) read() error {
+	if err := unix.Fstat(int(c.f.Fd()), &c.st); err != nil {
+		return fmt.Errorf("stat %s: %w", c.real, err)
+	}
+	if c.st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return refuse(ReasonNotRegular, 0, "")
+	}
+	data, err := io.ReadAll(io.NewSectionReader(c.f, 0, FileLimit+1))
+	if err != nil {
+		return err
+	}
+	if len(data) > FileLimit {
+		return refuse(ReasonTooLarge, 0, "more than %d bytes", FileLimit)
+	}
+	c.data = data
+	return nil
+}
 
-// replace gives the content of path to edit and puts what it returns in its
-// place. It follows symbolic links and keeps them. An edit that lost to another
-// writer is made again from what that writer left.
+func (c *current) close() { c.f.Close() }
+
+// sameAs reports whether nobody wrote, replaced or reowned the file between two reads.
+// Its ctime is left out: changing its name, as a replacement does, changes that.
+func (c *current) sameAs(b *current) bool {
+	return c.real == b.real && c.st.Dev == b.st.Dev && c.st.Ino == b.st.Ino && c.st.Mtim == b.st.Mtim &&
+		c.st.Uid == b.st.Uid && c.st.Gid == b.st.Gid && c.st.Mode == b.st.Mode && bytes.Equal(c.data, b.data)
+}
+
+// lock takes the advisory lock that writers who care about others take too, and reads
+// again what they left.
+func (c *current) lock(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, lockPatience, refuse(ReasonLocked, 0, ""))
+	defer cancel()
+	for {
+		switch err := unix.Flock(int(c.f.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
+		case err == nil || errors.Is(err, unix.ENOLCK) || errors.Is(err, unix.EOPNOTSUPP):
+			return c.read()
+		case !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR):
+			return fmt.Errorf("lock %s: %w", c.real, err)
+		}
+		if err := pause(ctx, lockPoll); err != nil {
+			return err
+		}
+	}
+}
+
+func (c *current) lockOrClose(ctx context.Context) error {
+	err := c.lock(ctx)
+	if err != nil {
+		c.close()
+	}
+	return err
+}
+
+// obstacle says why no file can take the place of this one.
+func (c *current) obstacle() error {
+	dir := filepath.Dir(c.real)
+	if c.st.Nlink > 1 {
+		return refuse(ReasonHardLinked, 0, "%d", c.st.Nlink)
+	}
+	for _, path := range []string{c.real, dir} {
+		var st unix.Statx_t
+		if err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, 0, &st); err != nil {
+			continue // an older kernel; the rename will say
+		}
+		if st.Attributes&(unix.STATX_ATTR_IMMUTABLE|unix.STATX_ATTR_APPEND) != 0 {
+			return refuse(ReasonImmutable, 0, "%s: see lsattr", path)
+		}
+		if path == c.real && st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0 {
+			return refuse(ReasonMount, 0, "mount its directory instead")
+		}
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err == nil && fs.Flags&unix.ST_RDONLY != 0 {
+		return refuse(ReasonReadOnly, 0, "%s", dir)
+	}
+	return nil
+}
+
+var (
+	errMoved   = errors.New("the file changed while it was edited")
+	errWriting = errors.New("the file is open for writing")
+)
+
+// replace gives the content of path to edit and puts what it returns in its place.
+// It follows symbolic links and keeps them. An edit that lost to another writer is
+// made again from what that writer left.
 func replace(ctx context.Context, path string, edit func([]byte) ([]byte, error)) error {
+	wait := time.Millisecond
+	var err error
 	for range replaceTries {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		err := replaceOnce(ctx, path, edit)
-		if !errors.Is(err, errMoved) {
+		if err = replaceOnce(ctx, path, edit); !errors.Is(err, errMoved) && !errors.Is(err, errWriting) {
 			return err
 		}
+		if err := pause(ctx, wait); err != nil {
+			return err
+		}
+		wait = min(2*wait, longestPause)
+	}
+	if errors.Is(err, errWriting) {
+		return refuse(ReasonWriting, 0, "%d attempts", replaceTries)
 	}
 	return refuse(ReasonMoved, 0, "%d attempts", replaceTries)
 }
 
 func replaceOnce(ctx context.Context, path string, edit func([]byte) ([]byte, error)) error {
-	real, err := filepath.EvalSymlinks(path)
+	c, data, err := settled(ctx, path, edit, true)
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(real, os.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	defer c.close()
+	if bytes.Equal(c.data, data) {
+		return tidy(c.real)
+	}
+	if err := c.obstacle(); err != nil {
+		return err
+	}
+	return c.replaceWith(ctx, data)
+}
+
+// replaceWith writes data beside the file and lets it take the file's place.
+func (c *current) replaceWith(ctx context.Context, data []byte) error {
+	s, err := newStage(c)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	if err := lock(ctx, f); err != nil {
-		return err
+	defer s.close()
+	if err := s.fill(c, data); err != nil {
+		return errors.Join(err, s.remove())
 	}
-	var st unix.Stat_t
-	old, err := readOpened(f, &st)
-	if err != nil {
-		return err
+	if err := s.swap(ctx, c); err != nil {
+		return errors.Join(err, s.remove())
 	}
-	data, err := edit(old)
-	if err != nil || bytes.Equal(old, data) {
-		return err
-	}
-	if st.Nlink > 1 {
-		return refuse(ReasonHardLinked, 0, "%d", st.Nlink)
-	}
-	return commit(ctx, path, real, f, st, old, data)
+	return s.remove() // by now the old file
 }
 
-// lock takes the advisory lock that writers who care about others take too.
-func lock(ctx context.Context, f *os.File) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, lockPatience, refuse(ReasonLocked, 0, ""))
-	defer cancel()
-	for {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		switch {
-		case err == nil || errors.Is(err, unix.ENOLCK) || errors.Is(err, unix.EOPNOTSUPP):
-			return nil
-		case !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR):
-			return fmt.Errorf("lock %s: %w", f.Name(), err)
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(lockPoll):
-		}
-	}
-}
-
-// commit writes data beside the file and renames it over the file, unless path
-// leads elsewhere by now or the file is no longer st with the content old.
-func commit(ctx context.Context, path, real string, f *os.File, st unix.Stat_t, old, data []byte) error {
-	dir := filepath.Dir(real)
-	tmp, err := renameio.NewPendingFile(real, renameio.WithTempDir(dir), renameio.WithExistingPermissions())
-	if err != nil {
-		return fmt.Errorf("create a file in %s: %w", dir, err)
-	}
-	defer tmp.Cleanup() //nolint:errcheck // after a rename there is nothing to clean, before it the first error counts
-	if err := inherit(f, tmp.File, st); err != nil {
-		return err
-	}
-	if _, err := tmp.Write(data); err != nil {
-		return fmt.Errorf("write %s: %w", tmp.Name(), err)
-	}
-	// The slow part goes before the comparison, so that little time is left
-	// between the comparison and the rename.
-	if err := tmp.Sync(); err != nil {
-		return fmt.Errorf("sync %s: %w", tmp.Name(), err)
-	}
-	if err := unmoved(path, real, st, old); err != nil {
-		return err
-	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if err := tmp.CloseAtomicallyReplace(); err != nil {
-		return fmt.Errorf("replace %s: %w", real, err)
-	}
-	return syncDir(dir)
-}
-
-// inherit gives to the owner, the mode with its special bits and the extended
-// attributes (access lists and security labels among them) of from.
-func inherit(from, to *os.File, st unix.Stat_t) error {
-	if err := to.Chown(int(st.Uid), int(st.Gid)); err != nil {
-		return fmt.Errorf("give %s to user %d: %w", to.Name(), st.Uid, err)
-	}
-	if err := unix.Fchmod(int(to.Fd()), st.Mode&0o7777); err != nil { // after chown, which clears set-id bits
-		return fmt.Errorf("set the mode of %s: %w", to.Name(), err)
-	}
-	for _, name := range attributes(from) {
-		value := make([]byte, 1<<16)
-		n, err := unix.Fgetxattr(int(from.Fd()), name, value)
-		if err == nil {
-			err = unix.Fsetxattr(int(to.Fd()), name, value[:n], 0)
-		}
-		if err != nil && !errors.Is(err, unix.ENOTSUP) {
-			return fmt.Errorf("copy attribute %s to %s: %w", name, to.Name(), err)
-		}
-	}
-	return nil
-}
-
-func attributes(f *os.File) []string {
-	buf := make([]byte, 1<<16) // the kernel's own limit of a list
-	n, err := unix.Flistxattr(int(f.Fd()), buf)
-	if err != nil || n == 0 {
-		return nil
-	}
-	var names []string
-	for _, name := range bytes.Split(bytes.TrimRight(buf[:n], "\x00"), []byte{0}) {
-		names = append(names, string(name))
-	}
-	return names
-}
-
-func unmoved(path, real string, st unix.Stat_t, old []byte) error {
-	if now, err := filepath.EvalSymlinks(path); err != nil || now != real {
-		return errMoved
-	}
-	f, now, data, err := readRegular(real)
+// unmoved compares the file with what was read of it.
+func (c *current) unmoved() error {
+	now, err := open(c.path)
 	if err != nil {
 		return errMoved
 	}
-	defer f.Close()
-	if now.Dev != st.Dev || now.Ino != st.Ino || now.Size != st.Size || now.Mtim != st.Mtim ||
-		now.Uid != st.Uid || now.Gid != st.Gid || now.Mode != st.Mode || !bytes.Equal(data, old) {
+	defer now.close()
+	if !c.sameAs(now) || c.st.Ctim != now.st.Ctim {
 		return errMoved
 	}
 	return nil
+}
+
+// lease has the kernel hold up whoever wants to open the file for writing until the
+// file is closed here. On a file system without leases the comparison must do.
+func (c *current) lease() (bool, error) {
+	_, err := unix.FcntlInt(c.f.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
+	if errors.Is(err, unix.EAGAIN) {
+		return false, errWriting
+	}
+	return err == nil, nil
+}
+
+// wanted reports whether somebody waits for the end of the lease in order to write.
+func (c *current) wanted() bool {
+	kind, err := unix.FcntlInt(c.f.Fd(), unix.F_GETLEASE, 0)
+	return err == nil && kind != unix.F_RDLCK
 }
 
 func syncDir(dir string) error {

@@ -86,7 +86,7 @@ func TestYAMLStepRefusesFiles(t *testing.T) {
 		} {
 			err := do()
 			got := (*Refusal)(nil)
-			if !errors.As(err, &got) || got.Reason != want || got.File != path || got.Key != "label" {
+			if !errors.As(err, &got) || got.Reason != want || got.File != path || got.What != "set label" {
 				t.Errorf("%s: %v, want %v", path, err, want)
 			}
 		}

@@ -7,106 +7,24 @@ package step
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/tanist-ha/tanist/hooks"
 )
-
-// Reason is why a file is not edited.
-type Reason uint8
-
-// Why a file is not edited.
-const (
-	ReasonSyntax     Reason = iota // it does not parse
-	ReasonEncoding                 // it is not UTF-8
-	ReasonBOM                      // it starts with a byte order mark
-	ReasonDocuments                // it holds more than one document
-	ReasonMissing                  // the key is not there
-	ReasonNotMapping               // something on the way to the key is not a mapping
-	ReasonDuplicate                // the key is there twice
-	ReasonAlias                    // an alias or a merge provides the value
-	ReasonShared                   // an alias elsewhere repeats the mapping that holds the value
-	ReasonAnchor                   // the value carries an anchor
-	ReasonTag                      // the value carries a tag
-	ReasonNotScalar                // the value is a mapping or a sequence
-	ReasonMultiline                // the value spans lines
-	ReasonEmpty                    // the key has no value to replace
-	ReasonValue                    // the new value cannot be written in YAML
-	ReasonUnverified               // more than the value would change
-	ReasonNotRegular               // it is not a regular file
-	ReasonTooLarge                 // it is larger than FileLimit
-	ReasonHardLinked               // it has another name that would keep the old value
-	ReasonMoved                    // somebody else kept changing it
-	ReasonLocked                   // somebody else holds its lock
-)
-
-var reasonText = [...]string{
-	ReasonSyntax:     "does not parse",
-	ReasonEncoding:   "is not UTF-8",
-	ReasonBOM:        "starts with a byte order mark",
-	ReasonDocuments:  "holds more than one document",
-	ReasonMissing:    "the key is missing",
-	ReasonNotMapping: "not a mapping",
-	ReasonDuplicate:  "the key is there twice",
-	ReasonAlias:      "the value comes from an alias or a merge",
-	ReasonShared:     "an alias repeats the mapping that holds the value",
-	ReasonAnchor:     "the value has an anchor",
-	ReasonTag:        "the value has a tag",
-	ReasonNotScalar:  "the value is not a scalar",
-	ReasonMultiline:  "the value spans lines",
-	ReasonEmpty:      "the key has no value to replace",
-	ReasonValue:      "the new value cannot be written",
-	ReasonUnverified: "the edit would change more than the value",
-	ReasonNotRegular: "not a regular file",
-	ReasonTooLarge:   "too large",
-	ReasonHardLinked: "has more than one hard link",
-	ReasonMoved:      "somebody else keeps changing it",
-	ReasonLocked:     "somebody else holds its lock",
-}
-
-func (r Reason) String() string {
-	if int(r) < len(reasonText) {
-		return reasonText[r]
-	}
-	return fmt.Sprintf("Reason(%d)", uint8(r))
-}
-
-// Refusal is a file that stays as it is, and why.
-type Refusal struct {
-	Reason Reason
-	File   string
-	Line   int    // 1 is the first; 0 when the reason has no line
-	Key    string // the key asked for
-	Detail string // optional
-}
-
-func (e *Refusal) Error() string {
-	var b strings.Builder
-	b.WriteString("set " + e.Key + " in " + e.File)
-	if e.Line > 0 {
-		fmt.Fprintf(&b, ":%d", e.Line)
-	}
-	b.WriteString(": " + e.Reason.String())
-	if e.Detail != "" {
-		b.WriteString(" (" + e.Detail + ")")
-	}
-	return b.String()
-}
-
-func refuse(r Reason, line int, format string, args ...any) *Refusal {
-	return &Refusal{Reason: r, Line: line, Detail: fmt.Sprintf(format, args...)}
-}
 
 var bom = []byte("\xef\xbb\xbf")
 
 // setValue returns src with the scalar at path replaced by value, or src itself
 // when it already reads so. The error is a *Refusal without file and key.
 func setValue(src []byte, path []string, value string) ([]byte, error) {
-	doc, err := parseDocument(src)
+	head := src[:len(src)-len(bytes.TrimPrefix(src, bom))] // readers of YAML skip it
+	body := src[len(head):]
+	doc, err := parseDocument(body)
 	if err != nil {
 		return nil, err
 	}
@@ -117,19 +35,19 @@ func setValue(src []byte, path []string, value string) ([]byte, error) {
 	if target.Value == value {
 		return src, nil
 	}
-	out, err := splice(src, target, value)
+	out, err := splice(body, target, value)
 	if err != nil {
 		return nil, err
 	}
-	return out, verifyEdit(doc, out, target, value)
+	return slices.Concat(head, out), verifyEdit(doc, out, target, value)
 }
 
 func parseDocument(src []byte) (*yaml.Node, error) {
-	if bytes.HasPrefix(src, bom) {
-		return nil, refuse(ReasonBOM, 1, "")
-	}
 	if !utf8.Valid(src) {
 		return nil, refuse(ReasonEncoding, invalidLine(src), "")
+	}
+	if line := directive(src); line > 0 {
+		return nil, refuse(ReasonDirective, line, "")
 	}
 	dec := yaml.NewDecoder(bytes.NewReader(src))
 	var doc, second yaml.Node
@@ -146,6 +64,20 @@ func parseDocument(src []byte) (*yaml.Node, error) {
 		return nil, syntaxRefusal(err)
 	}
 	return nil, refuse(ReasonDocuments, second.Line, "")
+}
+
+// directive returns the line of the first directive, 0 for none. What a directive
+// changes is not worth to know: it stands before the first document or between two.
+func directive(src []byte) int {
+	for i, line := range bytes.Split(src, []byte("\n")) {
+		if bytes.HasPrefix(line, []byte("%")) {
+			return i + 1
+		}
+		if text := bytes.TrimSpace(line); len(text) > 0 && text[0] != '#' {
+			return 0
+		}
+	}
+	return 0
 }
 
 func syntaxRefusal(err error) *Refusal {
@@ -184,9 +116,9 @@ func locate(doc *yaml.Node, path []string) (*yaml.Node, error) {
 		case n.Kind == yaml.AliasNode:
 			return nil, refuse(ReasonAlias, n.Line, "*%s", n.Value)
 		case n.Kind == yaml.ScalarNode && n.Tag == "!!null":
-			return nil, refuse(ReasonMissing, line, "%s", strings.Join(path[:i+1], "."))
+			return nil, refuse(ReasonMissing, line, "%s", hooks.JoinKey(path[:i+1]...))
 		case n.Kind != yaml.MappingNode:
-			return nil, refuse(ReasonNotMapping, n.Line, "%s", strings.Join(path[:i], "."))
+			return nil, refuse(ReasonNotMapping, n.Line, "%s", hooks.JoinKey(path[:i]...))
 		case slices.Contains(shared, n):
 			return nil, refuse(ReasonShared, n.Line, "*%s", n.Anchor)
 		}
@@ -195,7 +127,7 @@ func locate(doc *yaml.Node, path []string) (*yaml.Node, error) {
 			return nil, err
 		}
 		if value == nil {
-			return nil, refuse(ReasonMissing, n.Line, "%s", strings.Join(path[:i+1], "."))
+			return nil, refuse(ReasonMissing, n.Line, "%s", hooks.JoinKey(path[:i+1]...))
 		}
 		line, n = key.Line, value
 	}
@@ -236,7 +168,7 @@ func entry(m *yaml.Node, name string) (key, value *yaml.Node, err error) {
 		key, value = m.Content[i], m.Content[i+1]
 	}
 	if value == nil && merged > 0 {
-		return nil, nil, refuse(ReasonAlias, merged, "<<")
+		return nil, nil, refuse(ReasonMerge, merged, "<<")
 	}
 	return key, value, nil
 }
@@ -271,7 +203,7 @@ func replaceable(n *yaml.Node, keyLine int) error {
 	case n.Kind != yaml.ScalarNode:
 		return refuse(ReasonNotScalar, n.Line, "")
 	case n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0:
-		return refuse(ReasonMultiline, n.Line, "block scalar")
+		return refuse(ReasonBlock, n.Line, "")
 	case n.Value == "" && n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) == 0:
 		return refuse(ReasonEmpty, keyLine, "")
 	}
