@@ -196,6 +196,10 @@ func (h *hostCheck) plan(ctx context.Context, at, instance string, plan hooks.Pl
 			st = step.NewUnit(a, h.units)
 		case hooks.YAML:
 			st = step.NewYAML(a)
+		case hooks.JSON:
+			st = step.NewJSON(a)
+		case hooks.Line:
+			st = step.NewLine(a)
 		case hooks.Exec:
 			if a.User != "" {
 				if _, err := user.Lookup(a.User); err != nil {

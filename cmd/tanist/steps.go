@@ -21,6 +21,10 @@ func (s steps) step(a hooks.Action) step.Step {
 		return step.NewUnit(a, s.units)
 	case hooks.YAML:
 		return step.NewYAML(a)
+	case hooks.JSON:
+		return step.NewJSON(a)
+	case hooks.Line:
+		return step.NewLine(a)
 	case hooks.Exec:
 		return step.NewExec(a, s.cgroup)
 	case hooks.Writes:

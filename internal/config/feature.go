@@ -8,7 +8,6 @@ type Feature string
 // Features that came, or come, after the first release.
 const (
 	FeatureHTTP             Feature = "the HTTP endpoints"
-	FeatureJSONStep         Feature = "the step json"
 	FeatureLinkStep         Feature = "the step link"
 	FeatureNotifyStep       Feature = "the step notify"
 	FeatureKeepalivedScript Feature = "exec with style: keepalived"
@@ -19,7 +18,6 @@ const (
 func notYet() []Feature {
 	return []Feature{
 		FeatureHTTP,
-		FeatureJSONStep,
 		FeatureLinkStep,
 		FeatureNotifyStep,
 		FeatureKeepalivedScript,

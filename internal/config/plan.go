@@ -41,6 +41,7 @@ func stepKinds() []stepKind {
 		{"link", value.linkStep},
 		{"exec", value.execStep},
 		{"notify", value.notifyStep},
+		{"line", value.lineStep},
 	}
 }
 

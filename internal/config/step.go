@@ -139,12 +139,12 @@ func (v value) yamlStep(purpose) hooks.Action {
 
 // key returns a path of mapping keys joined by dots. It may be a template.
 func (v value) key() string {
-	s, filled, ok := v.template()
+	s, ok := v.text()
 	if !ok {
 		return ""
 	}
-	if slices.ContainsFunc(strings.Split(filled, "."), func(part string) bool { return strings.TrimSpace(part) != part || part == "" }) {
-		v.problem(fmt.Sprintf("%s is not a path of keys", quote(s)), "join the keys with single dots: global.active")
+	filled, ok := v.expandKey(s)
+	if !ok || !v.goodKey(v.pos, s, filled) {
 		return ""
 	}
 	return s
@@ -158,28 +158,6 @@ func (v value) templateFile() string {
 		return ""
 	}
 	return s
-}
-
-func (v value) jsonStep(purpose) hooks.Action {
-	ok := v.object("a json step",
-		need("file", func(v value) { v.templateFile() }),
-		need("set", func(v value) {
-			list, ok := v.entries("a mapping of keys", "write set: {\"a.b\": true}")
-			if ok && len(list) == 0 {
-				v.problem("set names no key", "write set: {\"a.b\": true}")
-			}
-			for _, e := range list {
-				value{d: v.d, path: e.val.path, pos: e.pos}.expand(e.key)
-				if s, ok := e.val.plain(); ok {
-					e.val.expand(s)
-				}
-			}
-		}),
-	)
-	if ok {
-		v.d.unsupported(v.pos, FeatureJSONStep, "use an exec step with a program that edits the file")
-	}
-	return nil
 }
 
 func (v value) linkStep(purpose) hooks.Action {
@@ -326,16 +304,27 @@ func (v value) expand(s string) (string, bool) {
 		v.problem(v.name()+" has a zero byte", "remove it")
 		return "", false
 	}
-	sample := hooks.Vars{
+	a, ok := v.sample(hooks.YAML{Value: s})
+	return a.Value, ok
+}
+
+// expandKey is expand for a path of keys, in which a value's dots are no path.
+func (v value) expandKey(s string) (string, bool) {
+	a, ok := v.sample(hooks.YAML{Key: s})
+	return a.Key, ok
+}
+
+func (v value) sample(a hooks.YAML) (hooks.YAML, bool) {
+	vars := hooks.Vars{
 		Node: "primary", Peer: "reserve", Active: "primary", Standby: "reserve",
 		Instance: "instance", Epoch: 1, Reason: "reason", VIP: "192.0.2.10",
 	}
-	a, err := hooks.Expand(hooks.YAML{Value: s}, sample)
+	filled, err := hooks.Expand(a, vars)
 	if err != nil {
 		v.templateProblem(err)
-		return "", false
+		return hooks.YAML{}, false
 	}
-	return a.(hooks.YAML).Value, true
+	return filled.(hooks.YAML), true
 }
 
 // templateProblem notes what is wrong with a template, without its text: that
