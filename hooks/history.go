@@ -27,7 +27,8 @@ type Passage struct {
 	Next uint64
 	// TakenBack says that a planned demotion came to nothing: this node went on.
 	TakenBack bool
-	// Undoes says that it only takes back what a promotion of its epoch did.
+	// Undoes says that it only takes back what a promotion of its epoch did, or a
+	// demotion that came to nothing.
 	Undoes    bool
 	Steps     []Performed
 	Losses    []Loss
@@ -144,8 +145,10 @@ func (h *history) began(c *chronicle, e Entry, override, offer *Passage) {
 		if last.Next != 0 && last.Ended.IsZero() && r.Role == Active && r.Epoch > last.Record.Epoch {
 			last.TakenBack = true
 		}
-		p.Undoes = r.Role == Standby && last.Record.Role == Active && last.Record.Epoch == r.Epoch &&
-			!last.Ended.IsZero() && last.Ending != Completed && last.Reverted.IsZero()
+		if last.Record.Role == Active && last.Record.Epoch == r.Epoch {
+			failed := !last.Ended.IsZero() && last.Ending != Completed && last.Reverted.IsZero()
+			p.Undoes = r.Role == Standby && failed || r.Role == Active && r.Planned && !last.Record.Planned
+		}
 	}
 	if given {
 		p.Next = offer.Record.Epoch
@@ -184,4 +187,6 @@ func (c *chronicle) current(r Record) *Passage {
 }
 
 // Of reports whether the passage is about an epoch.
-func (p Passage) Of(epoch uint64) bool { return p.Record.Epoch == epoch || p.Next == epoch }
+func (p Passage) Of(epoch uint64) bool {
+	return p.Record.Epoch == epoch || p.Next != 0 && p.Next == epoch
+}

@@ -57,7 +57,8 @@ func TestHistory(t *testing.T) {
 		},
 		"a switchover, the old node": {
 			[]Record{
-				{Kind: Learned, Epoch: 6, Planned: true}, began(5, Standby, true), step(5, Standby, "writes"),
+				{Kind: Learned, Epoch: 6, Planned: true},
+				began(5, Standby, true), step(5, Standby, "writes"),
 				step(6, Standby, "vip"), ended(6, Standby, Completed),
 			},
 			[]summary{{kind: Began, epoch: 5, role: Standby, ending: Completed, next: 6, steps: 2}},
@@ -82,19 +83,21 @@ func TestHistory(t *testing.T) {
 		},
 		"taken back before the address moved": {
 			[]Record{
-				{Kind: Learned, Epoch: 6, Planned: true}, began(5, Standby, true), step(5, Standby, "writes"),
+				{Kind: Learned, Epoch: 6, Planned: true},
+				began(5, Standby, true), step(5, Standby, "writes"),
 				began(7, Active, false), ended(7, Active, Completed), began(7, Active, true), step(7, Active, "undo writes"), ended(7, Active, Completed),
 			},
 			[]summary{
 				{kind: Began, epoch: 5, role: Standby, next: 6, steps: 1, takenBack: true},
 				{kind: Began, epoch: 7, role: Active, ending: Completed},
-				{kind: Began, epoch: 7, role: Active, ending: Completed, steps: 1},
+				{kind: Began, epoch: 7, role: Active, ending: Completed, steps: 1, undoes: true},
 			},
 		},
 		"a promotion that failed": {
 			[]Record{
 				began(6, Active, false), step(6, Active, "writes"), ended(6, Active, Aborted), began(6, Standby, false),
-				step(6, Standby, "undo writes"), ended(6, Standby, Completed), {Kind: Reverted, Epoch: 6, Role: Standby},
+				step(6, Standby, "undo writes"), ended(6, Standby, Completed),
+				{Kind: Reverted, Epoch: 6, Role: Standby},
 			},
 			[]summary{
 				{kind: Began, epoch: 6, role: Active, ending: Aborted, steps: 1, reverted: true},
@@ -114,14 +117,18 @@ func TestHistory(t *testing.T) {
 		"the beginning was rotated out": {
 			[]Record{step(5, Active, "unit"), ended(5, Active, Completed), {Kind: Acquired, Epoch: 4}, {Kind: Reverted, Epoch: 4}, {Kind: Missed, Epoch: 4}},
 			[]summary{
-				{kind: Stepped, epoch: 5, role: Active, atLarge: true}, {kind: Ended, epoch: 5, role: Active, atLarge: true},
-				{kind: Acquired, epoch: 4, atLarge: true}, {kind: Reverted, epoch: 4, atLarge: true}, {kind: Missed, epoch: 4, atLarge: true},
+				{kind: Stepped, epoch: 5, role: Active, atLarge: true},
+				{kind: Ended, epoch: 5, role: Active, atLarge: true},
+				{kind: Acquired, epoch: 4, atLarge: true},
+				{kind: Reverted, epoch: 4, atLarge: true},
+				{kind: Missed, epoch: 4, atLarge: true},
 			},
 		},
 		"what this release does not know": {
 			[]Record{began(5, Active, false), {Kind: 255, Epoch: 5}, ended(5, Active, Completed), {Kind: Learned, Epoch: 9}},
 			[]summary{
-				{kind: Began, epoch: 5, role: Active, ending: Completed}, {kind: 255, epoch: 5, atLarge: true},
+				{kind: Began, epoch: 5, role: Active, ending: Completed},
+				{kind: 255, epoch: 5, atLarge: true},
 				{kind: Learned, epoch: 9, atLarge: true},
 			},
 		},

@@ -91,7 +91,7 @@ func newRoot() *cobra.Command {
 	flags.StringVar(&c.instance, "instance", "", "`name` of the instance (default: the only one)")
 	root.AddCommand(
 		newRun(c), newCheck(c), newStatus(c), newCheckMaster(c), newSwitchover(c),
-		newReplication(c), newRelease(c), newKeygen(), newVersion(), newConfig(),
+		newReplication(c), newHistory(c), newRelease(c), newKeygen(), newVersion(), newConfig(),
 	)
 	return root
 }

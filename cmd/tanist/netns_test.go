@@ -132,12 +132,19 @@ func (l *lockedBuffer) String() string {
 
 func startTanist(t *testing.T, args ...string) tanistProcess {
 	t.Helper()
-	p := tanistProcess{exec.CommandContext(t.Context(), os.Args[0], args...), &lockedBuffer{}}
-	p.Env = append(os.Environ(), mainVariable+"=1")
-	p.Stderr = p.stderr
+	p := tanistCommand(t, args...)
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
+	return p
+}
+
+// tanistCommand is a tanist that is yet to be started.
+func tanistCommand(t *testing.T, args ...string) tanistProcess {
+	t.Helper()
+	p := tanistProcess{exec.CommandContext(t.Context(), os.Args[0], args...), &lockedBuffer{}}
+	p.Env = append(os.Environ(), mainVariable+"=1")
+	p.Stderr = p.stderr
 	return p
 }
 

@@ -285,7 +285,7 @@ func newTransition(s failover.Status) *Transition {
 	t := &Transition{
 		Epoch: uint64(s.Last.Epoch), Kind: kind(s.Last.Role), Planned: s.Last.Planned,
 		Reason: s.Last.Reason.String(), Result: s.Last.Ending.String(), DurationMS: ms(s.Last.Duration),
-		Steps: newSteps(s.Last.Steps), Losses: newLosses(s.Last.Losses),
+		Steps: newSteps(s.Last.Steps), Losses: NewLosses(s.Last.Losses),
 	}
 	// Between two of its plans a switchover waits for the other node.
 	if s.Last.Running || s.Last.Ending == hooks.Unfinished {
@@ -294,7 +294,8 @@ func newTransition(s failover.Status) *Transition {
 	return t
 }
 
-func newLosses(losses []hooks.Loss) []Loss {
+// NewLosses makes the documents of losses.
+func NewLosses(losses []hooks.Loss) []Loss {
 	var ls []Loss
 	for _, l := range losses {
 		out := Loss{Database: l.Database, Transactions: l.Transactions, SemiSync: l.SemiSync}

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/internal/control"
+	"github.com/tanist-ha/tanist/internal/failover"
+)
+
+func terminal(f *os.File) bool {
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}
+
+// paint is a colour of a terminal.
+type paint string
+
+const (
+	bold   paint = "1"
+	red    paint = "31"
+	yellow paint = "33"
+	green  paint = "32"
+)
+
+func (v historyView) in(p paint, text string) string {
+	if !v.colour || text == "" {
+		return text
+	}
+	return "\x1b[" + string(p) + "m" + text + "\x1b[0m"
+}
+
+// print writes passages for a person, the latest last.
+func (v historyView) print(w io.Writer, passages []passage) error {
+	for i, p := range passages {
+		b := &strings.Builder{}
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		v.one(b, p)
+		if _, err := io.WriteString(w, b.String()); err != nil {
+			return err
+		}
+	}
+	if len(passages) == 0 {
+		_, err := fmt.Fprintln(w, "nothing in the journal")
+		return err
+	}
+	return nil
+}
+
+func (v historyView) one(b *strings.Builder, p passage) {
+	r := p.Record
+	head := p.At.In(v.zone).Format("2006-01-02 15:04:05 MST") + fmt.Sprintf("  %s  epoch %d  ", r.Instance, r.Epoch)
+	b.WriteString(v.in(bold, clean(head+p.heading())))
+	if p.Transition {
+		words, colour := p.ending()
+		b.WriteString("  " + v.in(colour, words))
+	}
+	b.WriteByte('\n')
+	if p.Transition {
+		v.line(b, "why", because(r.Reason, reasonWords(r.Reason)))
+	} else if r.Reason != "" && r.Kind != hooks.Override {
+		v.line(b, "why", r.Reason)
+	}
+	if r.Lossy {
+		v.line(b, "source", "databases of the other node were dead: it may have had more")
+	}
+	for _, o := range p.overrides() {
+		v.line(b, "override", "by "+v.account(o.Record.UID)+": "+o.Record.Reason)
+	}
+	losses := p.Losses
+	if r.Kind == hooks.Missed {
+		losses = append(losses, r.Loss)
+	}
+	for _, l := range control.NewLosses(losses) {
+		b.WriteString("  " + v.in(red, clean("may have lost "+l.Database+": "+lossWords(l))) + "\n")
+	}
+	v.steps(b, p.performed())
+	if !p.Reverted.IsZero() {
+		v.line(b, "reverted", "the promotion did not come about, known at "+p.Reverted.In(v.zone).Format("15:04:05"))
+	}
+}
+
+func (v historyView) line(b *strings.Builder, name, text string) {
+	fmt.Fprintf(b, "  %-9s %s\n", name, clean(text))
+}
+
+func clean(s string) string { return strings.TrimRight(strings.Map(printable, s), " ") }
+
+// heading says what a passage is, after its date and epoch.
+func (p passage) heading() string {
+	planned := word(p.Record.Planned, "planned", "not planned")
+	switch p.Record.Kind {
+	case hooks.Began:
+		switch why, _ := reasonNamed(p.Record.Reason); {
+		case p.Undoes && p.Record.Role == hooks.Active:
+			return "promote, taking back the demotion"
+		case p.Undoes:
+			return "demote, taking back the promotion"
+		case why == failover.Starting:
+			return p.kind() + ", closing up at the start"
+		case why == failover.Settling:
+			return p.kind() + ", settling as standby"
+		case why == failover.Drifted:
+			return p.kind() + ", putting writes right"
+		case why == failover.Renumbered:
+			return p.kind() + ", only under a newer epoch"
+		case p.Next != 0:
+			return fmt.Sprintf("demote, %s, handing over to epoch %d", planned, p.Next)
+		}
+		return p.kind() + ", " + planned
+	case hooks.Override:
+		return "override"
+	case hooks.Learned:
+		if p.Record.Planned {
+			return "handing over: the epoch was given to the other node"
+		}
+		return "the other node is active"
+	case hooks.Reverted:
+		return "the promotion did not come about"
+	case hooks.Acquired:
+		return "the address came with the planned promotion"
+	case hooks.Missed:
+		return "a promotion may have lost data"
+	case hooks.Stepped:
+		return "a step of a transition that began before"
+	case hooks.Ended:
+		return "end of a transition that began before, " + p.Record.Ending.String()
+	}
+	if p.Unknown != "" {
+		return p.Unknown + " (of a newer release)"
+	}
+	return p.Record.Kind.String()
+}
+
+// ending says how a transition ended.
+func (p passage) ending() (string, paint) {
+	switch p.end {
+	case endCompleted:
+		return "completed in " + span(p.Duration), green
+	case endAborted:
+		return "FAILED after " + span(p.Duration), red
+	case endInterrupted:
+		return "interrupted after " + span(p.Duration), yellow
+	case endTakenBack:
+		return "taken back: this node stayed active", yellow
+	case endRunning:
+		return "under way", yellow
+	case endHost:
+		return "CUT OFF: the host went down here", red
+	case endDaemon:
+	}
+	return "CUT OFF: the daemon ended here", red
+}
+
+// span is a duration as a person reads it: what was quick to the tenth of a
+// millisecond.
+func span(d time.Duration) string {
+	if d < time.Second {
+		return fmt.Sprintf("%.1f ms", millis(d))
+	}
+	if d < time.Minute {
+		return fmt.Sprintf("%.2f s", d.Seconds())
+	}
+	return age(d)
+}
+
+func (v historyView) steps(b *strings.Builder, steps []hooks.Performed) {
+	if len(steps) == 0 {
+		return
+	}
+	var cells strings.Builder
+	t := tabwriter.NewWriter(&cells, 0, 0, 2, ' ', 0)
+	for _, s := range steps {
+		name := s.Step.Name
+		if s.Step.Title != "" && s.Step.Title != name {
+			name += " (" + s.Step.Title + ")"
+		}
+		took := span(s.Step.Duration)
+		if s.Step.Outcome == hooks.Skipped {
+			took = ""
+		}
+		fmt.Fprintf(t, "    %s\t%s\t%s\t%s\n", cell(name), s.Step.Outcome, took, cell(s.Step.Detail))
+	}
+	_ = t.Flush() // into memory
+	i := 0
+	for line := range strings.Lines(cells.String()) {
+		line = strings.TrimRight(line, " \n")
+		if !steps[i].Step.Outcome.OK() && steps[i].Step.Outcome != hooks.Skipped {
+			line = v.in(red, line)
+		}
+		b.WriteString(line + "\n")
+		i++
+	}
+}
+
+// cell is text that breaks no table.
+func cell(s string) string { return strings.Join(strings.Fields(strings.Map(printable, s)), " ") }
