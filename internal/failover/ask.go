@@ -51,6 +51,10 @@ func (o *Orchestrator) asked(ev Asked) {
 		o.guarded(ev)
 		return
 	}
+	if ev.ID != 0 && o.give != nil && ev.ID == o.give.ask {
+		o.lookedFirst(ev)
+		return
+	}
 	if ev.ID != 0 && ev.ID == o.early.id {
 		o.askedEarly(ev)
 		return

@@ -23,7 +23,7 @@ func (o *Orchestrator) start(s Started) {
 	o.recall(s)
 	o.route(vrrp.Startup{})
 	wasActive := s.Memory.Role == hooks.Active && o.activeEpoch == o.epoch
-	if s.Leftover && wasActive {
+	if s.Leftover && (wasActive || o.cutOff(s)) {
 		o.role = hooks.Active
 		o.emit(Hold{Lease: o.cfg.Lease})
 		o.lease.progress = o.now
@@ -49,6 +49,18 @@ func (o *Orchestrator) start(s Started) {
 			vars: o.vars("", hooks.OnDemote, Starting, o.epoch),
 		})
 	}
+}
+
+// cutOff reports whether the daemon ended between the address of a switchover to
+// this node and the word of it. A standby has no address: what is there came with the
+// promotion that the journal began, and whatever was written under it is only here.
+func (o *Orchestrator) cutOff(s Started) bool {
+	if s.Memory.Role != hooks.Active || o.attempt == 0 || o.attempt != o.epoch {
+		return false
+	}
+	o.previous, o.activeEpoch, o.attempt = o.activeEpoch, o.attempt, 0
+	o.appendRecord(hooks.Record{Kind: hooks.Acquired, Epoch: uint64(o.activeEpoch), Role: hooks.Active, Planned: true})
+	return true
 }
 
 // peerView is the latest word of the peer over the link.

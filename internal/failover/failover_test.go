@@ -37,6 +37,21 @@ func TestBoot(t *testing.T) {
 			t.Errorf("started %s", s.Order.Step.Name)
 		}
 	})
+	t.Run("the address of a switchover that was cut off is adopted", func(t *testing.T) {
+		m := hooks.Memory{Epoch: 4, ActiveEpoch: 4, Role: hooks.Standby, Finished: true}
+		m = m.Fold(hooks.Record{Kind: hooks.Began, Epoch: 5, Role: hooks.Active, Planned: true})
+		r := newRig(t, nil)
+		r.step(Started{Boot: 7, Memory: m, Leftover: true})
+		r.wantState(Active, Adopted)
+		none[Drop](r)
+		need[Hold](r)
+		if a := need[Append](r); a.Record.Kind != hooks.Acquired || a.Record.Epoch != 5 {
+			t.Errorf("journals %+v", a.Record)
+		}
+		if s := need[Send](r); s.Epoch != 5 {
+			t.Errorf("proves epoch %d", s.Epoch)
+		}
+	})
 	t.Run("a renewal that fails after an adoption ends it", func(t *testing.T) {
 		r := newRig(t, nil)
 		r.step(Started{Boot: 7, Memory: memory, Leftover: true})
@@ -713,8 +728,23 @@ func TestGive(t *testing.T) {
 			t.Fatalf("stage %d within its word", r.o.give.stage)
 		}
 		r.run(handoverMargin)
+		r.after(askLongest, Asked{ID: r.o.give.ask, Host: true})
 		if r.o.give.stage != GiveRollingBack {
 			t.Fatalf("stage %d after it", r.o.give.stage)
+		}
+	})
+	t.Run("a new node that is silent and has the address keeps it", func(t *testing.T) {
+		r, id := switchover(t, Request{Timeout: 300 * time.Millisecond})
+		r.takes(id, TakePrepared)
+		learned := need[Append](r)
+		r.ends("close", hooks.Changed)
+		r.after(time.Millisecond, Durable{ID: learned.ID})
+		r.run(400 * time.Millisecond)
+		r.run(r.o.give.deadline().Sub(r.now))
+		r.after(askLongest, Asked{ID: r.o.give.ask, Host: true, Address: true})
+		need[Drop](r)
+		if r.o.give.stage != GiveReleased {
+			t.Fatalf("stage %d", r.o.give.stage)
 		}
 	})
 	t.Run("the new node let go, so it goes at once", func(t *testing.T) {

@@ -52,6 +52,8 @@ type giving struct {
 	doneAt   mono.Instant
 	tail     hooks.Ending
 	answered bool
+	ask      ID           // the question that comes before the rollback, 0: none is out
+	askedAt  mono.Instant // when it was put, 0: not yet
 }
 
 func (g *giving) view() *Give {
@@ -69,7 +71,7 @@ func (g *giving) deadline() mono.Instant {
 	case GivePreparing, GiveClosing, GiveFrozen:
 		return g.until
 	case GiveUndoing:
-		return g.affirmed.Add(HandoverLease + handoverMargin)
+		return max(g.affirmed.Add(HandoverLease+handoverMargin), g.askedAt.Add(askLongest+askSlack))
 	case GiveReleased, GiveRollingBack, GiveDone, GiveFailed:
 	}
 	return mono.Never
@@ -447,7 +449,31 @@ func (o *Orchestrator) tickGive() {
 	case GiveFrozen:
 		o.withdraw(Why{Reason: TimedOut, Detail: "while " + o.cfg.Peer + " took over"}, true)
 	case GiveUndoing:
-		o.rollBack(g.why)
+		o.lookFirst()
 	case GiveReleased, GiveRollingBack, GiveDone, GiveFailed:
+	}
+}
+
+// lookFirst asks the kernel of a new node that does not speak: its daemon may have
+// ended right after it had the address, and clients may have written there.
+func (o *Orchestrator) lookFirst() {
+	g := o.give
+	if o.linkFresh() || g.askedAt != 0 {
+		o.rollBack(g.why)
+		return
+	}
+	g.ask, g.askedAt = o.id(), o.now
+	o.emit(AskKernel{ID: g.ask, Within: askLongest})
+}
+
+func (o *Orchestrator) lookedFirst(ev Asked) {
+	g := o.give
+	g.ask = 0
+	switch {
+	case g.stage != GiveUndoing:
+	case ev.Err == nil && ev.Address:
+		o.release()
+	default:
+		o.rollBack(g.why)
 	}
 }
