@@ -787,6 +787,21 @@ func TestWishFromTheStandby(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 
+	t.Run("and overtaken by the end of the peer", func(t *testing.T) {
+		r := newRig(t, func(c *Config) { c.Promote = c.Promote[2:3] })
+		r.boots()
+		r.says(PeerState{State: Active, Holds: true, Epoch: 1, ActiveEpoch: 1})
+		r.ends("close", hooks.Unchanged)
+		r.ends("unit", hooks.Unchanged)
+		r.after(time.Millisecond, SwitchoverWanted{Command: 5, Request: Request{To: "primary", Timeout: time.Minute}})
+		r.asksSilence()
+		r.journaled(nil)
+		r.acquires(nil)
+		r.run(HandoverLease)
+		if len(r.ended) != 1 || r.ended[0].Command != 5 || r.ended[0].Outcome != Incomplete || r.ended[0].Why.Reason != PeerSilent {
+			t.Errorf("%+v", r.ended)
+		}
+	})
 	t.Run("and carried out by the Active", func(t *testing.T) {
 		r := activeRig(t, nil)
 		id := HandoverID{Boot: 99, Seq: 3}
