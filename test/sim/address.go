@@ -80,9 +80,19 @@ type address struct {
 func Address(seed uint64) *World { return addressOf(seed, Broken{}, allTroubles) }
 
 func addressOf(seed uint64, b Broken, kinds []func(*address)) *World {
-	s := NewWorld(seed, DefaultSetup()).drawAddress()
+	return playAddress(seed, addressSetup(seed, b, checkedSeeds), kinds)
+}
+
+// checkedSeeds is the part of the seeds whose nodes have health checks.
+const checkedSeeds = 0.5
+
+func addressSetup(seed uint64, b Broken, checked float64) Setup {
+	draw := NewWorld(seed, DefaultSetup())
+	s := draw.drawAddress()
 	s.Broken = b
-	return playAddress(seed, s, kinds)
+	draw.drawChecks(&s, checked)
+	s.Probe = draw.illFor(10*time.Millisecond, 200*time.Millisecond)
+	return s
 }
 
 // Foreign is one seed of the foreign scenario: the same, but that the reserve is
@@ -102,6 +112,7 @@ func playAddress(seed uint64, s Setup, kinds []func(*address)) *World {
 	w := NewWorld(seed, s)
 	a := &address{w: w, kinds: kinds, rounds: addressRounds}
 	w.watch = a.watch
+	w.suffer(50*time.Millisecond, time.Second, func() bool { return a.phase == troubled || a.phase == waiting })
 	for i := range w.nodes {
 		w.schedule(w.between(0, time.Second), item{kind: kStart, node: uint8(i)})
 	}
@@ -237,6 +248,7 @@ func (a *address) heal() {
 	for _, n := range w.nodes {
 		n.trap, n.lacks = trap{}, false
 		n.linkUp()
+		n.recovers()
 		n.powerOn()
 		n.thaw(allStood)
 		n.resume()
@@ -314,7 +326,11 @@ func (a *address) watch() {
 			}
 			return
 		}
-		if !w.setup.Preempt && w.now > a.moving && !w.nodes[a.holder].kernel.holds() && w.nodes[a.holder].runs() {
+		if h := a.found(); h >= 0 && h != a.holder && len(w.nodes[a.holder].sick.board.Unfit()) > 0 {
+			a.holder = h // a check that flapped counts for a while
+		}
+		if !w.setup.Preempt && w.now > a.moving && !w.nodes[a.holder].kernel.holds() && w.nodes[a.holder].runs() &&
+			len(w.nodes[a.holder].sick.board.Unfit()) == 0 {
 			w.fail("stability", "%s lost the address though nothing happened: %s", labels[a.holder], a.said())
 		}
 	case waiting:

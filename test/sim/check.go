@@ -270,6 +270,7 @@ func (c *checker) journals(n *node, e failover.Append) {
 		if r.Planned && r.Role == hooks.Standby {
 			x.forced = x.override // this handover, and no later one
 		}
+		c.yields(r)
 		x.drift = r.Reason == failover.Drifted.String()
 		if r.Role == hooks.Active && r.Reason == failover.Renumbered.String() {
 			x.epoch = failover.Epoch(r.Epoch)
@@ -277,6 +278,7 @@ func (c *checker) journals(n *node, e failover.Append) {
 			x.began, x.beganLife = r, n.life
 			if r.Planned {
 				c.salvaged(n)
+				c.wellEnough(n)
 			}
 			if e.ID == 0 && r.Reason != "" && !r.Planned {
 				c.w.fail("I6", "%s begins a promotion without a durable record", n.label)

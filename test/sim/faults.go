@@ -3,7 +3,6 @@ package sim
 import (
 	"time"
 
-	"github.com/tanist-ha/tanist/health"
 	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/internal/failover"
 	"github.com/tanist-ha/tanist/replication"
@@ -45,6 +44,7 @@ func faultsOf(seed uint64, b Broken, kinds []func(*faults)) *World {
 	w.schedule(operateEvery, item{kind: kRejoin})
 	f.left = 1 + w.rng.IntN(faultsMost)
 	f.after(w.between(2*time.Second, 8*time.Second), f.next)
+	w.suffer(500*time.Millisecond, 15*time.Second, func() bool { return !f.mended })
 	return w
 }
 
@@ -68,10 +68,8 @@ func (w *World) drawSetup() Setup {
 	s.WeakHost, s.Stuck = w.chance(0.5), w.chance(0.5)
 	s.Preempt = w.chance(0.1)
 	if w.chance(0.5) {
-		s.Checks = []health.Check{
-			{Name: "gateway", Rise: 1, Fall: 1, Effect: health.Fault},
-			{Name: "disk", Rise: 1, Fall: 1, Effect: health.Yield},
-		}
+		w.drawChecks(&s, 1)
+		s.Probe = w.illFor(20*time.Millisecond, 300*time.Millisecond)
 	}
 	s.Promote, s.Demote = drawPlans(w)
 	s.Proved, s.Echoes = w.chance(0.5), w.chance(0.3)
@@ -146,8 +144,7 @@ func (f *faults) mend() {
 		for _, db := range n.dbs {
 			db.recover()
 		}
-		f.probe(n, 0, true)
-		f.probe(n, 1, true)
+		n.recovers()
 	}
 	w.net.changed()
 	f.after(mendedFor, func() {
@@ -396,16 +393,8 @@ func (f *faults) terminate() {
 	n.answer(0, failover.StopWanted{})
 }
 
-func (f *faults) probe(n *node, i int, ok bool) {
-	if len(f.w.setup.Checks) == 0 || n.core == nil || n.failing[i] == !ok {
-		return
-	}
-	n.failing[i] = !ok
-	n.answer(0, failover.Probed{Check: f.w.setup.Checks[i].Name, OK: ok, Detail: "as the scenario wants"})
-}
-
 func (f *faults) checkFails() {
 	n, i := f.active(), f.w.rng.IntN(2)
-	f.probe(n, i, false)
-	f.after(f.w.between(0, 10*time.Second), func() { f.probe(n, i, true) })
+	n.becomes(i, true)
+	f.after(f.w.between(0, 10*time.Second), func() { n.becomes(i, false) })
 }

@@ -25,8 +25,8 @@ func (n *node) start() {
 	n.awake, n.word = n.w.now, 0
 	n.core, n.paused, n.held, n.steps = core, false, nil, nil
 	n.linkBoot, n.linkSeq, n.linkLife, n.claimed = 0, 0, 0, -1
-	n.failing = [2]bool{}
 	n.blind = 0
+	n.examined()
 	n.w.check.started(n)
 	n.disk.sync() // the journal is read and written anew
 	n.step(failover.Started{Boot: n.w.rng.Uint64() | 1, Memory: n.disk.memory(), Positions: n.disk.newer, Leftover: n.kernel.own(), Left: n.kernel.left()})

@@ -64,7 +64,7 @@ type node struct {
 	linkLife  uint32              // of the peer at the other end
 	lost      uint32              // the life that the power ended last
 	state     *failover.PeerState // as last told
-	failing   [2]bool             // health checks
+	sick      sickness
 }
 
 func newNode(w *World, i int) *node {
@@ -119,6 +119,7 @@ func (n *node) step(ev failover.Event) {
 	n.watchSpin(ev)
 	w.stepped++
 	n.ran = w.now
+	ev = n.probed(ev)
 	late := w.check.late(n, ev)
 	n.effects = n.core.Step(n.clock()-mono.Instant(n.blind), ev, n.effects[:0])
 	effects := w.bend(n, n.effects)
@@ -151,6 +152,7 @@ func (n *node) step(ev failover.Event) {
 	if at != mono.Never && w.setup.Late > 0 {
 		n.tickAt += w.between(0, w.setup.Late)
 	}
+	w.check.healthy(n)
 	w.check.after(n)
 }
 

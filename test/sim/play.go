@@ -42,6 +42,7 @@ type Tally struct {
 	Removed   int           // addresses that somebody put on a node and it took off
 	Downs     int           // addresses let go of over a link that was down
 	Fenced    int           // takeovers behind a required fence
+	Unhealthy int           // demotions that a health check brought about
 	Salvaged  int           // switchovers away from a database that died
 }
 
@@ -60,6 +61,7 @@ func (t *Tally) Add(u Tally) {
 	t.Downs += u.Downs
 	t.Fenced += u.Fenced
 	t.Salvaged += u.Salvaged
+	t.Unhealthy += u.Unhealthy
 	t.Longest = max(t.Longest, u.Longest)
 }
 
@@ -68,7 +70,7 @@ func (w *World) tally() Tally {
 		Failovers: max(0, w.takeovers-1), Simulated: w.now, Steps: w.stepped,
 		Rounds: w.rounds, Unlucky: w.unlucky, Races: w.races, Longest: w.longest,
 		PutBacks: w.putBacks, Overrun: w.overrun, Restored: w.restored, Removed: w.removed, Downs: w.downs, Fenced: w.fenced,
-		Salvaged: w.salvaged,
+		Salvaged: w.salvaged, Unhealthy: w.unhealthy,
 	}
 }
 

@@ -28,6 +28,7 @@ type Setup struct {
 	Promote   hooks.Plan
 	Demote    hooks.Plan
 	Checks    []health.Check
+	Probe     time.Duration // from one sample of a check to the next
 	Preempt   bool
 	Priority  [2]uint8 // zero: 254 and 253
 
@@ -73,28 +74,32 @@ type Broken struct {
 	BlindClock   bool // a daemon's clock does not count the time for which it stood still
 	DeafKernel   bool // the kernel tells nobody of its interface and addresses
 	KindFence    bool // a fence that failed says that it went well
+	NumbFault    bool // a core is not told of checks that forbid it the address
+	NumbYield    bool // nor of those that want the role to move
 	Restless     bool // somebody moves the address while nothing should happen
 }
 
 // World is everything outside the two cores, and the cores.
 type World struct {
-	setup   Setup
-	rng     *rand.Rand
-	now     time.Duration // since the world began
-	seq     uint64
-	queue   queue
-	free    []*item
-	net     network
-	nodes   [2]*node
-	terms   uint32
-	check   checker
-	trace   *transcript
-	script  func(at uint64)
-	bounds  *boundaries // nil: nobody counts them
-	watch   func()      // after every step of a core, nil: nobody
-	stepped uint64      // steps of the cores
-	second  time.Duration
-	things  int // that happened since second
+	setup     Setup
+	rng       *rand.Rand
+	ill       *rand.Rand // of the health checks
+	illnesses []illness
+	now       time.Duration // since the world began
+	seq       uint64
+	queue     queue
+	free      []*item
+	net       network
+	nodes     [2]*node
+	terms     uint32
+	check     checker
+	trace     *transcript
+	script    func(at uint64)
+	bounds    *boundaries // nil: nobody counts them
+	watch     func()      // after every step of a core, nil: nobody
+	stepped   uint64      // steps of the cores
+	second    time.Duration
+	things    int // that happened since second
 
 	adverts [2][2]failover.Event // of each node: its priority, priority 0
 
@@ -109,6 +114,7 @@ type World struct {
 	removed   int           // that were put on a standby and taken off
 	downs     int           // addresses let go of since the link was down
 	fenced    int           // takeovers behind a required fence
+	unhealthy int           // demotions that a check brought about
 	salvaged  int           // databases of which only what was received was taken over
 	lastFence time.Duration // when a fence powered a host off last
 	healing   bool          // fences work again
@@ -116,7 +122,10 @@ type World struct {
 
 // NewWorld returns a world in which nothing runs yet.
 func NewWorld(seed uint64, s Setup) *World {
-	w := &World{setup: s, rng: rand.New(rand.NewPCG(seed, 0x7461_6e69_7374))}
+	w := &World{setup: s, rng: rand.New(rand.NewPCG(seed, 0x7461_6e69_7374)), ill: newIll(seed), illnesses: allIllnesses}
+	if w.setup.Probe == 0 {
+		w.setup.Probe = 50 * time.Millisecond
+	}
 	for i := range s.Databases {
 		w.setup.dbNames = append(w.setup.dbNames, [...]string{"pivot", "depot"}[i])
 	}
