@@ -50,6 +50,7 @@ test: setup build ## everything: vet, unit tests, fixed simulator seeds, two-hos
 sim: ## random failovers until one breaks an invariant (SEEDS=how many, SEED=the first; SEED=n alone replays n)
 	@$(GO) build -o bin/simctl ./test/sim/simctl
 	$(if $(SEED),,bin/simctl -scenario plain -seeds 2000)
+	$(if $(SEED),,bin/simctl -scenario boundaries)
 	$(if $(SEED),,bin/simctl -scenario address -seeds 20000 -seed $$(od -An -N4 -tu4 /dev/urandom | tr -d ' '))
 	$(if $(SEED),,bin/simctl -scenario foreign -seeds 5000 -seed $$(od -An -N4 -tu4 /dev/urandom | tr -d ' '))
 	bin/simctl -scenario faults -seeds $(SEEDS) -seed $(or $(SEED),$(shell od -An -N4 -tu4 /dev/urandom | tr -d ' '))

@@ -42,6 +42,7 @@ type end struct {
 	both bool // to the other node as well
 	do   func(w *World, n *node)
 	cuts bool // the power of the host
+	soon bool // the daemon is back before the address goes
 }
 
 func ends() []end {
@@ -58,7 +59,7 @@ func ends() []end {
 	restart := func(w *World, n *node) { killed(w, n, restartAfter) }
 	lost := func(w *World, n *node) { cut(w, n, false) }
 	return []end{
-		{name: "daemon killed, back in 100 ms", do: restart},
+		{name: "daemon killed, back in 100 ms", do: restart, soon: true},
 		{name: "daemon killed, back after the lease", do: func(w *World, n *node) {
 			killed(w, n, w.setup.Lease+awayFor)
 		}},
@@ -146,6 +147,7 @@ type boundaries struct {
 	where   string
 	done    bool          // it has happened
 	mayLose bool          // rows were on their way when the power went
+	holder  int           // who has to have the address in the end, -1: either
 	quiet   time.Duration // since when the pair has found itself, -1: it has not
 }
 
@@ -160,8 +162,7 @@ type boundary struct {
 var everyBoundary = sync.OnceValue(func() []boundary {
 	var all []boundary
 	for _, t := range tales() {
-		w := tell(boundary{tale: t})
-		w.bounds.end.name = ""
+		w := tell(boundary{tale: t}, Broken{})
 		_ = w.Finish()
 		for _, e := range ends() {
 			for at := 1; at <= w.bounds.count; at++ {
@@ -181,13 +182,15 @@ func Boundary(number uint64) (*World, error) {
 	if number < 1 || number > uint64(len(all)) {
 		return nil, fmt.Errorf("boundary %d of %d", number, len(all))
 	}
-	return tell(all[number-1]), nil
+	return tell(all[number-1], Broken{}), nil
 }
 
-func tell(c boundary) *World {
-	w := NewWorld(taleSeed, talesSetup())
+func tell(c boundary, broken Broken) *World {
+	s := talesSetup()
+	s.Broken = broken
+	w := NewWorld(taleSeed, s)
 	w.check.operatorOff = true
-	b := &boundaries{w: w, tale: c.tale, end: c.end, at: c.at, quiet: -1}
+	b := &boundaries{w: w, tale: c.tale, end: c.end, at: c.at, holder: -1, quiet: -1}
 	w.bounds = b
 	for i := range w.nodes {
 		w.schedule(0, item{kind: kStart, node: uint8(i)})
@@ -242,11 +245,31 @@ func (b *boundaries) pass(n *node, where string) bool {
 	}
 	b.where, b.done = n.label+" "+where, true
 	w.say(n.i, "boundary %d, %s: %s", b.at, where, b.end.name)
+	b.holder = b.rule(n)
 	b.finish(n)
 	if b.end.both {
 		b.finish(n.peer())
 	}
 	return true
+}
+
+// rule says where a switchover ends whose node n is hit now: it is finished once
+// the new node has the address, and undone when the new node is hit between the
+// closing of the old one and that. While both only check, either may come of it,
+// and after a power cut of the node with the address the gate has its say.
+func (b *boundaries) rule(n *node) int {
+	if b.tale.to < 0 || b.end.both {
+		return -1
+	}
+	target := b.w.nodes[b.tale.to]
+	give := target.peer().state.Give
+	switch there := target.kernel.own(); {
+	case there && (n != target || b.end.soon):
+		return target.i
+	case n == target && !there && give != nil && (give.Stage == failover.GiveClosing || give.Stage == failover.GiveFrozen):
+		return 1 - target.i
+	}
+	return -1
 }
 
 func (b *boundaries) finish(n *node) {
@@ -313,6 +336,9 @@ func (b *boundaries) wrong() string {
 		return fmt.Sprintf("lsyncd runs on %s: %t, on %s: %t", h.label, h.unit, s.label, s.unit)
 	case h.file != h.label || s.file != h.label:
 		return fmt.Sprintf("%s is Active, the label of %s says %q, that of %s %q", h.label, h.label, h.file, s.label, s.file)
+	}
+	if b.holder >= 0 && h.i != b.holder {
+		return h.label + " has the address, and should not"
 	}
 	if wrong := b.databases(h, s); wrong != "" {
 		return wrong

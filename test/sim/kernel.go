@@ -57,12 +57,13 @@ func (k *kernel) left() time.Duration {
 }
 
 type disk struct {
-	synced  hooks.Memory
-	tail    []hooks.Record // written, not synced
-	failing bool
-	keeps   *bool                 // what a power cut leaves of the tail, nil: chance decides
-	kept    []failover.Remembered // of the databases, in a file of its own
-	newer   []failover.Remembered // written, not synced
+	synced    hooks.Memory
+	tail      []hooks.Record // written, not synced
+	failing   bool
+	forgetful bool                  // Broken.ForgetfulDisk
+	keeps     *bool                 // what a power cut leaves of the tail, nil: chance decides
+	kept      []failover.Remembered // of the databases, in a file of its own
+	newer     []failover.Remembered // written, not synced
 }
 
 func (d *disk) memory() hooks.Memory {
@@ -98,6 +99,9 @@ func (d *disk) powerCut(w *World) {
 
 // cut keeps all of what is not synced, or nothing.
 func (d *disk) cut(keep bool) {
+	if !keep && d.forgetful {
+		d.synced = hooks.Memory{}
+	}
 	if !keep {
 		d.tail, d.newer = d.tail[:0], d.kept
 	}

@@ -70,6 +70,7 @@ type node struct {
 func newNode(w *World, i int) *node {
 	n := &node{w: w, i: i, label: labels[i], up: true, file: ""}
 	n.offset = w.between(time.Second, time.Hour)
+	n.disk.forgetful = w.setup.Broken.ForgetfulDisk
 	n.foreign = w.setup.Foreign && i == 1
 	n.kernel.n, n.state, n.rate = n, &failover.PeerState{}, w.setup.Rate[i]
 	for d := range w.setup.Databases {

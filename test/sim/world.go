@@ -60,23 +60,24 @@ type Setup struct {
 
 // Broken makes the world or the core break an invariant, to see its checker fire.
 type Broken struct {
-	NoExpiry     bool // the kernel never removes an address
-	OpenGate     bool // facts say that everything is applied
-	SwapDrop     bool // priority 0 is sent before the address is dropped
-	DoubleStep   bool // a step is started a second time
-	HastyReplica bool // a replica says that it caught up, and stops without applying
-	DeafContest  bool // advertisements are not heard while the address is held
-	KeepWrites   bool // closing a database says done and does nothing
-	KeepUnit     bool // stopping a unit says done and does nothing
-	NoUndo       bool // a step that takes back says done and does nothing
-	BlindCapture bool // the kernel's answer to a question is always silence
-	StaleAnswers bool // somebody answers for the address for ever
-	BlindClock   bool // a daemon's clock does not count the time for which it stood still
-	DeafKernel   bool // the kernel tells nobody of its interface and addresses
-	KindFence    bool // a fence that failed says that it went well
-	NumbFault    bool // a core is not told of checks that forbid it the address
-	NumbYield    bool // nor of those that want the role to move
-	Restless     bool // somebody moves the address while nothing should happen
+	NoExpiry      bool // the kernel never removes an address
+	OpenGate      bool // facts say that everything is applied
+	SwapDrop      bool // priority 0 is sent before the address is dropped
+	DoubleStep    bool // a step is started a second time
+	HastyReplica  bool // a replica says that it caught up, and stops without applying
+	DeafContest   bool // advertisements are not heard while the address is held
+	KeepWrites    bool // closing a database says done and does nothing
+	KeepUnit      bool // stopping a unit says done and does nothing
+	NoUndo        bool // a step that takes back says done and does nothing
+	BlindCapture  bool // the kernel's answer to a question is always silence
+	StaleAnswers  bool // somebody answers for the address for ever
+	BlindClock    bool // a daemon's clock does not count the time for which it stood still
+	DeafKernel    bool // the kernel tells nobody of its interface and addresses
+	KindFence     bool // a fence that failed says that it went well
+	ForgetfulDisk bool // what is durable goes with the power
+	NumbFault     bool // a core is not told of checks that forbid it the address
+	NumbYield     bool // nor of those that want the role to move
+	Restless      bool // somebody moves the address while nothing should happen
 }
 
 // World is everything outside the two cores, and the cores.
