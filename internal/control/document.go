@@ -119,6 +119,7 @@ type Health struct {
 	// flapping is well and counts as failing, to Until at the earliest.
 	Verdict string    `json:"verdict"`
 	Until   time.Time `json:"until,omitzero"`
+	AgeMS   *int64    `json:"age_ms"` // of the latest sample, null when none is known
 }
 
 // Stays says why the role stays on a node though one of its checks wants it to move.
@@ -239,6 +240,9 @@ type Extra struct {
 	Labels    []Label
 	Drift     []Drift
 	Heartbeat *Heartbeat
+	// Sampled is when the latest sample of a health check was taken, the zero time when
+	// there is none; nil when nobody knows.
+	Sampled func(check string) time.Time
 }
 
 // NewInstance makes the document of an instance from its status at the date now.
@@ -264,6 +268,12 @@ func NewInstance(now time.Time, s failover.Status, x Extra) Instance {
 		}
 		if h.Verdict == health.Flapping {
 			check.Until = now.Add(h.Until.Sub(s.Now)).UTC().Truncate(time.Millisecond)
+		}
+		if x.Sampled != nil {
+			if at := x.Sampled(h.Check.Name); !at.IsZero() {
+				age := now.Sub(at).Milliseconds()
+				check.AgeMS = &age
+			}
 		}
 		in.Health = append(in.Health, check)
 	}

@@ -63,7 +63,8 @@ func full() failover.Status {
 func documentOf(s failover.Status) Document {
 	yes, no, heard := true, false, int64(40)
 	held := netip.MustParseAddr("10.77.0.100")
-	in := NewInstance(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), s, Extra{
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	in := NewInstance(now, s, Extra{
 		VIPs: []netip.Prefix{netip.MustParsePrefix("10.77.0.100/24"), netip.MustParsePrefix("10.77.0.101/24")}, Interface: "eth0",
 		Held:   func(a netip.Addr) bool { return a == held },
 		Units:  []Unit{{Name: "lsyncd.service", Active: "active", Running: true}},
@@ -71,6 +72,12 @@ func documentOf(s failover.Status) Document {
 		Heartbeat: &Heartbeat{
 			Auth: "permissive", LastHeardMS: &heard, Proved: &no, Doubt: "auth_missing", Checksum: "rfc", PeerChecksum: "pseudo_header",
 			Mismatch: []string{"interval"}, Dropped: map[string]uint64{"checksum": 3}, Unproved: map[string]uint64{"auth_missing": 9},
+		},
+		Sampled: func(check string) time.Time {
+			if check == "nginx" {
+				return now.Add(-1500 * time.Millisecond)
+			}
+			return time.Time{}
 		},
 	})
 	return Document{

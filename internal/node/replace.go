@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tanist-ha/tanist/health"
 	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/internal/failover"
 	"github.com/tanist-ha/tanist/internal/mono"
@@ -55,6 +56,8 @@ type Replacement struct {
 	// Extra and Gone are the addresses that only the new or the old list has, nil
 	// when there are none. Only their Drop is called.
 	Extra, Gone Dropper
+	// Checks are those whose verdict counts on: they ask the same as before.
+	Checks []string
 }
 
 // Dropper takes addresses off.
@@ -324,6 +327,7 @@ func (n *Node) replace(work context.Context, rs []Replacement) ([]*instance, err
 			old[i].catching()
 		}
 		in.start(work)
+		in.recall(work, old[i], r.Checks)
 		if old[i].link != nil && !r.Moved {
 			in.step(work, *old[i].link)
 		}
@@ -332,6 +336,15 @@ func (n *Node) replace(work context.Context, rs []Replacement) ([]*instance, err
 		}
 	}
 	return old, nil
+}
+
+// recall tells a new core what the one before it had found about checks.
+func (in *instance) recall(work context.Context, old *instance, checks []string) {
+	for _, h := range old.Core.Status(in.node.now()).Health {
+		if h.Verdict != health.Unknown && slices.Contains(checks, h.Check.Name) {
+			in.step(work, failover.Probed{Check: h.Check.Name, OK: !h.Fails(), Detail: h.Detail})
+		}
+	}
 }
 
 // pass makes the addresses ready for a core that adopts them, if they are held.

@@ -241,6 +241,11 @@ func testTooManyConnectionsIsAlive(t *testing.T) {
 	if !f.Reach.Alive() || f.Reach.Down() {
 		t.Error("a full server does not count as alive")
 	}
+	for name, d := range map[string]*Database{"over its own connection": pinned, "with none to spare": s.database(t, patient)} {
+		if err := d.Ping(timeout(t, patience)); err != nil {
+			t.Errorf("ping of a full server %s: %v", name, err)
+		}
+	}
 	wantReach(t, pinned.Measure(ctx), replication.Reachable)
 	if _, err := pinned.CloseWrites(timeout(t, patience), 0); err != nil {
 		t.Errorf("a full server cannot be closed: %v", err)

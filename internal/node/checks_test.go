@@ -1,0 +1,50 @@
+package node
+
+import (
+	"testing"
+	"testing/synctest"
+
+	"github.com/tanist-ha/tanist/health"
+	"github.com/tanist-ha/tanist/internal/failover"
+)
+
+// What was found about a check that a reload does not change counts on, so that a
+// node that may not hold the address does not forget it for the time of a sample.
+func TestReplaceRecallsVerdicts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, _ := active(t, "a", "b")
+		replace := func(boot uint64, checks ...string) {
+			t.Helper()
+			r := w.another("a", boot)
+			cfg := coreConfig("a", 51)
+			for _, name := range []string{"kept", "good", "changed", "new"} {
+				cfg.Checks = append(cfg.Checks, health.Check{Name: name, Rise: 2, Fall: 2, Effect: health.Yield})
+			}
+			core, err := failover.New(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Instance.Core, r.Checks = core, checks
+			if err := w.node.Replace(t.Context(), restPatience, []Replacement{r}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.hosts["a"].set(func() { w.hosts["a"].leftover = true })
+		replace(2)
+		for check, ok := range map[string]bool{"kept": false, "good": true, "changed": false} {
+			w.node.Deliver("a", failover.Probed{Check: check, OK: ok, Detail: "as it was"})
+		}
+		w.node.Deliver("a", failover.Probed{Check: "good", Detail: "once"}) // the second one would count
+		synctest.Wait()
+		replace(3, "kept", "good", "new")
+		known := map[string]bool{}
+		for _, h := range w.status("a").Health {
+			if h.Verdict != health.Unknown {
+				known[h.Check.Name] = !h.Fails()
+			}
+		}
+		if len(known) != 2 || known["kept"] || !known["good"] {
+			t.Errorf("known: %v", known)
+		}
+	})
+}
