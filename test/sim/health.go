@@ -99,7 +99,8 @@ func (n *node) probed(ev failover.Event) failover.Event {
 	}
 	s, _ := n.sick.board.Sample(n.clock(), p.Check, p.OK, p.Detail)
 	if b := n.w.setup.Broken; b.NumbFault && s.Check.Effect == health.Fault || b.NumbYield && s.Check.Effect == health.Yield {
-		return failover.Tick{}
+		p.OK = true
+		return p
 	}
 	return ev
 }

@@ -110,6 +110,10 @@ func TestFoundAddressSeeds(t *testing.T) {
 			if _, err := Play("address", seed); err != nil {
 				t.Errorf("%s: SEED=%d %v", name, seed, err)
 			}
+			// As it was found: without health checks.
+			if err := playAddress(seed, addressSetup(seed, Broken{}, 0), allTroubles).Finish(); err != nil {
+				t.Errorf("%s, without checks: SEED=%d %v", name, seed, err)
+			}
 		}
 	}
 }
@@ -155,8 +159,8 @@ func playMany(t *testing.T, scenario string) (total Tally) {
 // A world in which these do not happen tests nothing.
 
 func TestAddress(t *testing.T) {
-	if n := playMany(t, "address"); n.Restored == 0 || n.Removed == 0 || n.Downs == 0 || n.Fenced == 0 {
-		t.Error("nothing was put back, taken off, let go of or fenced")
+	if n := playMany(t, "address"); n.Restored == 0 || n.Removed == 0 || n.Downs == 0 || n.Fenced == 0 || n.Unhealthy == 0 {
+		t.Error("nothing was put back, taken off, let go of, fenced or unhealthy")
 	}
 }
 
@@ -197,6 +201,8 @@ func TestCheckersFire(t *testing.T) {
 		{"step started twice", Broken{DoubleStep: true}, only((*faults).power), "I4"},
 		{"database stays open", Broken{KeepWrites: true}, only((*faults).partition, (*faults).pause), "I5"},
 		{"unit goes on after its stop", Broken{KeepUnit: true}, only((*faults).switchover, (*faults).power), "unit"},
+		{"nobody tells of a check of effect fault", Broken{NumbFault: true}, only((*faults).switchover), "fault"},
+		{"nobody tells of a check of effect yield", Broken{NumbYield: true}, only((*faults).switchover), "yield"},
 		{"undoing does nothing", Broken{NoUndo: true}, only((*faults).switchover, (*faults).power, (*faults).hang, (*faults).step), "rollback"},
 	}
 	for _, tt := range tests {
@@ -235,6 +241,7 @@ func TestAddressCheckersFire(t *testing.T) {
 		{"nobody tells of an address that is gone", Broken{DeafKernel: true}, only((*address).takenOff), "restore"},
 		{"nobody tells of an address that is there", Broken{DeafKernel: true}, only((*address).planted), "foreign"},
 		{"a fence that failed says done", Broken{KindFence: true}, only((*address).power, (*address).partition), "fence"},
+		{"nobody tells of a check of effect fault", Broken{NumbFault: true}, only((*address).restart), "fault"},
 		{"somebody moves the address for no reason", Broken{Restless: true}, only((*address).restart), "stability"},
 	}
 	for _, tt := range tests {

@@ -130,7 +130,8 @@ func (r *run) report(took time.Duration) {
 	}
 	if t.Rounds > 0 {
 		fmt.Printf("healed %d times, one holder after %s at the longest; second holders: %d when every packet got lost, %d whose claims crossed, %d of another router's doing, %d that put back an address\n", t.Rounds, t.Longest, t.Unlucky, t.Races, t.Overrun, t.PutBacks)
-		fmt.Printf("addresses: %d put back, %d that somebody put there taken off, %d let go of over a dead link; takeovers behind a required fence: %d\n", t.Restored, t.Removed, t.Downs, t.Fenced)
+		fmt.Printf("addresses: %d put back, %d that somebody put there taken off, %d let go of over a dead link; takeovers behind a required fence: %d; demotions by a health check: %d\n",
+			t.Restored, t.Removed, t.Downs, t.Fenced, t.Unhealthy)
 	}
 	if r.failed > 0 {
 		fmt.Printf("%d seeds failed\n", r.failed)
