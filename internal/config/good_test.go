@@ -131,7 +131,10 @@ func TestFull(t *testing.T) {
 				step("writes open", hooks.Writes{Open: true}),
 				step("vip acquire", hooks.VIP{Acquire: true}),
 				step("yaml master_service_label", hooks.YAML{File: "/opt/compass/values.yaml", Key: "master_service_label", Value: "{{.Active}}"}),
-				step("yaml master_service_label (2)", hooks.YAML{File: "/opt/other/values.yaml", Key: "master_service_label", Value: "true"}),
+				{
+					Name: "yaml master_service_label (2)", Timeout: hooks.DefaultTimeout, Drift: hooks.RepairDrift,
+					Action: hooks.YAML{File: "/opt/other/values.yaml", Key: "master_service_label", Value: "true"},
+				},
 				{Name: "start the sync", Timeout: hooks.DefaultTimeout, OnError: hooks.Continue, Action: hooks.Unit{Verb: hooks.StartUnit, Name: "lsyncd.service"}},
 				step("unit restart compass@{{.Node}}.service", hooks.Unit{Verb: hooks.RestartUnit, Name: "compass@{{.Node}}.service"}),
 				step("exec /usr/local/bin/tell-us", hooks.Exec{

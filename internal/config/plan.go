@@ -98,7 +98,7 @@ func (v value) step(p purpose) (hooks.Step, string) {
 	if !ok {
 		return step, ""
 	}
-	v.d.shapes[v.path] = append(kindNames(), "timeout", "on_error", "name")
+	v.d.shapes[v.path] = append(kindNames(), "timeout", "on_error", "drift", "name")
 	kind := ""
 	for _, e := range list {
 		if v.option(&step, e) {
@@ -124,6 +124,7 @@ func (v value) step(p purpose) (hooks.Step, string) {
 	if kind == "" {
 		v.problem("a step without a kind does nothing", "add one of "+or(kindNames()))
 	}
+	v.checkDrift(step, p)
 	return step, kind
 }
 
@@ -141,7 +142,7 @@ func (d *decoder) action(k stepKind, e entry, p purpose) hooks.Action {
 // option reads a key that every step can have.
 func (v value) option(step *hooks.Step, e entry) bool {
 	switch e.key {
-	case "timeout", "on_error", "name":
+	case "timeout", "on_error", "drift", "name":
 	default:
 		return false
 	}
@@ -152,6 +153,8 @@ func (v value) option(step *hooks.Step, e entry) bool {
 		step.Timeout = e.val.duration(time.Millisecond)
 	case e.key == "on_error":
 		oneOf(e.val, []string{hooks.Abort.String(), hooks.Continue.String()}, &step.OnError)
+	case e.key == "drift":
+		step.Drift = e.val.drift()
 	default:
 		step.Name = e.val.stepName()
 	}
@@ -183,7 +186,7 @@ const unknownKind = "?"
 func (v value) unknownStep(e entry) (meant string) {
 	meant = unknownKind
 	hint := "the kinds are " + strings.Join(kindNames(), ", ")
-	options := []string{"timeout", "on_error", "name"}
+	options := []string{"timeout", "on_error", "drift", "name"}
 	if near := nearest(e.key, append(kindNames(), options...)); near != "" {
 		hint = fmt.Sprintf("did you mean %q?", near)
 		if !slices.Contains(options, near) {
