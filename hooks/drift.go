@@ -7,6 +7,8 @@ package hooks
 import (
 	"fmt"
 	"reflect"
+	"slices"
+	"strings"
 )
 
 // OnDrift says what follows when the world is no longer as a step left it.
@@ -45,7 +47,7 @@ func (s Step) Repairs() bool {
 	switch s.Action.(type) {
 	case VIP, Writes, Replication:
 		return true
-	case Unit, YAML, Exec:
+	case Unit, YAML, Exec, JSON, Line:
 	}
 	return false
 }
@@ -58,7 +60,7 @@ func Standing(a Action) bool {
 	switch a := a.(type) {
 	case Unit:
 		return a.Verb != RestartUnit && a.Verb != ReloadUnit
-	case YAML:
+	case YAML, JSON, Line:
 		return true
 	case Exec:
 		return len(a.Verify) > 0
@@ -108,6 +110,15 @@ func object(a Action, v Vars) (string, bool) {
 		return "unit " + a.Name, true
 	case YAML:
 		return "yaml " + a.Key + " of " + a.File, true
+	case JSON:
+		keys := make([]string, len(a.Set))
+		for i, k := range a.Set {
+			keys[i] = k.Key
+		}
+		slices.Sort(keys) // which node's key is set to true is the value
+		return "json " + strings.Join(keys, ", ") + " of " + a.File, true
+	case Line:
+		return "line " + a.Line + " of " + a.File, true
 	case VIP, Writes, Replication, Exec:
 	}
 	return "", false

@@ -317,10 +317,10 @@ func (s *set) problems() []control.Drift {
 	defer s.mu.Unlock()
 	var all []control.Drift
 	if s.slow {
-		all = append(all, control.Drift{Step: "discover", Detail: "the files of the rules cannot be read in time: the list of databases may be out of date"})
+		all = append(all, control.Drift{Step: "discover", Kind: "discover", Detail: "the files of the rules cannot be read in time: the list of databases may be out of date"})
 	}
 	for _, p := range s.drift {
-		all = append(all, control.Drift{Step: "discover", Detail: p})
+		all = append(all, control.Drift{Step: "discover", Kind: "discover", Detail: p})
 	}
 	return all
 }

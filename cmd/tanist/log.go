@@ -154,6 +154,9 @@ func (l *logger) Note(instance string, n failover.Note) {
 		fields = append(fields, zap.String("gate_"+strings.TrimPrefix(g.Database+"_"+g.Code.String(), "_"), g.Detail))
 	}
 	msg := "state"
+	if n.Why.Reason == failover.Drifted {
+		msg = "drift"
+	}
 	if n.Steps != nil {
 		msg = "transition over"
 		fields = append(fields, zap.String("steps", stepWords(n.Steps)))

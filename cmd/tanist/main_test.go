@@ -255,8 +255,11 @@ func document(state string, held bool) control.Document {
 			}},
 			Health: []control.Health{{Name: "nginx", OK: &no, Effect: "yield", Detail: "inactive"}},
 			Units:  []control.Unit{{Name: "lsyncd.service", Active: "active"}},
-			Labels: []control.Label{{File: "/opt/values.yaml", Key: "master_service_label", Value: "primary"}},
-			Drift:  []control.Drift{},
+			Labels: []control.Label{{File: "/opt/values.yaml", Key: "master_service_label", Value: "primary", Wanted: new("reserve")}},
+			Drift: []control.Drift{{
+				Step: "label", Kind: "yaml", State: "would change", Detail: `/opt/values.yaml says "primary", not "reserve"`,
+				SinceSeconds: new(12.0), Repair: "repair",
+			}},
 			LastTransition: &control.Transition{
 				Epoch: 7, Kind: "demote", Planned: true, Reason: "requested", Result: "completed", DurationMS: 123.4,
 				Steps: []control.Step{{Name: "writes close", Result: "changed", DurationMS: 3.2}},
@@ -279,6 +282,10 @@ func document(state string, held bool) control.Document {
 			Instances: []control.PeerInstance{{
 				Name: "compass", State: "active", Reason: "requested", Epoch: 7, Holds: true, AgeMS: 40,
 				Gate: control.Gate{Open: true, Reasons: []control.GateReason{}}, Steps: []control.Step{},
+				Labels: []control.Label{{File: "/opt/values.yaml", Key: "master_service_label", Value: "primary", Wanted: new("primary")}},
+				Drift: []control.Drift{{
+					Step: "lsyncd", Kind: "unit", State: "cannot", Detail: "no answer in 5s", SinceSeconds: new(0.5), Repair: "report",
+				}},
 			}},
 		},
 	}

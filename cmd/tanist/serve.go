@@ -45,7 +45,7 @@ func (d *daemon) Status(ctx context.Context) (control.Document, error) {
 		}
 		units, labels := s.survey.latest(ctx)
 		doc.Instances = append(doc.Instances, control.NewInstance(time.Now(), st, control.Extra{
-			VIPs: s.cfg.VIPs, Interface: s.cfg.Interface, Units: units, Labels: labels, Drift: s.databases.problems(),
+			VIPs: s.cfg.VIPs, Interface: s.cfg.Interface, Units: units, Labels: wanted(labels, st.Labels), Drift: s.databases.problems(),
 			Held:      func(a netip.Addr) bool { return slices.Contains(held, a) },
 			Heartbeat: instanceHeartbeat(advertisements, s.cfg.Name),
 		}))

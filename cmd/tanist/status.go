@@ -141,12 +141,7 @@ func printInstance(t io.Writer, doc control.Document, in control.Instance, now t
 	for _, u := range in.Units {
 		fmt.Fprintf(t, "  unit %s\t%s\t%s\t%s\n", u.Name, word(u.Running, "running", "stopped"), u.Active, u.Error)
 	}
-	for _, l := range in.Labels {
-		fmt.Fprintf(t, "  label %s\t%s\t\t%s%s\n", l.Key, l.Value, l.File, errorWords(l.Error))
-	}
-	for _, d := range in.Drift {
-		fmt.Fprintf(t, "  drift\t%s\t\t%s\n", d.Step, d.Detail)
-	}
+	printStanding(t, doc, in)
 	if x := in.LastTransition; x != nil {
 		fmt.Fprintf(t, "  last transition\t%s\t%d\t%s, %s in %.0f ms\n", x.Kind, x.Epoch, x.Reason, x.Result, x.DurationMS)
 		for _, s := range x.Steps {

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/tanist-ha/tanist/hooks"
-	"github.com/tanist-ha/tanist/hooks/step"
 	"github.com/tanist-ha/tanist/internal/config"
 	"github.com/tanist-ha/tanist/internal/control"
 	"github.com/tanist-ha/tanist/systemd"
@@ -24,7 +23,7 @@ const (
 type survey struct {
 	units  *systemd.Units
 	names  []string
-	labels []control.Label
+	labels []labelled
 	asked  chan chan struct{} // a look is wanted; the channel inside is closed when it is done
 
 	mu   sync.Mutex // guards the fields below
@@ -34,28 +33,36 @@ type survey struct {
 
 func newSurvey(in config.Instance, file *config.File, self int, units *systemd.Units) *survey {
 	s := &survey{units: units, asked: make(chan chan struct{}), seen: []control.Unit{}, read: []control.Label{}}
-	vars := hooks.Vars{Node: file.Nodes[self].Label, Peer: file.Nodes[1-self].Label, Instance: in.Name}
 	known := map[string]bool{}
 	for _, st := range append(append(hooks.Plan(nil), in.Promote...), in.Demote...) {
-		a, err := hooks.Expand(st.Action, vars)
-		if err != nil {
-			continue
-		}
-		switch a := a.(type) {
-		case hooks.Unit:
-			if !known["unit "+a.Name] {
-				known["unit "+a.Name] = true
-				s.names = append(s.names, a.Name)
+		for active := range file.Nodes { // a key may name either
+			vars := hooks.Vars{
+				Node: file.Nodes[self].Label, Peer: file.Nodes[1-self].Label, Instance: in.Name,
+				Active: file.Nodes[active].Label, Standby: file.Nodes[1-active].Label,
 			}
-		case hooks.YAML:
-			if !known["yaml "+a.File+" "+a.Key] {
-				known["yaml "+a.File+" "+a.Key] = true
-				s.labels = append(s.labels, control.Label{File: a.File, Key: a.Key})
+			if a, err := hooks.Expand(st.Action, vars); err == nil {
+				s.note(a, known)
 			}
-		case hooks.VIP, hooks.Writes, hooks.Replication, hooks.Exec:
 		}
 	}
 	return s
+}
+
+// note adds what an action is about to what is looked at.
+func (s *survey) note(a hooks.Action, known map[string]bool) {
+	first := func(what string) bool {
+		was := known[what]
+		known[what] = true
+		return !was
+	}
+	if u, ok := a.(hooks.Unit); ok && first("unit "+u.Name) {
+		s.names = append(s.names, u.Name)
+	}
+	for _, l := range labelsOf(a) {
+		if first(a.Kind() + " " + l.file + " " + l.key) {
+			s.labels = append(s.labels, l)
+		}
+	}
 }
 
 // idle reports whether there is nothing to look at, and nobody who needs to run.
@@ -88,12 +95,12 @@ func (s *survey) look(ctx context.Context) {
 		seen = append(seen, u)
 	}
 	for _, l := range s.labels {
-		value, err := step.ReadYAML(l.File, l.Key)
-		l.Value = value
+		value, err := l.read(l.file, l.key)
+		is := control.Label{File: l.file, Key: l.key, Value: value}
 		if err != nil {
-			l.Error = err.Error()
+			is.Error = err.Error()
 		}
-		read = append(read, l)
+		read = append(read, is)
 	}
 	s.mu.Lock()
 	s.seen, s.read = seen, read

@@ -151,17 +151,11 @@ type Unit struct {
 
 // Label is one key of a foreign file that the plans set.
 type Label struct {
-	File  string `json:"file"`
-	Key   string `json:"key"`
-	Value string `json:"value"`
-	Error string `json:"error,omitempty"`
-}
-
-// Drift is one thing that is not as the configuration or the role wants it. Step is
-// what would put it right, or discover: then the rules' files say something wrong.
-type Drift struct {
-	Step   string `json:"step"`
-	Detail string `json:"detail"`
+	File   string  `json:"file"`
+	Key    string  `json:"key"`
+	Value  string  `json:"value"`
+	Wanted *string `json:"wanted"` // null while the role is not certain
+	Error  string  `json:"error,omitempty"`
 }
 
 // Hold is an operator's block or maintenance.
@@ -229,6 +223,9 @@ type PeerInstance struct {
 	AgeMS  int64  `json:"age_ms"`
 	Gate   Gate   `json:"gate"`
 	Steps  []Step `json:"steps"`
+	// Labels and Drift are at most the first sixteen.
+	Labels []Label `json:"labels"`
+	Drift  []Drift `json:"drift"`
 }
 
 // Extra is what a document needs beside the core's own status.
@@ -251,7 +248,7 @@ func NewInstance(now time.Time, s failover.Status, x Extra) Instance {
 		Name: s.Instance, State: s.State.String(), Since: now.Add(-s.Since).UTC().Truncate(time.Millisecond),
 		Reason: s.Why.Reason.String(), Detail: s.Why.Detail, Epoch: uint64(s.ActiveEpoch),
 		VIPs: []VIP{}, Gate: newGate(s.Gate.Reasons), Databases: []Database{}, Health: []Health{},
-		Units: append([]Unit{}, x.Units...), Labels: append([]Label{}, x.Labels...), Drift: append([]Drift{}, x.Drift...),
+		Units: append([]Unit{}, x.Units...), Labels: append([]Label{}, x.Labels...), Drift: append(newDrift(s.Drift, s.Now), x.Drift...),
 		LastTransition: newTransition(s), Heartbeat: x.Heartbeat, Restored: newRestored(now, s), ClaimedBy: s.Claimant,
 		Unprotected: s.Unprotected, Waiting: NewWaiting(s.Waiting), Stays: newStays(s.Stays),
 	}
@@ -363,6 +360,6 @@ func NewPeerInstance(s failover.Status) PeerInstance {
 	return PeerInstance{
 		Name: s.Instance, State: p.State.String(), Reason: p.Why.Reason.String(), Detail: p.Why.Detail,
 		Epoch: uint64(p.ActiveEpoch), Holds: p.Holds, AgeMS: s.PeerAge.Milliseconds(),
-		Gate: newGate(p.Gate), Steps: newSteps(p.Steps),
+		Gate: newGate(p.Gate), Steps: newSteps(p.Steps), Labels: newLabels(p.Labels), Drift: newDrift(p.Drift, p.Stamp.Add(s.PeerAge)),
 	}
 }

@@ -112,7 +112,7 @@ func (o *Orchestrator) mayBid() bool {
 		o.early.id != 0 && !o.linkFresh() {
 		return false
 	}
-	if o.run != nil && o.run.purpose != closing && o.run.purpose != settling && o.run.purpose != demoting {
+	if o.run != nil && o.run.purpose != closing && o.run.purpose != settling && o.run.purpose != demoting && o.run.purpose != mending {
 		return false
 	}
 	if w, faulty := o.fault(); faulty {

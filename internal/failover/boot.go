@@ -175,6 +175,7 @@ func (o *Orchestrator) peerState() PeerState {
 	if o.peer.known {
 		s.Echo = o.peer.state.Stamp
 	}
+	s.Drift, s.Labels = o.drift.told, o.drift.labels
 	for _, u := range o.shared {
 		if o.stopped[u] {
 			s.Stopped = append(s.Stopped, u)
@@ -268,4 +269,5 @@ func (o *Orchestrator) caughtUp(ev CaughtUp) {
 func (o *Orchestrator) checked(ev Checked) {
 	o.giveChecked(ev)
 	o.takeChecked(ev)
+	o.standingChecked(ev)
 }

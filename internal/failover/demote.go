@@ -34,7 +34,7 @@ func (o *Orchestrator) stepDown(w Why, on hooks.Occasion) {
 	o.enter(Demoting, w)
 	plan := o.cfg.Demote
 	if active == "" {
-		plan = undecided(plan)
+		plan = o.undecided(plan)
 		o.settled = 0
 	} else {
 		o.settled = max(o.epoch, o.peer.state.ActiveEpoch)
@@ -62,45 +62,23 @@ func (o *Orchestrator) abandon(w Why) {
 
 // undecided leaves out the steps whose values depend on who is Active, which is
 // not known yet. They run when it is.
-func undecided(p hooks.Plan) hooks.Plan {
+func (o *Orchestrator) undecided(p hooks.Plan) hooks.Plan {
 	var q hooks.Plan
+	vars := o.vars("", hooks.OnDemote, Starting, o.epoch)
 	for _, s := range p {
-		if !namesActive(s.Action) {
-			q = append(q, s)
+		r, ok := s.Action.(hooks.Replication)
+		if ok && r.Verb == hooks.FollowPeer || hooks.NamesActive(s.Action, vars) {
+			continue
 		}
+		q = append(q, s)
 	}
 	return q
 }
 
-func namesActive(a hooks.Action) bool {
-	var texts []string
-	switch a := a.(type) {
-	case hooks.YAML:
-		texts = []string{a.File, a.Key, a.Value}
-	case hooks.Exec:
-		texts = append(append(texts, a.Command...), a.Verify...)
-		for _, v := range a.Env { // unordered: all are looked at
-			texts = append(texts, v)
-		}
-	case hooks.Unit:
-		texts = []string{a.Name}
-	case hooks.Replication:
-		return a.Verb == hooks.FollowPeer
-	case hooks.JSON:
-		texts = a.Texts()
-	case hooks.Line:
-		texts = a.Texts()
-	case hooks.VIP, hooks.Writes:
-	}
-	for _, t := range texts {
-		if hooks.NamesRole(t) {
-			return true
-		}
-	}
-	return false
-}
-
 func (o *Orchestrator) demoteEnded(r *planRun, ending hooks.Ending) {
+	if r.vars.Active == o.cfg.Peer && ending != hooks.Interrupted {
+		o.dressed = max(o.settled, r.epoch)
+	}
 	switch {
 	case ending != hooks.Completed:
 		o.unsettled()
@@ -152,17 +130,18 @@ func (o *Orchestrator) thinkStandby() {
 		o.give != nil && o.give.stage < GiveDone || o.router.State() != vrrp.Backup {
 		return
 	}
-	if !o.linkFresh() || o.peer.state.State != Active || !o.peer.state.Holds {
+	epoch, active := o.activePeer()
+	if !active {
 		if !o.silent && (o.state == Refused || o.state == Conflict) {
 			o.enterStandby(Why{Reason: PeerActive})
 		}
+		o.thinkUnattested()
 		return
 	}
-	if o.state != Backup && o.state != Fault || o.why.Reason != PeerActive && o.why.Reason != HandedOver &&
+	if o.state != Backup && o.state != Fault || o.why.Detail == unattested || o.why.Reason != PeerActive && o.why.Reason != HandedOver &&
 		o.why.Reason != Unhealthy && o.why.Reason != LinkDown {
 		o.enterStandby(Why{Reason: PeerActive})
 	}
-	epoch := o.peer.state.ActiveEpoch
 	if o.settled >= epoch || o.now.Before(o.settleFrom()) {
 		return
 	}
@@ -185,10 +164,7 @@ func (o *Orchestrator) thinkRepair() {
 		from++
 	}
 	if from < len(plan) && o.keptBack(plan[from]) {
-		if !o.linkFresh() && !o.now.Before(o.goneNext) {
-			o.goneAsk, o.goneNext = o.id(), o.now.Add(failureDelay)
-			o.emit(AskKernel{ID: o.goneAsk, Within: o.askWithin()})
-		}
+		o.askGone()
 		return
 	}
 	o.fixAt, o.goneAsk = 0, 0
@@ -197,6 +173,14 @@ func (o *Orchestrator) thinkRepair() {
 		role: hooks.Active, epoch: o.activeEpoch, reason: o.why.Reason,
 		vars: o.vars(o.cfg.Node, hooks.OnPromote, o.why.Reason, o.activeEpoch),
 	})
+}
+
+// askGone asks the kernel of a peer that does not speak whether its host runs.
+func (o *Orchestrator) askGone() {
+	if !o.linkFresh() && !o.now.Before(o.goneNext) {
+		o.goneAsk, o.goneNext = o.id(), o.now.Add(failureDelay)
+		o.emit(AskKernel{ID: o.goneAsk, Within: o.askWithin()})
+	}
 }
 
 // fixFrom returns the results that the steps before the repaired ones had.

@@ -60,14 +60,14 @@ func (o *Orchestrator) activeDrift() hooks.Plan {
 		channel = channel || len(channels) > 0
 		closed = closed || readOnly
 	}
-	stops := stopsOf(o.cfg.Promote)
+	stops, opens := repaired(stopsOf(o.cfg.Promote)), repaired(writesOf(o.cfg.Promote, true))
 	switch {
 	case follower && len(stops) == 0:
 		return nil
 	case follower:
-		return append(stops, writesOf(o.cfg.Promote, true)...)
+		return append(stops, opens...)
 	case closed:
-		return writesOf(o.cfg.Promote, true)
+		return opens
 	case channel && len(stops) > 0 && o.reset != o.activeEpoch:
 		// A stopped channel would start with its database. Removing it takes time
 		// that a promotion does not have.
@@ -110,6 +110,11 @@ func (o *Orchestrator) eventsDrifted() bool {
 	o.eventsWait = min(max(2*o.eventsWait, retryDelay), settleMost)
 	o.eventsAt = o.now.Add(o.eventsWait)
 	return true
+}
+
+// repaired leaves out the steps whose drift is only told.
+func repaired(p hooks.Plan) hooks.Plan {
+	return slices.DeleteFunc(p, func(s hooks.Step) bool { return !s.Repairs() })
 }
 
 func resets(s hooks.Step) bool {

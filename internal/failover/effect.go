@@ -65,12 +65,16 @@ type (
 		Targets []Position
 		Until   mono.Instant
 	}
-	// CheckSteps wants a dry run of a plan.
+	// CheckSteps wants a dry run of a plan. With Each, the bound of one step's check,
+	// the labels of its files are wanted too, and CancelCheck may follow.
 	CheckSteps struct {
 		ID   ID
 		Plan hooks.Plan
 		Vars hooks.Vars
+		Each time.Duration
 	}
+	// CancelCheck wants a dry run ended with everything it started. Checked follows.
+	CancelCheck struct{ ID ID }
 	// FenceDatabase wants the process of a database that hangs ended, for certain;
 	// DatabaseFenced follows.
 	FenceDatabase struct {
@@ -117,6 +121,7 @@ func (CancelStep) effect()    {}
 func (Measure) effect()       {}
 func (CatchUp) effect()       {}
 func (CheckSteps) effect()    {}
+func (CancelCheck) effect()   {}
 func (AskKernel) effect()     {}
 func (FenceDatabase) effect() {}
 func (Remember) effect()      {}

@@ -115,6 +115,7 @@ type (
 		ID      ID
 		Cannot  []string
 		Results []hooks.Result
+		Labels  []Label // where CheckSteps wants them
 	}
 	// SwitchoverWanted is an operator's command.
 	SwitchoverWanted struct {

@@ -12,7 +12,7 @@ func TestFollowWaitsForAnActive(t *testing.T) {
 		hooks.Step{Name: "follow", Action: hooks.Replication{Verb: hooks.FollowPeer}},
 		hooks.Step{Name: "stop", Action: hooks.Replication{Verb: hooks.StopReplication}})
 	var names []string
-	for _, s := range undecided(plan) {
+	for _, s := range newRig(t, nil).o.undecided(plan) {
 		names = append(names, s.Name)
 	}
 	if len(names) != 3 || names[2] != "stop" {

@@ -86,7 +86,7 @@ func (o *Orchestrator) beginGive(g *giving) {
 	g.epoch, g.begun = o.epoch+1, o.now
 	var w Why
 	switch {
-	case o.state != Active || o.run != nil && o.run.purpose != asserting || o.giving():
+	case o.state != Active || o.run != nil && o.run.purpose != asserting && o.run.purpose != mending || o.giving():
 		w = Why{Reason: Busy, Detail: "this node is " + o.state.String()}
 	case !o.linkFresh():
 		w = Why{Reason: PeerUnreachable}
@@ -370,6 +370,7 @@ func (o *Orchestrator) release() {
 
 func (o *Orchestrator) giveEnded(ending hooks.Ending) {
 	o.enterStandby(Why{Reason: HandedOver})
+	o.dressed = o.settled
 	if ending != hooks.Completed {
 		o.unsettled()
 	}

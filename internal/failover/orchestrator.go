@@ -95,6 +95,7 @@ type Orchestrator struct {
 	attempt     Epoch // of a switchover to this node that a restart cut off, 0: none
 	journaled   Epoch // highest in the journal
 	settled     Epoch // epoch of the peer for which this node is a settled standby
+	dressed     Epoch // and for which its plan ran, whatever came of it
 	stopped     map[string]bool
 
 	lease      lease
@@ -160,6 +161,8 @@ type Orchestrator struct {
 	granting  HandoverID   // the peer's wish that is being worked on or was answered
 	better    mono.Instant // since when this node should preempt, 0: it should not
 	rival     rival
+	drift     drifting
+	attested  attested
 }
 
 // New returns an orchestrator that waits for Started.
@@ -311,6 +314,7 @@ func (o *Orchestrator) think() {
 	o.thinkRepair()
 	o.thinkDrift()
 	o.thinkEpoch()
+	o.thinkStanding()
 }
 
 func (o *Orchestrator) emit(e Effect) { o.out = append(o.out, e) }
@@ -370,6 +374,7 @@ func (o *Orchestrator) advertised(ev Advertised) {
 		o.announceAnew() // it may have had the address too, and clients may know it there
 	}
 	o.noteRival(ev)
+	o.attest(ev)
 	if ev.Proved {
 		o.newest = max(o.newest, ev.Epoch)
 		o.learn(ev.Epoch)
@@ -469,13 +474,13 @@ func (o *Orchestrator) heardPeer() {
 	o.early, o.left, o.mute = early{}, false, 0
 }
 
-// appendRecord journals without waiting. All but the steps have to outlive a
+// appendRecord journals without waiting. All but steps and drift have to outlive a
 // power cut: a node that forgot a demotion would resume a role that it gave up.
 func (o *Orchestrator) appendRecord(r hooks.Record) {
 	r.Instance = o.cfg.Instance
 	o.journaled = max(o.journaled, Epoch(r.Epoch))
 	var id ID
-	if r.Kind != hooks.Stepped {
+	if r.Kind != hooks.Stepped && r.Kind != hooks.Strayed && r.Kind != hooks.Mended {
 		id = o.id()
 	}
 	o.emit(Append{ID: id, Record: r})

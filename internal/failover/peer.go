@@ -43,6 +43,8 @@ type PeerState struct {
 	Positions   []Position
 	Stopped     []string // units that its demotion stopped, checked
 	Steps       []hooks.Result
+	Drift       []Drift // at most 16, Since by the sender's clock
+	Labels      []Label // at most 16
 
 	Give *Give
 	Take *Take

@@ -24,6 +24,7 @@ const (
 	takeUndoing                    // ... taken back
 	repairing                      // the rest of a promotion that was incomplete
 	asserting                      // writes as the role wants them
+	mending                        // steps that drifted
 )
 
 type planRun struct {
@@ -81,13 +82,14 @@ func insistent(p hooks.Plan) hooks.Plan {
 }
 
 func (o *Orchestrator) beginRun(r *planRun) {
+	o.voidCheck()
 	o.run, o.nextRun = r, nil
 	r.began = o.now
 	switch r.purpose {
 	case demoting, settling, giveEnding:
 		o.tried = o.now
 		r.plan = insistent(r.plan)
-	case closing, asserting:
+	case closing, asserting, mending:
 		r.plan = insistent(r.plan)
 	case bidding, bidUndoing, giveClosing, giveUndoing, taking1, takeUndoing, repairing:
 	}
@@ -298,6 +300,12 @@ func (o *Orchestrator) runEnded(r *planRun, ending hooks.Ending) {
 		if r.belongs != nil && !slices.ContainsFunc(r.run.Results(), func(res hooks.Result) bool { return !res.Outcome.OK() }) {
 			o.last = r.belongs
 		}
+	case mending:
+		o.closeTransition(r, ending)
+		if r.belongs != nil {
+			o.last = r.belongs
+		}
+		o.mended(r)
 	}
 }
 

@@ -35,6 +35,8 @@ type Status struct {
 	Stays                *Why     // why the role stays though a check wants it to move, nil: none does
 	Waiting              Waiting  // for what a transition that is prepared waits
 	Unprotected          []string // databases of the source that this node lacks
+	Drift                []Drift  // what is not as the role's plan left it
+	Labels               []Label  // as the latest check found them
 	Claimant             string   // who else answers for the held address: the peer's label or a hardware address
 }
 
@@ -55,6 +57,7 @@ func (o *Orchestrator) Status(now mono.Instant) Status {
 	if w, stays := o.stays(); stays {
 		s.Stays = &w
 	}
+	s.Drift, s.Labels = o.drift.list(len(o.drift.strays)), o.drift.labels
 	if o.lease.held {
 		s.Claimant = o.guard.claimant
 	}

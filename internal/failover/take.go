@@ -171,7 +171,7 @@ func (o *Orchestrator) noteLeft() {
 }
 
 func (o *Orchestrator) mayTake() bool {
-	busy := o.run != nil && o.run.purpose != closing && o.run.purpose != settling
+	busy := o.run != nil && o.run.purpose != closing && o.run.purpose != settling && o.run.purpose != mending
 	return o.role == hooks.Standby && o.router.State() == vrrp.Backup && !busy && o.bid == nil && !o.giving() && o.bids()
 }
 

@@ -51,6 +51,7 @@ type instance struct {
 	node        *Node
 	steps       map[hooks.StepID]context.CancelFunc
 	catching    context.CancelFunc // of the latest CatchUp
+	checking    map[failover.ID]context.CancelFunc
 	commands    map[failover.ID]chan Answer
 	lastCommand failover.ID
 	effects     []failover.Effect
@@ -92,8 +93,11 @@ func (in *instance) step(work context.Context, ev failover.Event) (decided mono.
 		return in.node.now()
 	}
 	for pending := []failover.Event{ev}; len(pending) > 0; pending = pending[1:] {
-		if ended, ok := pending[0].(failover.StepEnded); ok {
+		switch ended := pending[0].(type) {
+		case failover.StepEnded:
 			delete(in.steps, ended.ID)
+		case failover.Checked:
+			delete(in.checking, ended.ID)
 		}
 		in.noteLink(pending[0])
 		decided = in.node.now()
@@ -169,7 +173,11 @@ func (in *instance) do(work context.Context, decided mono.Instant, e failover.Ef
 			return failover.DatabaseFenced{ID: e.ID, Database: e.Database, Err: in.Databases.Fence(ctx, e.Database)}
 		})
 	case failover.CheckSteps:
-		in.worker(work, checkTime, func(ctx context.Context) failover.Event { return in.check(ctx, e) })
+		in.checkSteps(work, e)
+	case failover.CancelCheck:
+		if cancel := in.checking[e.ID]; cancel != nil {
+			cancel()
+		}
 	case failover.AskKernel:
 		in.busy.Add(1) // until it is answered
 		in.node.asking = append(in.node.asking, question{in, e})
@@ -303,27 +311,4 @@ func (in *instance) catchUp(work context.Context, e failover.CatchUp) {
 	in.catching = in.worker(work, e.Until.Sub(in.node.now()), func(ctx context.Context) failover.Event {
 		return failover.CaughtUp{ID: e.ID, Err: in.Databases.CatchUp(ctx, e.Targets)}
 	})
-}
-
-// check is the dry run of a plan.
-func (in *instance) check(ctx context.Context, e failover.CheckSteps) failover.Event {
-	answer := failover.Checked{ID: e.ID}
-	for _, s := range e.Plan {
-		res := hooks.Result{Name: s.Name, Title: hooks.Title(s.Action)}
-		if _, pivot := s.Action.(hooks.VIP); pivot {
-			answer.Results = append(answer.Results, res)
-			continue
-		}
-		action, err := hooks.Expand(s.Action, e.Vars)
-		if err != nil {
-			res.Outcome, res.Detail = hooks.Failed, err.Error()
-		} else {
-			res.Outcome, res.Detail = in.Steps.Check(ctx, action)
-		}
-		if res.Outcome == hooks.Failed && s.OnError == hooks.Abort {
-			answer.Cannot = append(answer.Cannot, res.Name+": "+res.Detail)
-		}
-		answer.Results = append(answer.Results, res)
-	}
-	return answer
 }

@@ -62,6 +62,9 @@ type (
 		Run(ctx context.Context, a hooks.Action) (hooks.Outcome, string)
 		// Check says what Run would do: Unchanged, Changed, or Failed with why.
 		Check(ctx context.Context, a hooks.Action) (hooks.Outcome, string)
+		// Labels reads the keys of foreign files that the action sets, without the
+		// step's name; none where it sets none.
+		Labels(ctx context.Context, a hooks.Action) []failover.Label
 	}
 	// Journal stores records. One worker calls it.
 	Journal interface {

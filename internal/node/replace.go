@@ -78,7 +78,7 @@ type reloadable struct {
 
 func (n *Node) instance(i Instance) *instance {
 	in := &instance{Instance: i, node: n, steps: map[hooks.StepID]context.CancelFunc{}, commands: map[failover.ID]chan Answer{}}
-	in.left, in.due = make(chan struct{}), mono.Never
+	in.left, in.due, in.checking = make(chan struct{}), mono.Never, map[failover.ID]context.CancelFunc{}
 	if n.boot == 0 {
 		n.boot = i.Start.Boot
 	}
@@ -117,6 +117,9 @@ func (n *Node) enrol(in, old *instance) {
 	}
 	if old != nil {
 		old.gone, old.next, old.renews = true, in, false
+		for _, cancel := range old.checking { // each is cancelled: their order is nobody's
+			cancel()
+		}
 	}
 	n.listen()
 }

@@ -346,6 +346,8 @@ func (h *host) Run(ctx context.Context, a hooks.Action) (hooks.Outcome, string) 
 	return out, detail
 }
 
+func (h *host) Labels(context.Context, hooks.Action) []failover.Label { return nil }
+
 func (h *host) Check(context.Context, hooks.Action) (hooks.Outcome, string) { return hooks.Changed, "" }
 
 func (h *host) Ask(context.Context, time.Duration) failover.Asked {

@@ -15,11 +15,12 @@ func sameState(a, b *failover.PeerState) bool {
 		a.Holds == b.Holds && a.Bids == b.Bids && a.Hears == b.Hears && a.Sources == b.Sources &&
 		sameWhy(a.Why, b.Why) && slices.Equal(a.Gate, b.Gate) && samePositions(a.Positions, b.Positions) &&
 		slices.Equal(a.Stopped, b.Stopped) && slices.Equal(a.Steps, b.Steps) &&
+		slices.Equal(a.Drift, b.Drift) && slices.Equal(a.Labels, b.Labels) &&
 		sameGive(a.Give, b.Give) && sameTake(a.Take, b.Take) && sameWish(a.Wish, b.Wish) && sameGrant(a.Granted, b.Granted)
 }
 
 func sameWhy(a, b failover.Why) bool {
-	return a.Reason == b.Reason && a.Detail == b.Detail && slices.Equal(a.Gate, b.Gate)
+	return a.Reason == b.Reason && a.Check == b.Check && a.Detail == b.Detail && slices.Equal(a.Gate, b.Gate)
 }
 
 func samePositions(a, b []failover.Position) bool {
@@ -33,7 +34,7 @@ func sameGive(a, b *failover.Give) bool {
 		return a == b
 	}
 	return a.ID == b.ID && a.Stage == b.Stage && a.Epoch == b.Epoch && a.DryRun == b.DryRun && a.Force == b.Force &&
-		samePositions(a.Positions, b.Positions) && slices.Equal(a.Lost, b.Lost)
+		a.Leaves == b.Leaves && samePositions(a.Positions, b.Positions) && slices.Equal(a.Lost, b.Lost)
 }
 
 func sameTake(a, b *failover.Take) bool {
@@ -63,6 +64,7 @@ func keep(s *failover.PeerState) failover.PeerState {
 	k.Why = keepWhy(s.Why)
 	k.Gate, k.Positions = slices.Clone(s.Gate), slices.Clone(s.Positions)
 	k.Stopped, k.Steps = slices.Clone(s.Stopped), slices.Clone(s.Steps)
+	k.Drift, k.Labels = slices.Clone(s.Drift), slices.Clone(s.Labels)
 	if s.Give != nil {
 		g := *s.Give
 		g.Positions, g.Lost = slices.Clone(g.Positions), slices.Clone(g.Lost)

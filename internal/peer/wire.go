@@ -36,6 +36,8 @@ type message struct {
 	Take        *take          `json:"take,omitempty"`
 	Wish        *wish          `json:"wish,omitempty"`
 	Granted     *grant         `json:"granted,omitempty"`
+	Drift       []drift        `json:"drift,omitempty"`
+	Labels      []label        `json:"labels,omitempty"`
 }
 
 type why struct {
@@ -155,7 +157,7 @@ func toWire(instance string, s failover.PeerState) message {
 		State: textOf(stateNames, s.State), Why: toWhy(s.Why), Epoch: s.Epoch, ActiveEpoch: s.ActiveEpoch,
 		Holds: s.Holds, Bids: s.Bids, Hears: s.Hears, Sources: textOf(sourcesNames, s.Sources),
 		Gate: each(s.Gate, toGateReason), Positions: each(s.Positions, toPosition),
-		Stopped: s.Stopped, Steps: each(s.Steps, toStep),
+		Stopped: s.Stopped, Steps: each(s.Steps, toStep), Drift: each(s.Drift, toDrift), Labels: each(s.Labels, toLabel),
 	}
 	if g := s.Give; g != nil {
 		m.Give = &give{
@@ -183,6 +185,7 @@ func (m message) core() failover.PeerState {
 		State: valueOf(stateNames, m.State), Why: m.Why.core(), Epoch: m.Epoch, ActiveEpoch: m.ActiveEpoch,
 		Holds: m.Holds, Bids: m.Bids, Hears: m.Hears, Sources: valueOf(sourcesNames, m.Sources),
 		Gate: each(m.Gate, gateReason.core), Stopped: m.Stopped, Steps: each(m.Steps, step.core),
+		Drift: each(atMost(m.Drift, told), drift.core), Labels: each(atMost(m.Labels, told), label.core),
 	}
 	s.Positions, _ = readPositions(m.Positions)
 	if g := m.Give; g != nil {

@@ -257,6 +257,7 @@ func TestEveryValueHasAName(t *testing.T) {
 	check("internal/failover", "Sources", func(v uint8) string { return textOf(sourcesNames, failover.Sources(v)) })
 	check("internal/failover", "GiveStage", func(v uint8) string { return textOf(giveNames, failover.GiveStage(v)) })
 	check("internal/failover", "TakeStage", func(v uint8) string { return textOf(takeNames, failover.TakeStage(v)) })
+	check("internal/failover", "Repair", func(v uint8) string { return textOf(repairNames, failover.Repair(v)) })
 	check("internal/failover", "Outcome", func(v uint8) string { return textOf(outcomeNames, failover.Outcome(v)) })
 	check("hooks", "Outcome", func(v uint8) string { return toStep(stepOf(v)).Outcome })
 	check("replication", "Code", func(v uint8) string { return textOf(codeNames, replication.Code(v)) })

@@ -235,7 +235,7 @@ func (c *checker) begins() {
 
 func (c *checker) units() {
 	w := c.w
-	if !w.nodes[0].unit || !w.nodes[1].unit {
+	if !w.nodes[0].unit || !w.nodes[1].unit || w.nodes[0].byHand() || w.nodes[1].byHand() {
 		c.twoUnits = -1
 		return
 	}
@@ -299,7 +299,7 @@ func (c *checker) journals(n *node, e failover.Append) {
 			c.w.fail("I3", "%s journals an override without a reason", n.label)
 		}
 	case hooks.Stepped:
-	case hooks.Learned, hooks.Acquired, hooks.Missed:
+	case hooks.Learned, hooks.Acquired, hooks.Missed, hooks.Strayed, hooks.Mended:
 	}
 }
 
@@ -479,7 +479,7 @@ func (c *checker) tells(n *node, now *failover.PeerState) {
 	after := c.look(n)
 	// A unit that the promotion still lacked may have been started meanwhile.
 	x.before.unit = x.before.unit || after.unit
-	if x.before != after && !c.databaseFault(n) {
+	if x.before != after && !c.databaseFault(n) && (n.strayed == 0 || c.w.now-n.strayed > strayExcuse) {
 		c.w.fail("rollback", "%s rolled back and is not as before: was %+v, is %+v", n.label, x.before, after)
 	}
 }

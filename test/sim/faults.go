@@ -35,8 +35,10 @@ func faultsOf(seed uint64, b Broken, kinds []func(*faults)) *World {
 	draw := NewWorld(seed, DefaultSetup())
 	s := draw.drawSetup()
 	s.Broken = b
+	draw.mayRepair(s.Promote, s.Demote)
 	w := NewWorld(seed, s)
 	f := &faults{w: w, kinds: kinds}
+	f.strays(2*time.Second, 60*time.Second)
 	w.script = func(id uint64) { f.actions[id]() }
 	for i := range w.nodes {
 		w.schedule(w.between(0, time.Second), item{kind: kStart, node: uint8(i)})
@@ -147,6 +149,7 @@ func (f *faults) mend() {
 		n.recovers()
 	}
 	w.net.changed()
+	f.strays(0, mendedFor-strayUntil)
 	f.after(mendedFor, func() {
 		w.check.finally()
 		if w.check.failure == nil {

@@ -63,6 +63,8 @@ type node struct {
 	linkBoot  uint64
 	linkLife  uint32              // of the peer at the other end
 	lost      uint32              // the life that the power ended last
+	strayed   time.Duration       // when somebody last did something to the host, 0: never
+	strayUnit bool                // the unit was started by somebody
 	state     *failover.PeerState // as last told
 	sick      sickness
 }
@@ -232,6 +234,10 @@ func (n *node) do(e failover.Effect) {
 	case failover.CatchUp:
 		n.answerAfter(time.Millisecond, item{kind: kCatchUp, catch: &e})
 	case failover.CheckSteps:
+		if e.Each > 0 {
+			n.look(e)
+			return
+		}
 		n.answer(w.between(time.Millisecond, 20*time.Millisecond), failover.Checked{ID: e.ID, Cannot: n.cannot(e)})
 	case failover.AskKernel:
 		n.sprung(onAsk)
@@ -246,7 +252,7 @@ func (n *node) do(e failover.Effect) {
 		w.say(n.i, "daemon ended")
 		n.kill()
 		w.schedule(w.between(time.Second, backAfter), item{kind: kStart, node: uint8(n.i)})
-	case failover.Note, failover.Announce:
+	case failover.Note, failover.Announce, failover.CancelCheck:
 	}
 }
 

@@ -54,7 +54,7 @@ func (n *node) startStep(e failover.StartStep) {
 		w.fail("expand", "%s: %s: %v", n.label, e.Order.Step.Name, err)
 		return
 	}
-	if f := n.fault; f.mode != stepWell && (f.kind == "" || f.kind == s.action.Kind()) {
+	if f := n.fault; f.mode != stepWell && !mends(e) && (f.kind == "" || f.kind == s.action.Kind()) {
 		s.mode = f.mode
 		n.fault = stepFault{}
 		w.say(n.i, "step %s is going to %s", e.Order.Step.Name, [...]string{"", "fail", "hang", "be deaf"}[f.mode])
@@ -63,7 +63,7 @@ func (n *node) startStep(e failover.StartStep) {
 		s.mode = stepMode(1 + w.rng.IntN(2))
 	}
 	n.steps = append(n.steps, s)
-	after := w.between(time.Millisecond, w.setup.StepTime)
+	after := w.stepTime(e)
 	if s.mode == stepDeaf {
 		after = deafFor
 	}

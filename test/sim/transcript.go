@@ -151,7 +151,12 @@ func (t *transcript) effect(e failover.Effect) string {
 	case failover.CatchUp:
 		return fmt.Sprintf("catch up #%d", e.ID)
 	case failover.CheckSteps:
+		if e.Each > 0 {
+			return t.also("look")
+		}
 		return fmt.Sprintf("check steps #%d", e.ID)
+	case failover.CancelCheck:
+		return t.also("look no more")
 	case failover.FenceDatabase:
 		return "FENCE DATABASE " + e.Database
 	case failover.Remember:
@@ -188,6 +193,8 @@ func record(e failover.Append) string {
 		s += fmt.Sprintf(" %s %s", r.Role, r.Reason)
 	case hooks.Stepped:
 		s += fmt.Sprintf(" %s %s", r.Step.Title, r.Step.Outcome)
+	case hooks.Strayed, hooks.Mended:
+		s += " " + r.Step.Title
 	case hooks.Ended:
 		s += fmt.Sprintf(" %s %s", r.Role, r.Ending)
 	case hooks.Override:

@@ -86,6 +86,7 @@ type World struct {
 	rng       *rand.Rand
 	ill       *rand.Rand // of the health checks
 	illnesses []illness
+	side      *rand.Rand    // of what came later: the worlds of old seeds stay theirs
 	now       time.Duration // since the world began
 	seq       uint64
 	queue     queue
@@ -123,7 +124,9 @@ type World struct {
 
 // NewWorld returns a world in which nothing runs yet.
 func NewWorld(seed uint64, s Setup) *World {
-	w := &World{setup: s, rng: rand.New(rand.NewPCG(seed, 0x7461_6e69_7374)), ill: newIll(seed), illnesses: allIllnesses}
+	w := &World{setup: s, rng: rand.New(rand.NewPCG(seed, 0x7461_6e69_7374)), ill: newIll(seed), illnesses: allIllnesses,
+		side: rand.New(rand.NewPCG(seed, 0x6472_6966_74)),
+	}
 	if w.setup.Probe == 0 {
 		w.setup.Probe = 50 * time.Millisecond
 	}
