@@ -29,9 +29,10 @@ func newCheck(c *common) *cobra.Command {
 		Use:   "check",
 		Short: "Check the configuration and everything it names on this host",
 		Long: "Checks the configuration file, and on this host the interfaces, addresses, units,\n" +
-			"files, keys, and the database accounts with their grants. Changes nothing. Exit\n" +
-			"status 0: fine; 1: problems, each printed with its place and a fix. What works and\n" +
-			"could be better is printed as a note.",
+			"files, keys, the database accounts with their grants, and asks each health check\n" +
+			"once. Changes nothing. Exit status 0: fine; 1: problems, each printed with its place\n" +
+			"and a fix. What works and could be better, and a health check that fails now, is\n" +
+			"printed as a note.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			found, err := check(cmd.Context(), c)
@@ -132,6 +133,7 @@ func (h *hostCheck) run(ctx context.Context) {
 		h.plan(ctx, at+".promote", in.Name, in.Promote)
 		h.plan(ctx, at+".demote", in.Name, in.Demote)
 		h.plan(ctx, at+".fence", in.Name, in.Fence)
+		h.health(ctx, at, in, true)
 	}
 	me := h.file.Nodes[h.self]
 	for i, a := range me.Addresses {

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tanist-ha/tanist/health"
+	"github.com/tanist-ha/tanist/health/probe"
 	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/hooks/journal"
 	"github.com/tanist-ha/tanist/internal/config"
@@ -66,6 +67,9 @@ type service struct {
 	steps     steps
 	kernel    kernel
 	survey    *survey
+	prober    *probe.Prober // that of the service before it, after a reload
+	checks    []probe.Check
+	unprobe   func() // ends the prober, nil before it runs
 	unwatch   func() // ends the survey and the database watch, nil before they run
 }
 
@@ -125,6 +129,7 @@ func build(c *common, file *config.File, self int, log *logger) (*daemon, error)
 		if err != nil {
 			return nil, err
 		}
+		s.prober = d.prober(in.Name)
 		cfg.Instances = append(cfg.Instances, instance)
 		d.services = append(d.services, s)
 	}
@@ -176,6 +181,10 @@ func (d *daemon) open(file *config.File, in config.Instance) (*service, error) {
 	if s.addresses, err = d.openAddresses(in.Interface, in.VIPs); err != nil {
 		s.databases.close()
 		return nil, fmt.Errorf("instance %s: %w", in.Name, err)
+	}
+	if s.checks, err = probesOf(file, d.self, in, d.units, s.databases).checks(in); err != nil {
+		s.close()
+		return nil, err
 	}
 	s.steps = steps{databases: s.databases, turn: &turn{}, units: d.units, cgroup: program.DelegatedCgroup()}
 	return s, nil

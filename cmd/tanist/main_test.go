@@ -253,7 +253,7 @@ func document(state string, held bool) control.Document {
 				Name: "pivot", Role: "replica", ReadOnly: &yes, IORunning: &yes, SQLRunning: &no, LagSeconds: &lag, LagFrom: "positions",
 				Position: &pos, MissingTransactions: &missing, AgeMS: &age,
 			}},
-			Health: []control.Health{{Name: "nginx", OK: &no, Effect: "yield", Detail: "inactive"}},
+			Health: []control.Health{{Name: "nginx", OK: &no, Effect: "yield", Detail: "inactive", AgeMS: &age}},
 			Units:  []control.Unit{{Name: "lsyncd.service", Active: "active"}},
 			Labels: []control.Label{{File: "/opt/values.yaml", Key: "master_service_label", Value: "primary", Wanted: new("reserve")}},
 			Drift: []control.Drift{{

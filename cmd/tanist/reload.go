@@ -57,6 +57,10 @@ func (d *daemon) tend(ctx, leave context.Context, reload <-chan struct{}) error 
 	var watches sync.WaitGroup
 	defer watches.Wait()
 	watch := func(s *service) {
+		if s.unprobe == nil {
+			s.unprobe = s.startProbing(ctx, &watches)
+			s.probe(ctx)
+		}
 		watching, end := context.WithCancel(ctx)
 		var ended sync.WaitGroup
 		s.unwatch = func() { end(); ended.Wait() }
@@ -176,6 +180,7 @@ func (d *daemon) tryReload(ctx context.Context, watch func(*service)) (string, e
 	d.mu.Unlock()
 	for _, s := range c.changed {
 		d.exchange(s.old, s.new)
+		s.new.probe(ctx)
 		if ctx.Err() == nil { // else something may still use it
 			s.retire()
 		}
@@ -209,6 +214,7 @@ func (d *daemon) look(ctx context.Context, next *config.File, diff config.Diff) 
 		}
 		h.plan(ctx, at+".promote", in.Name, in.Promote)
 		h.plan(ctx, at+".demote", in.Name, in.Demote)
+		h.health(ctx, at, in, false)
 	}
 	return h.problems
 }
@@ -242,6 +248,7 @@ func (d *daemon) prepare(next *config.File, diff config.Diff) (c *change, err er
 		}
 		c.changed = append(c.changed, x)
 		was, is := x.old.cfg, x.new.cfg
+		x.new.prober, x.new.unprobe = x.old.prober, x.old.unprobe
 		last := &c.changed[len(c.changed)-1]
 		if last.extra, err = d.openOnly(is, was); err != nil {
 			return c, err
@@ -255,6 +262,7 @@ func (d *daemon) prepare(next *config.File, diff config.Diff) (c *change, err er
 		if err != nil {
 			return c, err
 		}
+		s.prober = d.prober(s.cfg.Name)
 		c.added = append(c.added, s)
 	}
 	for _, i := range diff.Removed {
@@ -364,6 +372,7 @@ func (d *daemon) swap(ctx context.Context, c *change) error {
 	rs, err := d.connect(c)
 	for _, x := range c.changed {
 		d.sight.remove(x.old.addresses) // what goes now is not lost
+		x.hush(ctx)
 	}
 	if err == nil {
 		err = d.node.Replace(ctx, swapPatience, rs)
@@ -372,6 +381,7 @@ func (d *daemon) swap(ctx context.Context, c *change) error {
 		next := x.new
 		if err != nil {
 			next = x.old
+			next.probe(ctx)
 		}
 		d.sight.add(next.cfg.Name, next.addresses)
 	}
@@ -384,7 +394,7 @@ func (d *daemon) swap(ctx context.Context, c *change) error {
 // connect makes the heartbeats of what is changed or added.
 func (d *daemon) connect(c *change) (rs []node.Replacement, err error) {
 	for _, x := range c.changed {
-		r := node.Replacement{Lease: x.new.cfg.Lease, Moved: x.old.cfg.Interface != x.new.cfg.Interface}
+		r := node.Replacement{Lease: x.new.cfg.Lease, Checks: sameQuestions(x.old.cfg, x.new.cfg), Moved: x.old.cfg.Interface != x.new.cfg.Interface}
 		if x.extra != nil {
 			r.Extra = x.extra
 		}
@@ -429,6 +439,7 @@ func (d *daemon) finish(ctx context.Context, c *change, watch func(*service)) er
 		d.heartbeat.Remove(name)
 		d.sight.remove(s.addresses)
 		d.exchange(s, nil)
+		s.unprobe()
 		s.end()
 	}
 	for i, s := range c.added {

@@ -47,7 +47,7 @@ func (d *daemon) Status(ctx context.Context) (control.Document, error) {
 		doc.Instances = append(doc.Instances, control.NewInstance(time.Now(), st, control.Extra{
 			VIPs: s.cfg.VIPs, Interface: s.cfg.Interface, Units: units, Labels: wanted(labels, st.Labels), Drift: s.databases.problems(),
 			Held:      func(a netip.Addr) bool { return slices.Contains(held, a) },
-			Heartbeat: instanceHeartbeat(advertisements, s.cfg.Name),
+			Heartbeat: instanceHeartbeat(advertisements, s.cfg.Name), Sampled: s.prober.Last,
 		}))
 		doc.Epoch = max(doc.Epoch, uint64(st.Epoch))
 		doc.Peer.Reachable = doc.Peer.Reachable || st.PeerFresh

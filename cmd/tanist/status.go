@@ -130,7 +130,7 @@ func printInstance(t io.Writer, doc control.Document, in control.Instance, now t
 		fmt.Fprintf(t, "  %s\n", waitingWords(*in.Waiting))
 	}
 	for _, h := range in.Health {
-		fmt.Fprintf(t, "  check %s\t%s\t%s\t%s\n", h.Name, checkWord(h, now), h.Effect, h.Detail)
+		fmt.Fprintf(t, "  check %s\t%s\t%s\t%s\n", h.Name, checkWord(h, now), h.Effect, checkWords(h))
 	}
 	if s := in.Stays; s != nil {
 		fmt.Fprintf(t, "  stays here\t%s\t\t%s wants it to move%s\n", s.Reason, s.Check, errorWords(s.Detail))
@@ -293,6 +293,21 @@ func checkWord(h control.Health, now time.Time) string {
 		return h.Verdict + ", counts as failing for " + age(max(0, h.Until.Sub(now)))
 	}
 	return word(*h.OK, "ok", "failing")
+}
+
+// checkWords says what the latest sample was and how old it is.
+func checkWords(h control.Health) string {
+	var words []string
+	if h.Detail != "" {
+		words = append(words, h.Detail)
+	}
+	switch {
+	case h.AgeMS != nil:
+		words = append(words, age(time.Duration(*h.AgeMS)*time.Millisecond)+" ago")
+	case h.OK == nil:
+		words = append(words, "no sample yet")
+	}
+	return strings.Join(words, ", ")
 }
 
 func word(yes bool, a, b string) string {

@@ -59,7 +59,7 @@ func TestWatcher(t *testing.T) {
 func TestStatusLeavesTheTerminalAlone(t *testing.T) {
 	doc := document("active", true)
 	doc.Instances[0].Databases[0].Error = "error \x1b[2J\a1236:\nx"
-	doc.Instances[0].Health[0].OK = nil
+	doc.Instances[0].Health[0] = control.Health{Name: "nginx", Effect: "yield"}
 	var b bytes.Buffer
 	if err := printStatus(&b, doc, time.Now()); err != nil {
 		t.Fatal(err)
@@ -67,7 +67,7 @@ func TestStatusLeavesTheTerminalAlone(t *testing.T) {
 	if strings.ContainsAny(b.String(), "\x1b\a") {
 		t.Errorf("%q", b.String())
 	}
-	if !strings.Contains(b.String(), "check nginx                 unknown") {
+	if !strings.Contains(b.String(), "check nginx                 unknown  yield   no sample yet") {
 		t.Errorf("a check without a sample:\n%s", b.String())
 	}
 }

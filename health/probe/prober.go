@@ -24,7 +24,8 @@ type Check struct {
 	Probe   Probe
 }
 
-func (c Check) same(o Check) bool {
+// Same reports whether the prober would go on with c where it is to ask o.
+func (c Check) Same(o Check) bool {
 	return c.Name == o.Name && c.Identity == o.Identity && c.Interval == o.Interval && c.Timeout == o.Timeout
 }
 
@@ -132,7 +133,7 @@ func (p *Prober) apply(ctx context.Context, checks []Check, asking *sync.WaitGro
 	for _, c := range checks {
 		kept[c.Name] = true
 		old := p.asked[c.Name]
-		if old != nil && !old.mute && old.check.same(c) {
+		if old != nil && !old.mute && old.check.Same(c) {
 			continue
 		}
 		before := closedChannel()
