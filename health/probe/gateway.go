@@ -123,7 +123,8 @@ func (g Gateway) converse(ctx context.Context, voices []voice) error {
 			_ = v.close() // ends what it hears
 		}
 	})
-	defer context.AfterFunc(ctx, closeAll)()
+	stop := context.AfterFunc(ctx, closeAll)
+	defer stop()
 	for _, v := range voices {
 		asking.Go(func() { answers <- v.converse(ctx, end) })
 	}

@@ -257,7 +257,10 @@ func (p *Prober) ask(ctx context.Context, a *asked, before <-chan struct{}) {
 				return
 			}
 			q.end()
-			go func() { <-q.answer; close(a.free) }() // ends with a probe that hangs, see Run
+			go func() { // ends with a probe that hangs, see Run
+				_ = <-q.answer
+				close(a.free)
+			}()
 			return
 		}
 	}

@@ -18,11 +18,11 @@ type function func(ctx context.Context) error
 func (f function) Probe(ctx context.Context) error { return f(ctx) }
 
 // start runs a prober in a bubble and notes its samples with the seconds since.
-func start(t *testing.T) (p *Prober, samples func() []string) {
+func start(t *testing.T) (*Prober, func() []string) {
 	t.Helper()
 	began := time.Now()
 	var got []string
-	p = New(func(s Sample) {
+	p := New(func(s Sample) {
 		verdict := "ok"
 		if !s.OK {
 			verdict = s.Detail
@@ -173,7 +173,7 @@ func TestSet(t *testing.T) {
 		other.Identity = "another"
 		give(t, p, kept, other)
 		want(t, samples, "0.5 changed: another")
-		if p.Last("gone") != (time.Time{}) {
+		if !p.Last("gone").IsZero() {
 			t.Error("a check that is gone has a sample")
 		}
 		later(time.Second / 2)
