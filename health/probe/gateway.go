@@ -46,6 +46,28 @@ type voice struct {
 	hear  func() error // returns nil when the router has answered
 	until func(time.Time) error
 	close func() error
+
+	mu   sync.Mutex // guards over, and is held while it takes effect
+	over bool       // nothing is to be heard any more
+}
+
+// listen sets until when to hear.
+func (v *voice) listen(until time.Time) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.over {
+		until = time.Unix(1, 0)
+	}
+	return v.until(until)
+}
+
+// stop ends what is being heard. The socket stays open: who reads from it may not
+// find another in its place.
+func (v *voice) stop() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.over = true
+	_ = v.until(time.Unix(1, 0)) // at worst it ends with its time
 }
 
 // Probe asks in every way that this process may. It sends from the network namespace
@@ -55,7 +77,7 @@ func (g Gateway) Probe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var voices []voice
+	var voices []*voice
 	var refused []error
 	for _, open := range g.ways(link) {
 		if v, err := open(); err == nil {
@@ -98,52 +120,53 @@ func (g Gateway) link() (*net.Interface, error) {
 	return i, nil
 }
 
-func (g Gateway) ways(link *net.Interface) []func() (voice, error) {
-	ways := []func() (voice, error){g.echo}
+func (g Gateway) ways(link *net.Interface) []func() (*voice, error) {
+	ways := []func() (*voice, error){g.echo}
 	switch {
 	case link == nil || len(link.HardwareAddr) != 6: // no Ethernet, no neighbours
 	case g.Address.Is4():
-		ways = append(ways, func() (voice, error) { return g.arp(link) })
+		ways = append(ways, func() (*voice, error) { return g.arp(link) })
 	default:
-		ways = append(ways, func() (voice, error) { return g.neighbour(link) })
+		ways = append(ways, func() (*voice, error) { return g.neighbour(link) })
 	}
 	return ways
 }
 
 // converse asks until one answers or the time is over.
-func (g Gateway) converse(ctx context.Context, voices []voice) error {
+func (g Gateway) converse(ctx context.Context, voices []*voice) error {
 	end, ok := ctx.Deadline()
 	if !ok {
 		end = time.Now().Add(gatewayTime)
 	}
 	answers := make(chan error, len(voices))
 	var asking sync.WaitGroup
-	closeAll := sync.OnceFunc(func() {
+	stopAll := func() {
 		for _, v := range voices {
-			_ = v.close() // ends what it hears
+			v.stop()
 		}
-	})
-	stop := context.AfterFunc(ctx, closeAll)
-	defer stop()
+	}
+	defer func() {
+		stopAll()
+		asking.Wait()
+		for _, v := range voices {
+			_ = v.close() // nothing is lost
+		}
+	}()
+	unwatch := context.AfterFunc(ctx, stopAll)
+	defer unwatch()
 	for _, v := range voices {
-		asking.Go(func() { answers <- v.converse(ctx, end) })
+		asking.Go(func() { answers <- v.converse(end) })
 	}
 	var errs []error
 	for range voices {
 		err := <-answers
 		if err == nil {
-			errs = nil
-			break
+			return nil
 		}
 		errs = append(errs, err)
 	}
-	closeAll()
-	asking.Wait()
-	if errs == nil {
-		return nil
-	}
 	for _, err := range errs {
-		if !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, net.ErrClosed) {
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return fmt.Errorf("ask %s: %w", g.Address, err)
 		}
 	}
@@ -153,15 +176,12 @@ func (g Gateway) converse(ctx context.Context, voices []voice) error {
 	return fmt.Errorf("%s does not answer to an ICMP echo", g.Address)
 }
 
-func (v voice) converse(ctx context.Context, end time.Time) error {
+func (v *voice) converse(end time.Time) error {
 	began := time.Now()
 	part := max(end.Sub(began)/gatewayAsks, time.Millisecond)
 	var err error
 	for n := range gatewayAsks {
-		if ctx.Err() != nil {
-			return os.ErrDeadlineExceeded
-		}
-		if err = v.until(began.Add(part * time.Duration(n+1))); err != nil {
+		if err = v.listen(began.Add(part * time.Duration(n+1))); err != nil {
 			return err
 		}
 		if err = v.ask(); err != nil {
@@ -182,12 +202,12 @@ func final(err error) bool {
 }
 
 // arp asks from the interface's own address.
-func (g Gateway) arp(link *net.Interface) (voice, error) {
+func (g Gateway) arp(link *net.Interface) (*voice, error) {
 	c, err := arp.Dial(link)
 	if err != nil {
-		return voice{}, err
+		return nil, err
 	}
-	return voice{
+	return &voice{
 		ask: func() error { return c.Request(g.Address) },
 		hear: func() error {
 			for {
@@ -205,27 +225,27 @@ func (g Gateway) arp(link *net.Interface) (voice, error) {
 }
 
 // neighbour asks from a link-local address of the interface.
-func (g Gateway) neighbour(link *net.Interface) (voice, error) {
+func (g Gateway) neighbour(link *net.Interface) (*voice, error) {
 	target := g.Address.WithZone("")
 	group, err := ndp.SolicitedNodeMulticast(target)
 	if err != nil {
-		return voice{}, err
+		return nil, err
 	}
 	c, _, err := ndp.Listen(link, ndp.LinkLocal)
 	if err != nil {
-		return voice{}, err
+		return nil, err
 	}
 	var filter ipv6.ICMPFilter
 	filter.SetAll(true)
 	filter.Accept(ipv6.ICMPTypeNeighborAdvertisement)
 	if err := c.SetICMPFilter(&filter); err != nil {
-		return voice{}, errors.Join(err, c.Close())
+		return nil, errors.Join(err, c.Close())
 	}
 	solicitation := &ndp.NeighborSolicitation{
 		TargetAddress: target,
 		Options:       []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Source, Addr: link.HardwareAddr}},
 	}
-	return voice{
+	return &voice{
 		ask: func() error { return c.WriteTo(solicitation, nil, group.WithZone(link.Name)) },
 		hear: func() error {
 			for {
@@ -244,7 +264,7 @@ func (g Gateway) neighbour(link *net.Interface) (voice, error) {
 
 // echo asks along the routes, by a socket that ordinary users may have too where
 // net.ipv4.ping_group_range says so, else by a raw one.
-func (g Gateway) echo() (voice, error) {
+func (g Gateway) echo() (*voice, error) {
 	kind, reply, protocol := icmp.Type(ipv4.ICMPTypeEcho), icmp.Type(ipv4.ICMPTypeEchoReply), unix.IPPROTO_ICMP
 	ping, raw, any := "udp4", "ip4:icmp", "0.0.0.0"
 	if g.Address.Is6() {
@@ -255,17 +275,17 @@ func (g Gateway) echo() (voice, error) {
 	text := []byte(rand.Text())
 	message, err := (&icmp.Message{Type: kind, Body: &icmp.Echo{ID: os.Getpid() & 0xffff, Seq: 1, Data: text}}).Marshal(nil)
 	if err != nil {
-		return voice{}, fmt.Errorf("encode ICMP: %w", err)
+		return nil, fmt.Errorf("encode ICMP: %w", err)
 	}
 	var to net.Addr = &net.UDPAddr{IP: g.Address.AsSlice(), Zone: g.Address.Zone()}
 	c, err := icmp.ListenPacket(ping, any)
 	if err != nil {
 		to = &net.IPAddr{IP: g.Address.AsSlice(), Zone: g.Address.Zone()}
 		if c, err = icmp.ListenPacket(raw, any); err != nil {
-			return voice{}, err
+			return nil, err
 		}
 	}
-	return voice{
+	return &voice{
 		ask: func() error {
 			_, err := c.WriteTo(message, to)
 			return err
