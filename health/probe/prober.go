@@ -191,16 +191,20 @@ func (p *Prober) Last(name string) time.Time {
 // question is one that was put.
 type question struct {
 	began  time.Time
-	answer chan error // buffered: the answer does not wait to be heard
+	answer chan error    // buffered: the answer does not wait to be heard
+	back   chan struct{} // closed after it
 	cancel context.CancelFunc
 	late   *time.Timer
 	failed bool // its time is over and that was said
 }
 
 func put(ctx context.Context, c Check) *question {
-	q := &question{began: time.Now(), answer: make(chan error, 1), late: time.NewTimer(c.Timeout)}
+	q := &question{began: time.Now(), answer: make(chan error, 1), back: make(chan struct{}), late: time.NewTimer(c.Timeout)}
 	ctx, q.cancel = context.WithTimeout(ctx, c.Timeout)
-	go func() { q.answer <- c.Probe.Probe(ctx) }()
+	go func() {
+		defer close(q.back)
+		q.answer <- c.Probe.Probe(ctx)
+	}()
 	return q
 }
 
@@ -257,10 +261,7 @@ func (p *Prober) ask(ctx context.Context, a *asked, before <-chan struct{}) {
 				return
 			}
 			q.end()
-			go func() { // ends with a probe that hangs, see Run
-				_ = <-q.answer
-				close(a.free)
-			}()
+			go func() { <-q.back; close(a.free) }() // ends with a probe that hangs, see Run
 			return
 		}
 	}
