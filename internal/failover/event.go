@@ -134,6 +134,7 @@ type Request struct {
 	Reason  string        // why, in the operator's words; needed with Force
 	UID     uint32        // who asked
 	Timeout time.Duration // until the address has moved
+	Preempt bool          // nobody asked: a stronger node wants the role back
 }
 
 func (Started) event()          {}

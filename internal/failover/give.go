@@ -59,12 +59,9 @@ type giving struct {
 func (g *giving) view() *Give {
 	return &Give{
 		ID: g.id, Stage: g.stage, Epoch: g.epoch, DryRun: g.request.DryRun, Force: g.request.Force, Positions: g.pos,
-		Lost: g.lost, Leaves: g.leaves(),
+		Lost: g.lost, Cause: g.cause,
 	}
 }
-
-// leaves reports whether the role leaves this node whatever becomes of the switchover.
-func (g *giving) leaves() bool { return g.cause == Stopping || g.cause == DatabaseDown }
 
 func (g *giving) deadline() mono.Instant {
 	switch g.stage {

@@ -257,8 +257,8 @@ func yieldRules() []rule {
 			r.after(time.Millisecond, Checked{ID: need[CheckSteps](r).ID})
 			r.takes(r.o.give.id, TakePrepared)
 			r.wantState(Demoting, Unhealthy)
-			if r.o.why.Check != "disk" || !r.o.lease.held || r.o.give.leaves() {
-				t.Errorf("%+v, held %t, leaves %t", r.o.why, r.o.lease.held, r.o.give.leaves())
+			if r.o.why.Check != "disk" || !r.o.lease.held || r.o.give.view().leaves() {
+				t.Errorf("%+v, held %t, leaves %t", r.o.why, r.o.lease.held, r.o.give.view().leaves())
 			}
 		}},
 		{"yield/gate", "the peer's gate is closed", "it stays Active; status `stays` and one line of the log say `peer_refused` with the peer's gate codes", func(t *testing.T) {
@@ -377,14 +377,17 @@ func yieldRules() []rule {
 			r := activeRig(t, withDisk)
 			r.says(closedFor(replication.Unhealthy))
 			r.after(time.Millisecond, StopWanted{})
-			if !r.o.giving() || !r.o.give.view().Leaves {
+			if !r.o.giving() || !r.o.give.view().leaves() {
 				t.Fatalf("%+v", r.o.give)
 			}
-			for _, give := range []Give{{Leaves: true}, {Lost: []string{"pivot"}}} {
+			for _, give := range []Give{{Cause: Stopping}, {Lost: []string{"pivot"}}} {
 				s := behindRig(t, nil)
 				s.fails("disk")
 				if stage := s.offered(give); stage != TakePrepared {
 					t.Errorf("%+v: stage %d, %+v", give, stage, s.o.take.view.Why)
+				}
+				if want := map[bool]Reason{true: DatabaseDown, false: Stopping}[len(give.Lost) > 0]; s.o.take.reason() != want {
+					t.Errorf("promotes for %s, want %s", s.o.take.reason(), want)
 				}
 			}
 		}},

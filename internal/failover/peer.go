@@ -92,9 +92,7 @@ type Give struct {
 	Force     bool
 	Positions []Position
 	Lost      []string // databases of the old node that are dead: what was received of them has to do
-	// Leaves says that the old node gives the role up in any case: a new node on which
-	// a check fails that does not forbid it the address is better than none.
-	Leaves bool
+	Cause     Reason   // why the old node gives the role away
 }
 
 // TakeStage is how far the new node is with a planned switchover.

@@ -38,10 +38,13 @@ type taking struct {
 
 // reason says why the role comes here.
 func (t *taking) reason() Reason {
-	if len(t.give.Lost) > 0 {
+	switch c := t.give.Cause; {
+	case len(t.give.Lost) > 0:
 		return DatabaseDown
+	case c == Forced, c == Preempting, c == Stopping, c == Unhealthy:
+		return c
 	}
-	return Requested
+	return Requested // also what an older release or a newer one does not say
 }
 
 // taking reports whether a planned switchover to this node is under way.

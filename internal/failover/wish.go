@@ -47,8 +47,11 @@ func (o *Orchestrator) switchoverWanted(ev SwitchoverWanted) {
 }
 
 func cause(r Request) Reason {
-	if r.Force {
+	switch {
+	case r.Force:
 		return Forced
+	case r.Preempt:
+		return Preempting
 	}
 	return Requested
 }
@@ -180,7 +183,7 @@ func (o *Orchestrator) thinkPreempt() {
 		o.beginBid(&bid{reason: Preempting, contend: true})
 	default:
 		o.better = o.now.Add(failureDelay) // not again at once if it is refused
-		o.passOn(0, Request{To: o.cfg.Node, Timeout: preemptPatience})
+		o.passOn(0, Request{To: o.cfg.Node, Timeout: preemptPatience, Preempt: true})
 	}
 }
 

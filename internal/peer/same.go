@@ -34,7 +34,7 @@ func sameGive(a, b *failover.Give) bool {
 		return a == b
 	}
 	return a.ID == b.ID && a.Stage == b.Stage && a.Epoch == b.Epoch && a.DryRun == b.DryRun && a.Force == b.Force &&
-		a.Leaves == b.Leaves && samePositions(a.Positions, b.Positions) && slices.Equal(a.Lost, b.Lost)
+		a.Cause == b.Cause && samePositions(a.Positions, b.Positions) && slices.Equal(a.Lost, b.Lost)
 }
 
 func sameTake(a, b *failover.Take) bool {

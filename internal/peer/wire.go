@@ -96,7 +96,7 @@ type give struct {
 	Force     bool           `json:"force,omitempty"`
 	Positions []position     `json:"positions,omitempty"`
 	Lost      []string       `json:"lost,omitempty"`
-	Leaves    bool           `json:"leaves,omitempty"`
+	Cause     string         `json:"cause,omitempty"`
 }
 
 type take struct {
@@ -119,6 +119,7 @@ type request struct {
 	Reason  string        `json:"reason,omitempty"`
 	UID     uint32        `json:"uid"`
 	Timeout time.Duration `json:"timeout_ns"`
+	Preempt bool          `json:"preempt,omitempty"`
 }
 
 type grant struct {
@@ -162,7 +163,7 @@ func toWire(instance string, s failover.PeerState) message {
 	if g := s.Give; g != nil {
 		m.Give = &give{
 			ID: handover(g.ID), Stage: textOf(giveNames, g.Stage), Epoch: g.Epoch, DryRun: g.DryRun, Force: g.Force,
-			Positions: each(g.Positions, toPosition), Lost: g.Lost, Leaves: g.Leaves,
+			Positions: each(g.Positions, toPosition), Lost: g.Lost, Cause: textOf(reasonNames, g.Cause),
 		}
 	}
 	if t := s.Take; t != nil {
@@ -213,7 +214,7 @@ func (g give) core() *failover.Give {
 	}
 	return &failover.Give{
 		ID: failover.HandoverID(g.ID), Stage: valueOf(giveNames, g.Stage), Epoch: g.Epoch,
-		DryRun: g.DryRun, Force: g.Force, Positions: positions, Lost: g.Lost, Leaves: g.Leaves,
+		DryRun: g.DryRun, Force: g.Force, Positions: positions, Lost: g.Lost, Cause: valueOf(reasonNames, g.Cause),
 	}
 }
 

@@ -83,6 +83,10 @@ func (n *node) sampleAgain(after time.Duration, i, left int) {
 		if n.core == nil || n.life != life || n.sick.turn[i] != turn || n.sick.hung[i] {
 			return
 		}
+		if !n.runs() { // it looks again when it does
+			n.sampleAgain(n.w.setup.Probe, i, left)
+			return
+		}
 		n.answer(0, failover.Probed{Check: n.w.setup.Checks[i].Name, OK: !n.sick.failing[i], Detail: "as the world wants"})
 		if left > 1 {
 			n.sampleAgain(n.w.setup.Probe, i, left-1)
@@ -196,7 +200,7 @@ func (c *checker) wellEnough(n *node) {
 	if n.kernel.own() { // the old node takes it back
 		return
 	}
-	if len(c.w.setup.Checks) == 0 || c.nodes[p.i].forced || p.state.Give != nil && (p.state.Give.Leaves || len(p.state.Give.Lost) > 0) {
+	if len(c.w.setup.Checks) == 0 || c.nodes[p.i].forced || p.state.Give != nil && (p.state.Give.Cause == failover.Stopping || len(p.state.Give.Lost) > 0) {
 		return
 	}
 	if unfit := n.sick.board.Unfit(); len(unfit) > 0 {
