@@ -197,7 +197,7 @@ func (c *checker) healthy(n *node) {
 // switchover that nobody forced, unless the role leaves the old node in any case.
 func (c *checker) wellEnough(n *node) {
 	p := n.peer()
-	if n.kernel.own() { // the old node takes it back
+	if g := n.state.Give; g != nil && g.Stage < failover.GiveDone { // the old node takes it back
 		return
 	}
 	if len(c.w.setup.Checks) == 0 || c.nodes[p.i].forced || p.state.Give != nil && (p.state.Give.Cause == failover.Stopping || len(p.state.Give.Lost) > 0) {
