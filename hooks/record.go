@@ -15,6 +15,7 @@ const (
 	Active       // promoted
 )
 
+// String returns the role as status and journal name it, for good.
 func (r Role) String() string {
 	names := [...]string{"none", "standby", "active"}
 	if int(r) < len(names) {
@@ -40,6 +41,7 @@ const (
 	Mended                         // and is so again
 )
 
+// String returns the kind as the journal names it, for good.
 func (k RecordKind) String() string {
 	names := [...]string{"", "began", "stepped", "ended", "override", "reverted", "learned", "acquired", "missed", "strayed", "mended"}
 	if k > 0 && int(k) < len(names) {

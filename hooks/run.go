@@ -35,8 +35,10 @@ const (
 	Lost                     // cancelled, and still it never answered
 )
 
+// String returns the outcome as status, log, journal and the link between the nodes
+// name it. A name once stored or sent keeps its meaning.
 func (o Outcome) String() string {
-	names := [...]string{"pending", "running", "unchanged", "changed", "failed", "timed out", "cancelled", "skipped", "lost"}
+	names := [...]string{"pending", "running", "unchanged", "changed", "failed", "timed_out", "cancelled", "skipped", "lost"}
 	if int(o) < len(names) {
 		return names[o]
 	}
@@ -66,6 +68,7 @@ const (
 	Interrupted        // Cancel
 )
 
+// String returns the ending as status and journal name it, for good.
 func (e Ending) String() string {
 	names := [...]string{"unfinished", "completed", "aborted", "interrupted"}
 	if int(e) < len(names) {

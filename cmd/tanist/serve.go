@@ -167,12 +167,8 @@ func (d *daemon) instanceName(name string) (string, error) {
 }
 
 func lastLine(a node.Answer) control.Line {
-	results := map[failover.Outcome]string{
-		failover.Done: "done", failover.Incomplete: "incomplete", failover.RefusedTo: "refused",
-		failover.RolledBack: "rolled_back", failover.TimedOutBack: "timed_out",
-	}
 	l := control.Line{Outcome: &control.Outcome{
-		Result: results[a.Outcome], Reason: a.Why.Reason.String(), Detail: a.Why.Detail,
+		Result: a.Outcome.String(), Reason: a.Why.Reason.String(), Detail: a.Why.Detail,
 	}}
 	for _, g := range a.Why.Gate {
 		l.Reasons = append(l.Reasons, control.GateReason{Code: g.Code, Database: g.Database, Detail: g.Detail})

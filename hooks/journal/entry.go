@@ -1,14 +1,16 @@
 package journal
 
-// An entry is stored as one JSON object. The names of its fields and values are
-// this package's own and keep their meaning for the life of the format's version;
-// a reader ignores fields that it does not know.
+// An entry is stored as one JSON object. The names of its fields are this package's
+// own, those of its values the text of the package that owns the enum; both keep their
+// meaning for the life of the format's version. A reader ignores fields that it does
+// not know.
 
 import (
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/tanist-ha/tanist/hooks"
@@ -175,38 +177,22 @@ func valueOf[E ~uint8](names map[E]string, s string) E {
 	return unknown
 }
 
-var kindNames = map[hooks.RecordKind]string{
-	hooks.Began:    "began",
-	hooks.Stepped:  "stepped",
-	hooks.Ended:    "ended",
-	hooks.Override: "override",
-	hooks.Reverted: "reverted",
-	hooks.Learned:  "learned",
-	hooks.Acquired: "acquired",
-	hooks.Missed:   "missed",
-	hooks.Strayed:  "strayed",
-	hooks.Mended:   "mended",
+// named returns the names of an enum from its first value that is stored by name on: the
+// owner's own words, which end where a value has none but its number.
+func named[E interface {
+	~uint8
+	String() string
+}](first E) map[E]string {
+	names := map[E]string{}
+	for e := first; e < unknown && !strings.HasSuffix(e.String(), ")"); e++ {
+		names[e] = e.String()
+	}
+	return names
 }
 
-var roleNames = map[hooks.Role]string{
-	hooks.Standby: "standby",
-	hooks.Active:  "active",
-}
-
-var endingNames = map[hooks.Ending]string{
-	hooks.Completed:   "completed",
-	hooks.Aborted:     "aborted",
-	hooks.Interrupted: "interrupted",
-}
-
-var outcomeNames = map[hooks.Outcome]string{
-	hooks.Pending:   "pending",
-	hooks.Running:   "running",
-	hooks.Unchanged: "unchanged",
-	hooks.Changed:   "changed",
-	hooks.Failed:    "failed",
-	hooks.TimedOut:  "timed_out",
-	hooks.Cancelled: "cancelled",
-	hooks.Skipped:   "skipped",
-	hooks.Lost:      "lost",
-}
+var (
+	kindNames    = named(hooks.Began)
+	roleNames    = named(hooks.Standby)
+	endingNames  = named(hooks.Completed)
+	outcomeNames = named(hooks.Pending)
+)

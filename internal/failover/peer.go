@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/tanist-ha/tanist/hooks"
@@ -65,6 +66,11 @@ const (
 	MixedSources
 )
 
+// String returns it as the link between the nodes names it.
+func (s Sources) String() string {
+	return nameOf([]string{"unknown", "no_databases", "all_sources", "all_replicas", "mixed"}, "Sources", uint8(s))
+}
+
 // HandoverID names one planned switchover.
 type HandoverID struct{ Boot, Seq uint64 }
 
@@ -82,6 +88,13 @@ const (
 	GiveDone
 	GiveFailed // rolled back, or never begun
 )
+
+// String returns the stage as the link between the nodes names it.
+func (s GiveStage) String() string {
+	return nameOf([]string{
+		"none", "preparing", "closing", "frozen", "undoing", "rolling_back", "released", "done", "failed",
+	}, "GiveStage", uint8(s))
+}
 
 // Give is a planned switchover as the old node sees it.
 type Give struct {
@@ -110,6 +123,21 @@ const (
 	TakeUndoing
 	TakeUndone // everything on the new node is as it was
 )
+
+// String returns the stage as the link between the nodes names it.
+func (s TakeStage) String() string {
+	return nameOf([]string{
+		"none", "preparing", "prepared", "refused", "catching_up", "promoting", "acquired", "done", "undoing", "undone",
+	}, "TakeStage", uint8(s))
+}
+
+// nameOf names a value, of one without a name its type and number.
+func nameOf(names []string, of string, v uint8) string {
+	if int(v) < len(names) {
+		return names[v]
+	}
+	return fmt.Sprintf("%s(%d)", of, v)
+}
 
 // Take is a planned switchover as the new node sees it.
 type Take struct {

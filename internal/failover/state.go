@@ -27,6 +27,7 @@ const (
 	Conflict // the peer's kernel answers for the address though the peer is silent
 )
 
+// String returns the state as status, log and the link between the nodes name it.
 func (s State) String() string {
 	names := [...]string{"initialize", "backup", "promoting", "active", "demoting", "fault", "refused", "conflict"}
 	if int(s) < len(names) {
@@ -84,7 +85,8 @@ const (
 	Recovered                      // what kept this node from the role is over
 )
 
-// String returns the reason as status, log and journal name it.
+// String returns the reason as status, log, journal and the link between the nodes
+// name it. A name once stored or sent keeps its meaning.
 func (r Reason) String() string {
 	names := [...]string{
 		"starting", "peer_active", "peer_silent", "peer_left", "elected", "adopted", "requested", "forced", "preempting",
@@ -112,8 +114,9 @@ const (
 	TimedOutBack                // its time ran out and everything is as before
 )
 
+// String returns the outcome as commands, status and the link between the nodes name it.
 func (o Outcome) String() string {
-	names := [...]string{"done", "incomplete", "refused", "rolled back", "timed out"}
+	names := [...]string{"done", "incomplete", "refused", "rolled_back", "timed_out"}
 	if int(o) < len(names) {
 		return names[o]
 	}

@@ -106,20 +106,12 @@ func said(s failover.PeerState) string {
 		b.WriteString(" holds")
 	}
 	if s.Give != nil {
-		fmt.Fprintf(&b, " give:%s", giveStage(s.Give.Stage))
+		fmt.Fprintf(&b, " give:%s", s.Give.Stage)
 	}
 	if s.Take != nil {
-		fmt.Fprintf(&b, " take:%s", takeStage(s.Take.Stage))
+		fmt.Fprintf(&b, " take:%s", s.Take.Stage)
 	}
 	return b.String()
-}
-
-func giveStage(s failover.GiveStage) string {
-	return [...]string{"", "preparing", "closing", "frozen", "undoing", "rolling back", "released", "done", "failed"}[s]
-}
-
-func takeStage(s failover.TakeStage) string {
-	return [...]string{"", "preparing", "prepared", "refused", "catching up", "promoting", "acquired", "done", "undoing", "undone"}[s]
 }
 
 func (t *transcript) effect(e failover.Effect) string {
