@@ -101,17 +101,17 @@ type step struct {
 // marshal returns the payload of a record.
 func marshal(e Entry) ([]byte, error) {
 	r := e.Record
-	if _, ok := kindNames[r.Kind]; !ok {
+	if kind := textOf(hooks.Began, r.Kind); kind == "" || kind == unknownName {
 		return nil, fmt.Errorf("a record of kind %d", r.Kind)
 	}
 	out := entry{
-		At: e.At.UTC().Format(time.RFC3339Nano), Boot: e.Boot, Kind: textOf(kindNames, r.Kind),
-		Instance: r.Instance, Epoch: r.Epoch, Role: textOf(roleNames, r.Role), Planned: r.Planned, Lossy: r.Lossy, Reason: r.Reason,
-		Ending: textOf(endingNames, r.Ending), Duration: r.Duration, UID: r.UID, Loss: toLoss(r.Loss),
+		At: e.At.UTC().Format(time.RFC3339Nano), Boot: e.Boot, Kind: textOf(hooks.Began, r.Kind),
+		Instance: r.Instance, Epoch: r.Epoch, Role: textOf(hooks.Standby, r.Role), Planned: r.Planned, Lossy: r.Lossy, Reason: r.Reason,
+		Ending: textOf(hooks.Completed, r.Ending), Duration: r.Duration, UID: r.UID, Loss: toLoss(r.Loss),
 	}
 	if s := r.Step; s != (hooks.Result{}) {
 		out.Step = &step{
-			Name: s.Name, Title: s.Title, Outcome: textOf(outcomeNames, s.Outcome), Detail: s.Detail, Duration: s.Duration,
+			Name: s.Name, Title: s.Title, Outcome: textOf(hooks.Pending, s.Outcome), Detail: s.Detail, Duration: s.Duration,
 		}
 	}
 	payload, err := json.Marshal(out)
@@ -137,15 +137,15 @@ func unmarshal(payload []byte) (Entry, error) {
 		return Entry{}, errors.New("no kind")
 	}
 	e := Entry{At: at.UTC(), Boot: in.Boot, Record: hooks.Record{
-		Kind: valueOf(kindNames, in.Kind), Instance: in.Instance, Epoch: in.Epoch, Role: valueOf(roleNames, in.Role),
-		Planned: in.Planned, Lossy: in.Lossy, Reason: in.Reason, Ending: valueOf(endingNames, in.Ending), Duration: in.Duration, UID: in.UID, Loss: in.Loss.record(),
+		Kind: valueOf(hooks.Began, in.Kind), Instance: in.Instance, Epoch: in.Epoch, Role: valueOf(hooks.Standby, in.Role),
+		Planned: in.Planned, Lossy: in.Lossy, Reason: in.Reason, Ending: valueOf(hooks.Completed, in.Ending), Duration: in.Duration, UID: in.UID, Loss: in.Loss.record(),
 	}}
 	if e.Record.Kind == unknown {
 		e.Unknown = in.Kind
 	}
 	if s := in.Step; s != nil {
 		e.Record.Step = hooks.Result{
-			Name: s.Name, Title: s.Title, Outcome: valueOf(outcomeNames, s.Outcome), Detail: s.Detail, Duration: s.Duration,
+			Name: s.Name, Title: s.Title, Outcome: valueOf(hooks.Pending, s.Outcome), Detail: s.Detail, Duration: s.Duration,
 		}
 	}
 	return e, nil
@@ -158,41 +158,40 @@ const (
 	unknownName = "?"
 )
 
-func textOf[E ~uint8](names map[E]string, e E) string {
-	if s, ok := names[e]; ok || e == 0 {
+// enum is one that is stored by the text of its owner.
+type enum interface {
+	~uint8
+	String() string
+}
+
+// textOf names a value. One before first, the first that has a word, is none and has no
+// text; one that has none but its number is not stored as it is.
+func textOf[E enum](first, e E) string {
+	switch s := e.String(); {
+	case e < first:
+		return ""
+	case isWord(s):
 		return s
 	}
 	return unknownName
 }
 
-func valueOf[E ~uint8](names map[E]string, s string) E {
+// valueOf reads a name.
+func valueOf[E enum](first E, s string) E {
 	if s == "" {
 		return 0
 	}
-	for e, name := range names {
-		if name == s {
+	for e := first; e < unknown; e++ {
+		text := e.String()
+		if !isWord(text) {
+			break
+		}
+		if text == s {
 			return e
 		}
 	}
 	return unknown
 }
 
-// named returns the names of an enum from its first value that is stored by name on: the
-// owner's own words, which end where a value has none but its number.
-func named[E interface {
-	~uint8
-	String() string
-}](first E) map[E]string {
-	names := map[E]string{}
-	for e := first; e < unknown && !strings.HasSuffix(e.String(), ")"); e++ {
-		names[e] = e.String()
-	}
-	return names
-}
-
-var (
-	kindNames    = named(hooks.Began)
-	roleNames    = named(hooks.Standby)
-	endingNames  = named(hooks.Completed)
-	outcomeNames = named(hooks.Pending)
-)
+// isWord reports whether a text is more than a type and a number.
+func isWord(s string) bool { return s != "" && !strings.HasSuffix(s, ")") }

@@ -234,10 +234,10 @@ func TestEveryValueHasAName(t *testing.T) {
 			text  string // of the core, `Type(n)` past the last value
 			named bool
 		}{
-			{hooks.RecordKind(v).String(), textOf(kindNames, hooks.RecordKind(v)) != unknownName},
-			{hooks.Role(v).String(), textOf(roleNames, hooks.Role(v)) != unknownName},
-			{hooks.Ending(v).String(), textOf(endingNames, hooks.Ending(v)) != unknownName},
-			{hooks.Outcome(v).String(), textOf(outcomeNames, hooks.Outcome(v)) != unknownName},
+			{hooks.RecordKind(v).String(), textOf(hooks.Began, hooks.RecordKind(v)) != unknownName},
+			{hooks.Role(v).String(), textOf(hooks.Standby, hooks.Role(v)) != unknownName},
+			{hooks.Ending(v).String(), textOf(hooks.Completed, hooks.Ending(v)) != unknownName},
+			{hooks.Outcome(v).String(), textOf(hooks.Pending, hooks.Outcome(v)) != unknownName},
 		} {
 			if exists := !strings.Contains(e.text, "("); exists && !e.named {
 				t.Errorf("%s has no name in the journal", e.text)

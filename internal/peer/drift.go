@@ -3,6 +3,7 @@ package peer
 // What a node says of its drift and its labels, at most told entries of each.
 
 import (
+	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/internal/failover"
 	"github.com/tanist-ha/tanist/internal/mono"
 )
@@ -31,15 +32,15 @@ type label struct {
 
 func toDrift(d failover.Drift) drift {
 	return drift{
-		Step: d.Step, Kind: d.Kind, Title: d.Title, Outcome: textOf(stepNames, d.Outcome), Detail: d.Detail,
-		Since: d.Since, Repair: textOf(repairNames, d.Repair),
+		Step: d.Step, Kind: d.Kind, Title: d.Title, Outcome: textOf(hooks.Pending, d.Outcome), Detail: d.Detail,
+		Since: d.Since, Repair: textOf(failover.ReportOnly, d.Repair),
 	}
 }
 
 func (d drift) core() failover.Drift {
 	return failover.Drift{
-		Step: d.Step, Kind: d.Kind, Title: d.Title, Outcome: valueOf(stepNames, d.Outcome), Detail: d.Detail,
-		Since: d.Since, Repair: valueOf(repairNames, d.Repair),
+		Step: d.Step, Kind: d.Kind, Title: d.Title, Outcome: valueOf(hooks.Pending, d.Outcome), Detail: d.Detail,
+		Since: d.Since, Repair: valueOf(failover.ReportOnly, d.Repair),
 	}
 }
 
@@ -48,10 +49,3 @@ func toLabel(l failover.Label) label { return label(l) }
 func (l label) core() failover.Label { return failover.Label(l) }
 
 func atMost[T any](list []T, most int) []T { return list[:min(len(list), most)] }
-
-var repairNames = map[failover.Repair]string{
-	failover.ReportOnly: "report",
-	failover.Repairing:  "repair",
-	failover.Awaiting:   "waiting",
-	failover.Contested:  "contested",
-}

@@ -7,10 +7,6 @@ package peer
 import (
 	"math"
 	"strings"
-
-	"github.com/tanist-ha/tanist/hooks"
-	"github.com/tanist-ha/tanist/internal/failover"
-	"github.com/tanist-ha/tanist/replication"
 )
 
 // unknown is what a name of a newer release reads as: a value that nothing
@@ -21,48 +17,40 @@ const (
 	unknownName = "?"
 )
 
-// textOf names a value. One without a name is not sent but for 0, which then
-// stands for none.
-func textOf[E ~uint8](names map[E]string, e E) string {
-	if s, ok := names[e]; ok || e == 0 {
+// enum is one that travels by the text of its owner.
+type enum interface {
+	~uint8
+	String() string
+}
+
+// textOf names a value. One before first, the first that has a word, is none and has no
+// text; one that has none but its number is not sent as it is.
+func textOf[E enum](first, e E) string {
+	switch s := e.String(); {
+	case e < first:
+		return ""
+	case isWord(s):
 		return s
 	}
 	return unknownName
 }
 
 // valueOf reads a name.
-func valueOf[E ~uint8](names map[E]string, s string) E {
-	if _, ok := names[0]; s == "" && !ok {
+func valueOf[E enum](first E, s string) E {
+	if s == "" && first > 0 {
 		return 0
 	}
-	for e, name := range names {
-		if name == s {
+	for e := first; e < unknown; e++ {
+		text := e.String()
+		if !isWord(text) {
+			break
+		}
+		if text == s {
 			return e
 		}
 	}
 	return unknown
 }
 
-// named returns the names of an enum from its first value that travels by name on: the
-// owner's own words, which end where a value has none but its number.
-func named[E interface {
-	~uint8
-	String() string
-}](first E) map[E]string {
-	names := map[E]string{}
-	for e := first; e < unknown && !strings.HasSuffix(e.String(), ")"); e++ {
-		names[e] = e.String()
-	}
-	return names
-}
-
-var (
-	stateNames   = named(failover.Initialize)
-	reasonNames  = named(failover.Starting)
-	sourcesNames = named(failover.NoDatabases)
-	giveNames    = named(failover.GivePreparing)
-	takeNames    = named(failover.TakePreparing)
-	outcomeNames = named(failover.Done)
-	stepNames    = named(hooks.Pending)
-	codeNames    = named(replication.IOStopped)
-)
+// isWord reports whether a text is more than a type and a number.
+func isWord(s string) bool { return s != "" && !strings.HasSuffix(s, ")") }

@@ -252,15 +252,15 @@ func TestEveryValueHasAName(t *testing.T) {
 			t.Errorf("%s.%s: found %d constants", pkg, typ, len(seen))
 		}
 	}
-	check("internal/failover", "State", func(v uint8) string { return textOf(stateNames, failover.State(v)) })
-	check("internal/failover", "Reason", func(v uint8) string { return textOf(reasonNames, failover.Reason(v)) })
-	check("internal/failover", "Sources", func(v uint8) string { return textOf(sourcesNames, failover.Sources(v)) })
-	check("internal/failover", "GiveStage", func(v uint8) string { return textOf(giveNames, failover.GiveStage(v)) })
-	check("internal/failover", "TakeStage", func(v uint8) string { return textOf(takeNames, failover.TakeStage(v)) })
-	check("internal/failover", "Repair", func(v uint8) string { return textOf(repairNames, failover.Repair(v)) })
-	check("internal/failover", "Outcome", func(v uint8) string { return textOf(outcomeNames, failover.Outcome(v)) })
+	check("internal/failover", "State", func(v uint8) string { return textOf(failover.Initialize, failover.State(v)) })
+	check("internal/failover", "Reason", func(v uint8) string { return textOf(failover.Starting, failover.Reason(v)) })
+	check("internal/failover", "Sources", func(v uint8) string { return textOf(failover.NoDatabases, failover.Sources(v)) })
+	check("internal/failover", "GiveStage", func(v uint8) string { return textOf(failover.GivePreparing, failover.GiveStage(v)) })
+	check("internal/failover", "TakeStage", func(v uint8) string { return textOf(failover.TakePreparing, failover.TakeStage(v)) })
+	check("internal/failover", "Repair", func(v uint8) string { return textOf(failover.ReportOnly, failover.Repair(v)) })
+	check("internal/failover", "Outcome", func(v uint8) string { return textOf(failover.Done, failover.Outcome(v)) })
 	check("hooks", "Outcome", func(v uint8) string { return toStep(stepOf(v)).Outcome })
-	check("replication", "Code", func(v uint8) string { return textOf(codeNames, replication.Code(v)) })
+	check("replication", "Code", func(v uint8) string { return textOf(replication.IOStopped, replication.Code(v)) })
 }
 
 // FuzzMessage: what can be read can be sent on and reads the same again.
