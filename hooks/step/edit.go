@@ -85,13 +85,14 @@ func (e *fileEdit) read() ([]byte, error) {
 }
 
 const (
-	settleTries = 6                     // a file that is refused so often, each time another one, is refused
-	settlePause = 40 * time.Millisecond // so long nobody writes a file in pieces without a pause
+	settleTries = 60
+	settlePause = 25 * time.Millisecond
+	settleAge   = time.Second // so long after its last change nobody is in the middle of writing a file
 )
 
 // settled reads a file and edits what it read. A file that cannot be edited is read
-// again until it stays as it is: many programs empty a file before they write it, and
-// what is caught in between says nothing.
+// again until it has not changed for a while: many programs empty a file before they
+// write it, and what is caught in between says nothing.
 func settled(ctx context.Context, path string, edit func([]byte) ([]byte, error), locked bool) (*current, []byte, error) {
 	var last *current
 	gone := false
@@ -111,8 +112,12 @@ func settled(ctx context.Context, path string, edit func([]byte) ([]byte, error)
 				return c, data, nil
 			}
 			c.close()
-			if try >= settleTries || last != nil && last.sameAs(c) {
+			quiet := last != nil && last.sameAs(c)
+			switch {
+			case quiet && (try >= settleTries || c.age() > settleAge):
 				return nil, nil, err
+			case try >= settleTries:
+				return nil, nil, refuse(ReasonMoved, 0, "at last it could not be edited: %s", reasonOf(err))
 			}
 			last, gone = c, false
 		}
@@ -120,6 +125,16 @@ func settled(ctx context.Context, path string, edit func([]byte) ([]byte, error)
 			return nil, nil, err
 		}
 	}
+}
+
+func (c *current) age() time.Duration { return time.Since(time.Unix(c.st.Mtim.Unix())) }
+
+// reasonOf is what an error says without the file.
+func reasonOf(err error) string {
+	if r := (*Refusal)(nil); errors.As(err, &r) {
+		return r.Reason.String()
+	}
+	return err.Error()
 }
 
 func pause(ctx context.Context, d time.Duration) error {

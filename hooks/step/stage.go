@@ -136,11 +136,15 @@ func (s *stage) swap(ctx context.Context, c *current) error {
 	if err != nil {
 		return fmt.Errorf("replace %s: %w", c.real, err)
 	}
-	synced := syncDir(filepath.Dir(c.real))
-	if c.displaced(s.name) && !(leased && c.wanted()) {
-		return synced
+	if !c.displaced(s.name) {
+		return s.back(c)
 	}
-	return s.back(c)
+	// Who opened the old file in the meantime is by now held up by the lease.
+	synced := syncDir(filepath.Dir(c.real))
+	if leased && c.wanted() {
+		return s.back(c)
+	}
+	return synced
 }
 
 // displaced reports whether the file that was read, and nothing else, is what came out
