@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -35,9 +36,14 @@ func TestASurveyLooksWhenAsked(t *testing.T) {
 	if err := os.WriteFile(file, []byte("active: primary\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	flags := filepath.Join(t.TempDir(), "flags.json")
+	if err := os.WriteFile(flags, []byte(`{"primary": {"master": true}, "reserve": {"master": false}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	s := surveyOf(hooks.Plan{
 		{Action: hooks.VIP{Acquire: true}},
 		{Action: hooks.YAML{File: file, Key: "active", Value: "{{.Active}}"}},
+		{Action: hooks.JSON{File: flags, Set: []hooks.JSONKey{{Key: "{{.Active}}.master", Value: "true"}}}},
 	})
 	if s.idle() {
 		t.Fatal("nothing to look at")
@@ -47,7 +53,11 @@ func TestASurveyLooksWhenAsked(t *testing.T) {
 	go func() { done <- s.run(ctx) }()
 	for end := time.Now().Add(patience); ; {
 		_, labels := s.latest(t.Context())
-		if len(labels) == 1 && labels[0].Value == "primary" && labels[0].Error == "" {
+		var read []string
+		for _, l := range labels {
+			read = append(read, l.Key+"="+l.Value+l.Error)
+		}
+		if slices.Equal(read, []string{"active=primary", "primary.master=true", "reserve.master=false"}) {
 			break
 		}
 		if time.Now().After(end) {

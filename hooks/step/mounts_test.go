@@ -34,7 +34,7 @@ func inOwnMounts(t *testing.T) bool {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: mounts file systems")
 	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.count=1") //nolint:gosec // the test itself
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.count=1")
 	cmd.Env = append(os.Environ(), ownMounts+"="+t.Name())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
 	out, err := cmd.CombinedOutput()
@@ -118,13 +118,13 @@ func TestStepOnFullFileSystem(t *testing.T) {
 		return
 	}
 	dir := filepath.Join(t.TempDir(), "small")
-	if err := os.Mkdir(dir, 0o755); err != nil { //nolint:gosec // as foreign directories are
+	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	mount(t, "tmpfs", dir, "tmpfs", 0, "size=64k,nr_inodes=4") // the root, the file, a second and a third
 	path, fill := filepath.Join(dir, "label"), filepath.Join(dir, "fill")
 	before := []byte(`{"label": "primary", "pad": "` + strings.Repeat("x", 9000) + `"}`)
-	if err := os.WriteFile(path, before, 0o640); err != nil { //nolint:gosec // as foreign files are
+	if err := os.WriteFile(path, before, 0o640); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(fill, make([]byte, 1<<20), 0o600); !errors.Is(err, unix.ENOSPC) {

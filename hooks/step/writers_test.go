@@ -42,7 +42,7 @@ func TestFileChild(t *testing.T) {
 
 func child(ctx context.Context, role, path string, tracer ...string) *exec.Cmd {
 	args := append(tracer, os.Args[0], "-test.run=^TestFileChild$", "-test.count=1")
-	cmd := exec.CommandContext(ctx, args[0], args[1:]...) //nolint:gosec // the test itself
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), childRole+"="+role+" "+path, "GOMAXPROCS=1", "GOGC=off")
 	return cmd
 }
@@ -230,7 +230,7 @@ func TestStepKilledAtEverySystemCall(t *testing.T) {
 	kills, news := 0, 0
 	for _, call := range []string{"openat", "flock", "write", "fchown", "fchmod", "flistxattr", "fsync", "fcntl", "renameat2", "unlinkat"} {
 		for n := 1; ; n++ {
-			if err := os.WriteFile(path, before, 0o640); err != nil { //nolint:gosec // as it was
+			if err := os.WriteFile(path, before, 0o640); err != nil {
 				t.Fatal(err)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -283,11 +283,11 @@ func TestStepLosesTheRace(t *testing.T) {
 	foreign := encode(counted{2, "primary", "foreign"})
 	for name, write := range map[string]func(string) error{
 		"renamed": func(p string) error {
-			return errors.Join(os.WriteFile(p+".new", foreign, 0o640), os.Rename(p+".new", p)) //nolint:gosec // as it was
+			return errors.Join(os.WriteFile(p+".new", foreign, 0o640), os.Rename(p+".new", p))
 		},
-		"in-place": func(p string) error { return os.WriteFile(p, foreign, 0o640) }, //nolint:gosec // as it was
+		"in-place": func(p string) error { return os.WriteFile(p, foreign, 0o640) },
 		"removed": func(p string) error {
-			return errors.Join(os.Remove(p), os.WriteFile(p, foreign, 0o640)) //nolint:gosec // as it was
+			return errors.Join(os.Remove(p), os.WriteFile(p, foreign, 0o640))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

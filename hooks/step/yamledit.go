@@ -55,13 +55,13 @@ func parseDocument(src []byte) (*yaml.Node, error) {
 	case errors.Is(err, io.EOF):
 		return &yaml.Node{Kind: yaml.DocumentNode}, nil
 	case err != nil:
-		return nil, syntaxRefusal(err)
+		return nil, syntaxRefusal(err, src)
 	}
 	switch err := dec.Decode(&second); {
 	case errors.Is(err, io.EOF):
 		return &doc, nil
 	case err != nil:
-		return nil, syntaxRefusal(err)
+		return nil, syntaxRefusal(err, src)
 	}
 	return nil, refuse(ReasonDocuments, second.Line, "")
 }
@@ -80,7 +80,11 @@ func directive(src []byte) int {
 	return 0
 }
 
-func syntaxRefusal(err error) *Refusal {
+func syntaxRefusal(err error, src []byte) *Refusal {
+	// The parser gives no line for a character that YAML does not have at all.
+	if at := bytes.IndexFunc(src, func(r rune) bool { return r < ' ' && !strings.ContainsRune("\t\n\r", r) || r == 0x7f }); at >= 0 {
+		return refuse(ReasonSyntax, lineOf(src, at), "a control character")
+	}
 	if load := (*yaml.LoadError)(nil); errors.As(err, &load) {
 		return refuse(ReasonSyntax, load.Mark.Line, "%s", load.Message)
 	}
@@ -109,6 +113,9 @@ func locate(doc *yaml.Node, path []string) (*yaml.Node, error) {
 		return nil, refuse(ReasonMissing, 0, "the file is empty")
 	}
 	n := doc.Content[0]
+	if n.Kind == yaml.ScalarNode && n.Value == "" && n.Tag == "!!null" {
+		return nil, refuse(ReasonMissing, 0, "the file is empty")
+	}
 	shared := aliased(doc, nil)
 	line := n.Line
 	for i, name := range path {
@@ -215,6 +222,9 @@ func splice(src []byte, n *yaml.Node, value string) ([]byte, error) {
 	at, ok := offset(src, n.Line, n.Column)
 	if !ok {
 		return nil, refuse(ReasonUnverified, n.Line, "column %d is outside the line", n.Column)
+	}
+	if bytes.HasPrefix(src[at:], []byte("!")) {
+		return nil, refuse(ReasonTag, n.Line, "!")
 	}
 	length := scalarLength(src[at:], n)
 	if length < 0 {
