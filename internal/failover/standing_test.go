@@ -112,18 +112,27 @@ func found(c CheckSteps, outcomes map[string]hooks.Outcome) Checked {
 // pump lets time pass, the peer heard all the while; answer is asked about each
 // effect but measurements.
 func (r *rig) pump(limit time.Duration, peer PeerState, facts func() []replication.Facts, answer func(Effect) Event) {
+	r.live(limit, func() []Event {
+		if peer.State != Active {
+			return []Event{r.word(peer)}
+		}
+		return []Event{r.advert(253, 0, false), r.word(peer)}
+	}, facts, answer)
+}
+
+// live lets time pass with what is heard every 50 ms.
+func (r *rig) live(limit time.Duration, heard func() []Event, facts func() []replication.Facts, answer func(Effect) Event) {
 	var answers []Event
 	step := func(ev Event) {
 		for _, e := range r.step(ev) {
-			var a Event
-			switch e := e.(type) {
-			case Measure:
-				m := Measured{ID: e.ID}
+			a := Event(nil)
+			if m, ok := e.(Measure); ok {
+				all := []replication.Facts(nil)
 				if facts != nil {
-					m.Facts = facts()
+					all = facts()
 				}
-				a = m
-			default:
+				a = Measured{ID: m.ID, Facts: all}
+			} else {
 				a = answer(e)
 			}
 			if a != nil {
@@ -131,23 +140,29 @@ func (r *rig) pump(limit time.Duration, peer PeerState, facts func() []replicati
 			}
 		}
 	}
+	step(Tick{})
 	for end := r.now.Add(limit); r.now.Before(end); {
 		r.now = r.now.Add(50 * time.Millisecond)
 		now := answers
 		answers = nil
-		for _, ev := range now {
+		for _, ev := range append(now, heard()...) {
 			step(ev)
 		}
-		if peer.State == Active {
-			a := r.o.router.Advertisement()
-			a.Priority = 253
-			step(Advertised{Advertisement: a, Source: rivalAddr})
-		}
-		r.seq++
-		s := peer
-		s.Boot, s.Seq, s.Echo = 99, r.seq, r.now
-		step(PeerSaid{State: s})
+		step(Tick{})
 	}
+}
+
+// word is what the peer says over the link.
+func (r *rig) word(s PeerState) Event {
+	r.seq++
+	s.Boot, s.Seq, s.Echo = 99, r.seq, r.now
+	return PeerSaid{State: s}
+}
+
+func (r *rig) advert(priority uint8, e Epoch, proved bool) Event {
+	a := r.o.router.Advertisement()
+	a.Priority = priority
+	return Advertised{Advertisement: a, Source: rivalAddr, Epoch: e, Proved: proved}
 }
 
 var rivalAddr = netip.MustParseAddr("10.77.0.12")

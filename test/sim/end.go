@@ -42,7 +42,9 @@ func (c *checker) finally() {
 
 // dressed is about units and labels at the end.
 func (c *checker) dressed(h, s *node) {
-	if len(c.w.setup.Demote.Units(hooks.StopUnit)) > 0 && (!h.unit && !h.reports("lsyncd") || s.unit && !s.reports("lsyncd")) {
+	// What somebody started on the standby keeps the holder from starting its own.
+	byHand := s.unit && s.reports("lsyncd")
+	if len(c.w.setup.Demote.Units(hooks.StopUnit)) > 0 && (!h.unit && !h.reports("lsyncd") && !byHand || s.unit && !byHand) {
 		c.w.fail("liveness", "lsyncd runs on %s: %v, on %s: %v", h.label, h.unit, s.label, s.unit)
 	}
 	for _, st := range c.w.setup.Promote {
