@@ -436,6 +436,9 @@ func (o *Orchestrator) undoResults(p purpose, r *planRun, w Why) {
 	if p == bidUndoing && o.bid.resumes {
 		undo = withoutReplication(undo)
 	}
+	if p == bidUndoing && o.dressed == 0 {
+		undo = o.undecided(undo) // nobody ever said that the peer is Active
+	}
 	o.dropAddress()
 	o.yield()
 	o.enter(Demoting, w)

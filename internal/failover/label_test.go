@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -38,10 +39,10 @@ func (r *rig) writes(limit time.Duration, heard func() []Event) (values []string
 			}
 		case Hold:
 			if e.ID != 0 {
-				return Held{ID: e.ID}
+				return Held{ID: e.ID, Err: r.refuses}
 			}
 		case StartStep:
-			if e.Order.Step.Name == "label" && (len(values) == 0 || values[len(values)-1] != e.Vars.Active) {
+			if strings.HasSuffix(e.Order.Step.Name, "label") && (len(values) == 0 || values[len(values)-1] != e.Vars.Active) {
 				values = append(values, e.Vars.Active)
 			}
 			return StepEnded{ID: e.Order.ID, Outcome: hooks.Changed}
@@ -159,5 +160,37 @@ func TestLabelsAfterLettingGo(t *testing.T) {
 	got := r.writes(5*time.Second, func() []Event { return []Event{r.advert(253, 0, false), r.word(peer)} })
 	if diff := cmp.Diff([]string{"reserve"}, got); diff != "" {
 		t.Errorf("wrote (-want +got):\n%s", diff)
+	}
+}
+
+// A takeover that fails behind its label step does not guess whose role it is.
+func TestLabelsOfATakeoverThatFails(t *testing.T) {
+	early := func(c *Config) {
+		c.Promote = hooks.Plan{labelStep, testPromote[2]}
+		c.Demote = append(append(hooks.Plan{}, testDemote...), labelStep)
+	}
+	for _, tt := range []struct {
+		name  string
+		heard bool
+		want  []string
+	}{
+		{"it never heard of another", false, []string{"primary"}},
+		{"the other one was Active", true, []string{"reserve", "primary", "reserve"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRig(t, early)
+			r.boots()
+			peer, until := activePeer(3), r.now.Add(2*time.Second)
+			r.refuses = errTest
+			got := r.writes(8*time.Second, func() []Event {
+				if !tt.heard || r.now.After(until) {
+					return nil
+				}
+				return []Event{r.advert(253, 0, false), r.word(peer)}
+			})
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("wrote (-want +got):\n%s", diff)
+			}
+		})
 	}
 }

@@ -25,6 +25,8 @@ type rig struct {
 	seq uint64
 
 	ended []Answer // all of them
+
+	refuses error // the kernel's answer to a new address
 }
 
 var errTest = errors.New("no")
