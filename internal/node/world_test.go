@@ -78,6 +78,7 @@ type host struct {
 	onAsk     func()
 	closing   func(ctx context.Context) error
 	facts     func() []replication.Facts
+	check     func(ctx context.Context) (hooks.Outcome, string)
 	beat      func(epoch failover.Epoch, until mono.Instant) error
 }
 
@@ -348,7 +349,15 @@ func (h *host) Run(ctx context.Context, a hooks.Action) (hooks.Outcome, string) 
 
 func (h *host) Labels(context.Context, hooks.Action) []failover.Label { return nil }
 
-func (h *host) Check(context.Context, hooks.Action) (hooks.Outcome, string) { return hooks.Changed, "" }
+func (h *host) Check(ctx context.Context, _ hooks.Action) (hooks.Outcome, string) {
+	h.mu.Lock()
+	f := h.check
+	h.mu.Unlock()
+	if f == nil {
+		return hooks.Changed, ""
+	}
+	return f(ctx)
+}
 
 func (h *host) Ask(context.Context, time.Duration) failover.Asked {
 	time.Sleep(100 * time.Millisecond)

@@ -37,7 +37,7 @@ func TestFaults(t *testing.T) {
 	if testing.Short() {
 		seeds /= 10
 	}
-	takeovers, rolledBack, refused := 0, 0, 0
+	takeovers, rolledBack, refused, mends, untouched := 0, 0, 0, 0, 0
 	var outcomes [8]int
 	for seed := uint64(1); seed <= seeds; seed++ {
 		w := Faults(seed)
@@ -47,14 +47,18 @@ func TestFaults(t *testing.T) {
 		takeovers += w.takeovers
 		rolledBack += w.check.rolledBack
 		refused += w.check.refused
+		mends, untouched = mends+w.mends, untouched+w.untouched
 		for i, n := range w.check.outcomes {
 			outcomes[i] += n
 		}
 	}
-	t.Logf("%d takeovers, %d roll-backs, commands by outcome %v, ends at which both refused %d", takeovers, rolledBack, outcomes, refused)
+	t.Logf("%d takeovers, %d roll-backs, commands by outcome %v, ends at which both refused %d, steps mended %d, left %d", takeovers, rolledBack, outcomes, refused, mends, untouched)
 	// A world in which this does not happen tests nothing.
 	if takeovers < int(seeds) || rolledBack == 0 {
 		t.Errorf("%d takeovers and %d roll-backs in %d seeds", takeovers, rolledBack, seeds)
+	}
+	if mends == 0 || untouched == 0 {
+		t.Errorf("%d steps mended, %d left as they drifted", mends, untouched)
 	}
 	// A switchover that runs out of time is rare since a peer that forgot it ends it.
 	for i, n := range outcomes[:failover.TimedOutBack] {
@@ -203,6 +207,7 @@ func TestCheckersFire(t *testing.T) {
 		{"unit goes on after its stop", Broken{KeepUnit: true}, only((*faults).switchover, (*faults).power), "unit"},
 		{"nobody tells of a check of effect fault", Broken{NumbFault: true}, only((*faults).switchover), "fault"},
 		{"nobody tells of a check of effect yield", Broken{NumbYield: true}, only((*faults).switchover), "yield"},
+		{"checks see no drift", Broken{BlindLook: true}, only((*faults).switchover), "liveness"},
 		{"undoing does nothing", Broken{NoUndo: true}, only((*faults).switchover, (*faults).power, (*faults).hang, (*faults).step), "rollback"},
 	}
 	for _, tt := range tests {

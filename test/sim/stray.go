@@ -29,6 +29,7 @@ func (w *World) beside(low, high time.Duration) time.Duration {
 // stepTime is how long a step takes. A repair is nothing that old seeds knew.
 func (w *World) stepTime(e failover.StartStep) time.Duration {
 	if mends(e) {
+		w.mends++
 		return w.beside(time.Millisecond, w.setup.StepTime)
 	}
 	return w.between(time.Millisecond, w.setup.StepTime)
@@ -66,6 +67,9 @@ func (n *node) look(e failover.CheckSteps) {
 		case hooks.VIP, hooks.Writes, hooks.Replication, hooks.Exec:
 			n.w.fail("drift", "%s looks at %s, which leaves nothing to look at", n.label, res.Title)
 			return
+		}
+		if n.w.setup.Broken.BlindLook {
+			res.Outcome = hooks.Unchanged
 		}
 		ev.Results = append(ev.Results, res)
 	}
@@ -126,7 +130,11 @@ func (n *node) byHand() bool {
 // reports says whether status and peer are told of the drift of a step that is not
 // to be repaired.
 func (n *node) reports(step string) bool {
-	return slices.ContainsFunc(n.state.Drift, func(d failover.Drift) bool {
+	told := slices.ContainsFunc(n.state.Drift, func(d failover.Drift) bool {
 		return d.Step == step && d.Repair == failover.ReportOnly && d.Outcome == hooks.Changed
 	})
+	if told {
+		n.w.untouched++
+	}
+	return told
 }

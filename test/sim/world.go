@@ -78,6 +78,7 @@ type Broken struct {
 	NumbFault     bool // a core is not told of checks that forbid it the address
 	NumbYield     bool // nor of those that want the role to move
 	Restless      bool // somebody moves the address while nothing should happen
+	BlindLook     bool // a check says that all is as it should be
 }
 
 // World is everything outside the two cores, and the cores.
@@ -117,6 +118,8 @@ type World struct {
 	downs     int           // addresses let go of since the link was down
 	fenced    int           // takeovers behind a required fence
 	unhealthy int           // demotions that a check brought about
+	mends     int           // steps that drifted and were carried out again
+	untouched int           // ends at which drift is only told of
 	salvaged  int           // databases of which only what was received was taken over
 	lastFence time.Duration // when a fence powered a host off last
 	healing   bool          // fences work again
