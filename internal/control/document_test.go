@@ -56,7 +56,8 @@ func full() failover.Status {
 			Steps:    []hooks.Result{{Name: "writes close", Outcome: hooks.Changed, Duration: 3200 * time.Microsecond}},
 		},
 		PeerKnown: true, PeerFresh: true, PeerAge: 40 * time.Millisecond,
-		PeerState: failover.PeerState{State: failover.Active, Why: failover.Why{Reason: failover.Requested}, ActiveEpoch: 7, Holds: true,
+		PeerState: failover.PeerState{
+			State: failover.Active, Why: failover.Why{Reason: failover.Requested}, ActiveEpoch: 7, Holds: true,
 			Stamp: 3600 * second,
 			Drift: []failover.Drift{{
 				Step: "label", Kind: "yaml", Title: "yaml label", Outcome: hooks.Unchanged, Detail: "x says \"a\", not \"b\"; somebody else keeps changing it",

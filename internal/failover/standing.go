@@ -165,7 +165,9 @@ func (o *Orchestrator) newRole(role hooks.Role, epoch Epoch) {
 		plan, vars = o.cfg.Demote, o.vars(o.cfg.Peer, hooks.OnDemote, Drifted, epoch)
 	case hooks.NoRole:
 	}
-	*d = drifting{role: role, epoch: epoch, plan: plan.Standing(vars), vars: vars, at: o.now.Add(checkEvery), id: d.id, void: d.void, asked: d.asked}
+	// Many instances of a host do not look at the same instant.
+	first := o.now.Add(checkEvery + time.Duration(o.cfg.Router.VRID)*checkEvery/256)
+	*d = drifting{role: role, epoch: epoch, plan: plan.Standing(vars), vars: vars, at: first, id: d.id, void: d.void, asked: d.asked}
 	o.dirty = true
 }
 

@@ -93,11 +93,11 @@ func (in *instance) step(work context.Context, ev failover.Event) (decided mono.
 		return in.node.now()
 	}
 	for pending := []failover.Event{ev}; len(pending) > 0; pending = pending[1:] {
-		switch ended := pending[0].(type) {
-		case failover.StepEnded:
+		if ended, ok := pending[0].(failover.StepEnded); ok {
 			delete(in.steps, ended.ID)
-		case failover.Checked:
-			delete(in.checking, ended.ID)
+		}
+		if over, ok := pending[0].(failover.Checked); ok {
+			delete(in.checking, over.ID)
 		}
 		in.noteLink(pending[0])
 		decided = in.node.now()

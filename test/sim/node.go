@@ -234,11 +234,7 @@ func (n *node) do(e failover.Effect) {
 	case failover.CatchUp:
 		n.answerAfter(time.Millisecond, item{kind: kCatchUp, catch: &e})
 	case failover.CheckSteps:
-		if e.Each > 0 {
-			n.look(e)
-			return
-		}
-		n.answer(w.between(time.Millisecond, 20*time.Millisecond), failover.Checked{ID: e.ID, Cannot: n.cannot(e)})
+		n.checkSteps(e)
 	case failover.AskKernel:
 		n.sprung(onAsk)
 		w.schedule(w.between(200*time.Microsecond, 2*time.Millisecond), item{kind: kAsk, node: uint8(n.i), life: n.life, id: uint64(e.ID), wait: e.Within})
