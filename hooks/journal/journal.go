@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/tanist-ha/tanist/hooks"
@@ -31,6 +32,13 @@ type Journal struct {
 	unsynced []byte // the bytes before end that no Sync has confirmed
 	cut      bool   // a failed write may have left something after end
 	suspect  bool   // a Sync failed: what the disk has of unsynced is not known
+
+	memories  map[string]hooks.Memory // of what is before end
+	owed      []record                // to be written before anything else
+	limit     int64                   // length beyond which it is rotated
+	rotateAt  int64                   // and tried again, after that failed
+	room      int64                   // up to where there is room for certain
+	undecided bool                    // which file a crash would leave at path is not known
 }
 
 // disk is the file, as far as a Journal uses it.
@@ -43,6 +51,9 @@ type disk interface {
 	// Forget drops what the page cache has of the file, so that the next ReadAt
 	// reads the disk.
 	Forget() error
+	// Reserve makes certain that the disk has room for a stretch of the file.
+	Reserve(from, length int64) error
+	Stat() (os.FileInfo, error)
 	Close() error
 }
 
@@ -54,7 +65,8 @@ func (j *Journal) Recovery() Recovery { return j.recovery }
 
 // Append writes records with the present date and does not wait for the disk.
 // After an error none of them is in the file, and the next Append begins where
-// this one did: on a full disk, once there is room again.
+// this one did: on a full disk, once there is room again. What is owed goes first,
+// with a date of its own.
 func (j *Journal) Append(records ...hooks.Record) error {
 	if err := j.append(records); err != nil {
 		return fmt.Errorf("append to journal %s: %w", j.path, err)
@@ -66,12 +78,17 @@ func (j *Journal) append(records []hooks.Record) error {
 	if j.file == nil {
 		return os.ErrClosed
 	}
-	if len(records) == 0 {
-		return nil
-	}
-	b, err := j.frames(records)
+	all, err := j.frames(records)
 	if err != nil {
 		return err
+	}
+	all = append(slices.Clip(j.owed), all...)
+	if len(all) == 0 {
+		return nil
+	}
+	b := bytesOf(all)
+	if j.end == 0 {
+		b = append(header(), b...)
 	}
 	if err := j.trim(); err != nil {
 		return err
@@ -88,24 +105,38 @@ func (j *Journal) append(records []hooks.Record) error {
 	j.end += int64(len(b))
 	j.sum = crc32.Update(j.sum, castagnoli, b)
 	j.unsynced = append(j.unsynced, b...)
+	j.owed = nil
+	for _, r := range all {
+		j.remember(r)
+	}
 	return nil
 }
 
-// frames returns what is to be written, with the header if it is the first.
-func (j *Journal) frames(records []hooks.Record) ([]byte, error) {
-	var b []byte
-	if j.end == 0 {
-		b = header()
-	}
+// frames dates records and returns them as they are to be written.
+func (j *Journal) frames(records []hooks.Record) (all []record, err error) {
 	at := j.clock()
 	for _, r := range records {
-		payload, err := marshal(Entry{At: at, Boot: j.boot, Record: r})
+		e := Entry{At: at, Boot: j.boot, Record: r}
+		payload, err := marshal(e)
 		if err != nil {
 			return nil, fmt.Errorf("%s of %s: %w", r.Kind, r.Instance, err)
 		}
-		b = appendFrame(b, payload)
+		all = append(all, record{frame: appendFrame(nil, payload), entry: &e})
 	}
-	return b, nil
+	return all, nil
+}
+
+func (j *Journal) remember(r record) {
+	if r.entry != nil {
+		i := r.entry.Record.Instance
+		j.memories[i] = j.memories[i].Fold(r.entry.Record)
+	}
+}
+
+// begin goes on from what a file holds, all of which is durable.
+func (j *Journal) begin(whole []byte) {
+	j.end, j.sum = int64(len(whole)), crc32.Checksum(whole, castagnoli)
+	j.unsynced, j.room, j.cut = nil, 0, false
 }
 
 // Sync returns nil when everything appended is on the disk. After an error the
@@ -123,6 +154,12 @@ func (j *Journal) Sync() error {
 }
 
 func (j *Journal) sync() error {
+	if err := j.inPlace(); err != nil {
+		return err
+	}
+	if err := j.settle(); err != nil {
+		return err
+	}
 	if j.suspect {
 		return j.rewrite()
 	}
@@ -140,7 +177,8 @@ func (j *Journal) sync() error {
 // Close syncs and closes the file, which gives up its ownership. Later calls fail
 // with os.ErrClosed.
 func (j *Journal) Close() error {
-	err := j.Sync()
+	err := j.Append() // what is owed
+	err = errors.Join(err, j.Sync())
 	if j.file == nil {
 		return err
 	}
@@ -173,6 +211,7 @@ func (j *Journal) trim() error {
 	if !j.cut {
 		return nil
 	}
+	j.room = 0 // it is cut as well
 	if err := j.file.Truncate(j.end); err != nil {
 		return fmt.Errorf("cut an incomplete record: %w", err)
 	}

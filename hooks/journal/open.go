@@ -6,7 +6,6 @@ package journal
 import (
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
@@ -14,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tanist-ha/tanist/hooks"
 )
 
 // DefaultLimit is the size in bytes beyond which Open rotates the file.
@@ -79,8 +80,8 @@ func open(path string, limit int64) (*Journal, []Entry, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("open journal %s: %w", path, err)
 	}
-	j := &Journal{path: path, boot: bootID(), clock: time.Now}
-	entries, f, err := j.load(f, limit)
+	j := &Journal{path: path, boot: bootID(), clock: time.Now, limit: limit, memories: map[string]hooks.Memory{}}
+	entries, f, err := j.load(f)
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("open journal %s: %w", path, err), f.Close())
 	}
@@ -90,7 +91,7 @@ func open(path string, limit int64) (*Journal, []Entry, error) {
 
 // load reads f and puts in order what is wrong with it. It returns the file to go
 // on with, which may be another.
-func (j *Journal) load(f *os.File, limit int64) ([]Entry, *os.File, error) {
+func (j *Journal) load(f *os.File) ([]Entry, *os.File, error) {
 	data, err := io.ReadAll(f)
 	if err != nil {
 		return nil, f, err
@@ -98,21 +99,30 @@ func (j *Journal) load(f *os.File, limit int64) ([]Entry, *os.File, error) {
 	c := scan(data)
 	entries, unread := c.entries()
 	j.recovery = Recovery{Torn: c.torn, Damage: c.damage, Foreign: c.foreign, Unread: unread}
-	var whole []byte
+	var next newFile
 	switch {
 	case c.foreign != "" || len(c.damage) > 0:
-		whole, f, err = j.setAside(f, c.records)
-	case c.end > limit:
-		whole, f, err = j.rotate(f, c.records, limit)
+		next, err = j.setAside(c.records)
+	case c.end > j.limit:
+		if next, err = j.rotate(c.records); err == nil {
+			j.recovery.Rotated = j.path + rotatedSuffix
+		}
 	}
 	var undecided *undurableError
-	if errors.As(err, &undecided) || err != nil && c.end == 0 {
-		// Either it is not known which file a crash would leave here, or nothing
-		// in this one says that it may be changed.
-		return nil, f, err
+	if errors.As(err, &undecided) {
+		// It is not known which file a crash would leave here.
+		return nil, f, errors.Join(err, next.Close())
+	}
+	if err != nil && c.end == 0 {
+		return nil, f, err // nothing in this one says that it may be changed
 	}
 	j.recovery.Err = err
-	if whole == nil {
+	whole := next.whole
+	if next.File != nil {
+		// Whoever waits for the old file finds it replaced. It was only read.
+		_ = f.Close()
+		f = next.File
+	} else {
 		whole = data[:c.end]
 		if int64(len(data)) > c.end {
 			if err := f.Truncate(c.end); err != nil {
@@ -120,7 +130,13 @@ func (j *Journal) load(f *os.File, limit int64) ([]Entry, *os.File, error) {
 			}
 		}
 	}
-	j.end, j.sum = int64(len(whole)), crc32.Checksum(whole, castagnoli)
+	j.begin(whole)
+	for _, r := range c.records {
+		j.remember(r)
+	}
+	if err != nil && c.end > j.limit {
+		j.rotateAt = c.end + j.limit/8
+	}
 	// What was read may still be on its way to the disk, from before a crash.
 	if err := (file{f}).Sync(); err != nil {
 		return nil, f, err

@@ -21,9 +21,16 @@ const asideLimit = 16
 // rotatedSuffix ends the name of the file that was in the path's place before.
 const rotatedSuffix = ".1"
 
+// newFile is a file that took the place of another, and what it holds. It is locked
+// and durable.
+type newFile struct {
+	*os.File
+	whole []byte
+}
+
 // setAside puts every whole record into a new file and keeps the old one beside
 // it, as path.corrupt-1 and so on.
-func (j *Journal) setAside(old *os.File, records []record) ([]byte, *os.File, error) {
+func (j *Journal) setAside(records []record) (newFile, error) {
 	name := ""
 	for n := 1; n <= asideLimit; n++ {
 		name = fmt.Sprintf("%s.corrupt-%d", j.path, n)
@@ -31,47 +38,39 @@ func (j *Journal) setAside(old *os.File, records []record) ([]byte, *os.File, er
 			break
 		}
 	}
-	whole, f, err := j.replace(old, name, records)
+	f, err := j.replace(name, records)
 	if err == nil {
 		j.recovery.Aside = name
 	}
-	return whole, f, err
+	return f, err
 }
 
 // rotate keeps the old file as path.1 and begins a new one with what Memories
 // needs, and the most recent history.
-func (j *Journal) rotate(old *os.File, records []record, limit int64) ([]byte, *os.File, error) {
-	name := j.path + rotatedSuffix
-	whole, f, err := j.replace(old, name, compact(records, limit/4))
-	if err == nil {
-		j.recovery.Rotated = name
-	}
-	return whole, f, err
+func (j *Journal) rotate(records []record) (newFile, error) {
+	return j.replace(j.path+rotatedSuffix, compact(records, j.limit/4, nil))
 }
 
 // replace makes a new file of records, links the old one to name and puts the new
-// one in its place. It returns what the new file holds; after an error, the old
-// file, still in its place and owned.
-func (j *Journal) replace(old *os.File, name string, records []record) ([]byte, *os.File, error) {
+// one in its place. After an undurableError that is done; after any other the old
+// one is still in its place.
+func (j *Journal) replace(name string, records []record) (newFile, error) {
 	whole := []byte{}
 	if len(records) > 0 {
-		whole = header()
-	}
-	for _, r := range records {
-		whole = append(whole, r.frame...)
+		whole = append(header(), bytesOf(records)...)
 	}
 	temporary := j.path + ".new"
 	f, err := create(temporary, whole)
 	if err != nil {
-		return nil, old, err
+		return newFile{}, err
 	}
-	if err := j.exchange(f, name); err != nil {
+	err = j.exchange(f, name)
+	var undecided *undurableError
+	if err != nil && !errors.As(err, &undecided) {
 		_ = os.Remove(temporary) // the next replace does, if this one cannot
-		return nil, old, errors.Join(err, f.Close())
+		return newFile{}, errors.Join(err, f.Close())
 	}
-	// Whoever waits for the old file finds it replaced. It was only read.
-	_ = old.Close()
-	return whole, f, nil
+	return newFile{f, whole}, err
 }
 
 // create makes a file that is locked and durable.
@@ -126,7 +125,8 @@ func (e *undurableError) Unwrap() error { return e.error }
 // compact returns the records to go on with: the last ones, of room bytes at
 // most, and before them the few without which some instance's Memory would be
 // another. What those are it asks Fold, by leaving out whatever changes nothing.
-func compact(records []record, room int64) []record {
+// base is what the entries before the records say.
+func compact(records []record, room int64, base map[string]hooks.Memory) []record {
 	last := len(records)
 	for last > 0 && room >= int64(len(records[last-1].frame)) {
 		last--
@@ -146,7 +146,8 @@ func compact(records []record, room int64) []record {
 	}
 	var keep []int
 	for instance, indices := range byInstance {
-		memory := func(indices []int) (m hooks.Memory) {
+		memory := func(indices []int) hooks.Memory {
+			m := base[instance]
 			for _, i := range indices {
 				m = m.Fold(records[i].entry.Record)
 			}

@@ -92,7 +92,7 @@ func TestCompactIsQuickOnAFullFile(t *testing.T) {
 		in = append(in, record{frame: appendFrame(nil, payload), entry: &e})
 	}
 	began := time.Now()
-	out := compact(in, DefaultLimit/4)
+	out := compact(in, DefaultLimit/4, nil)
 	took := time.Since(began)
 	t.Logf("%d records to %d in %v", len(in), len(out), took)
 	if took > 10*time.Second || len(out) > len(in)/2 {
