@@ -19,7 +19,7 @@ func (d *daemon) Status(ctx context.Context) (control.Document, error) {
 		Peer: control.Peer{Label: d.nodes[1-d.self].Label, Paths: d.paths(), Instances: []control.PeerInstance{}},
 	}
 	advertisements := d.heartbeat.Status()
-	doc.Heartbeat = heartbeatPaths(advertisements)
+	doc.Heartbeat, doc.Journal = heartbeatPaths(advertisements), journalDocument(d.node.Journal())
 	services, reloaded := d.now()
 	doc.Reload = reloaded
 	states := map[*service]failover.Status{}
@@ -56,6 +56,14 @@ func (d *daemon) Status(ctx context.Context) (control.Document, error) {
 		}
 	}
 	return doc, nil
+}
+
+func journalDocument(h node.JournalHealth) *control.Journal {
+	j := &control.Journal{Writable: h.Err == nil, ForSeconds: h.Since.Seconds(), Refused: h.Refused, Awaiting: h.Awaiting}
+	if h.Err != nil {
+		j.Error = h.Err.Error()
+	}
+	return j
 }
 
 // heldAddresses asks the kernel what an interface has, whoever put it there. It

@@ -52,6 +52,9 @@ func printStatus(w io.Writer, doc control.Document, now time.Time) error {
 		}
 		printInstance(t, doc, in, now)
 	}
+	if j := doc.Journal; j != nil && !j.Writable {
+		fmt.Fprintf(t, "\njournal\tCANNOT BE WRITTEN\tfor %s\t%s: no promotion of this node begins\n", age(time.Duration(j.ForSeconds*float64(time.Second))), j.Error)
+	}
 	fmt.Fprintf(t, "\npeer link\t%s\n", reachable(doc.Peer))
 	for _, p := range doc.Peer.Paths {
 		fmt.Fprintf(t, "  path\t%s\t%s\n", p.Address, pathWords(p))

@@ -20,6 +20,7 @@ type Document struct {
 	Instances []Instance `json:"instances"`
 	Peer      Peer       `json:"peer"`
 	Reload    *Reload    `json:"reload,omitempty"` // the last one, absent before the first
+	Journal   *Journal   `json:"journal,omitempty"`
 	// Heartbeat are the paths of the advertisements.
 	Heartbeat []HeartbeatPath `json:"heartbeat"`
 }
@@ -30,6 +31,17 @@ func newRestored(now time.Time, s failover.Status) *Restored {
 		return nil
 	}
 	return &Restored{Count: r.Count, Address: r.Address, At: now.Add(-s.Now.Sub(r.Last)).UTC()}
+}
+
+// Journal is whether this node's journal can be written. While it cannot, this node is
+// not promoted.
+type Journal struct {
+	Writable bool   `json:"writable"`
+	Error    string `json:"error,omitempty"`
+	// ForSeconds is how long it has been so, absent if it always was.
+	ForSeconds float64 `json:"for_seconds,omitempty"`
+	Refused    uint64  `json:"refused"`  // records that could not be written at once, since the start
+	Awaiting   int     `json:"awaiting"` // records that wait for the disk
 }
 
 // Reload is one reading of the configuration by a running daemon.

@@ -190,6 +190,8 @@ func (o *Orchestrator) tickBid() {
 		b.wait = 0
 		o.bidMeasure(bidChecking)
 	case bidJournaling:
+		// The record may be on its way still, and would count after a restart.
+		o.appendRecord(hooks.Record{Kind: hooks.Reverted, Epoch: uint64(b.epoch), Role: hooks.Standby})
 		o.refuseBid(Why{Reason: JournalFailed, Detail: "no answer"})
 	case bidRunning, bidRunUndoing:
 		b.until = mono.Never // the tick is all that was wanted

@@ -78,6 +78,9 @@ type (
 		ID  ID
 		Err error
 	}
+	// JournalChanged says whether the journal can be written, and if not, why. Until
+	// the first one it can.
+	JournalChanged struct{ Err error }
 	// Durable answers Append.
 	Durable struct {
 		ID  ID
@@ -149,6 +152,7 @@ func (AddressLost) event()      {}
 func (AddressFound) event()     {}
 func (Hearing) event()          {}
 func (Held) event()             {}
+func (JournalChanged) event()   {}
 func (Durable) event()          {}
 func (Asked) event()            {}
 func (CaughtUp) event()         {}

@@ -87,6 +87,8 @@ func (o *Orchestrator) beginGive(g *giving) {
 		w = Why{Reason: Busy, Detail: "this node is " + o.state.String()}
 	case !o.linkFresh():
 		w = Why{Reason: PeerUnreachable}
+	case o.unwritable != nil && g.canWait():
+		w = o.unjournaled()
 	case !o.peer.state.Bids:
 		w = Why{Reason: PeerRefused, Detail: o.cfg.Peer + " is " + o.peer.state.State.String()}
 	default:
@@ -328,11 +330,20 @@ func (o *Orchestrator) giveDurable(ev Durable) {
 	}
 	g.journal = 0
 	switch {
-	case ev.Err != nil:
+	case ev.Err != nil && g.canWait():
 		o.stopClosing(Why{Reason: JournalFailed, Detail: ev.Err.Error()})
 	case g.closed:
 		o.freeze()
 	}
+}
+
+// canWait reports whether a handover may as well come later. One that cannot goes on
+// without the journal, as every demotion does: the disk that fails may be why.
+func (g *giving) canWait() bool { return g.cause == Requested || g.cause == Preempting }
+
+// unjournaled says that this node's journal cannot be written.
+func (o *Orchestrator) unjournaled() Why {
+	return Why{Reason: JournalFailed, Detail: o.cfg.Node + ": " + o.unwritable.Error()}
 }
 
 // stopClosing takes back a demotion that did not come to its vip step.

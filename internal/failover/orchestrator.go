@@ -94,6 +94,7 @@ type Orchestrator struct {
 	previous    Epoch // of the one before
 	attempt     Epoch // of a switchover to this node that a restart cut off, 0: none
 	journaled   Epoch // highest in the journal
+	unwritable  error // why the journal cannot be written, nil: it can
 	settled     Epoch // epoch of the peer for which this node is a settled standby
 	dressed     Epoch // and for which its plan ran, whatever came of it
 	stopped     map[string]bool
@@ -250,6 +251,8 @@ func (o *Orchestrator) handle(ev Event) {
 		o.stepEnded(ev)
 	case Hearing:
 		o.deaf, o.hearing = !ev.Open, o.now
+	case JournalChanged:
+		o.unwritable = ev.Err
 	case LinkChanged:
 		o.linkChanged(ev)
 	case AddressLost:

@@ -128,6 +128,10 @@ func (o *Orchestrator) beginTake(g Give) {
 		o.refuseTake(Why{Reason: Busy, Detail: o.cfg.Node + " is " + o.state.String()})
 		return
 	}
+	if o.unwritable != nil {
+		o.refuseTake(o.unjournaled())
+		return
+	}
 	t := o.take
 	t.check = o.id()
 	o.emit(CheckSteps{ID: t.check, Plan: o.cfg.Promote, Vars: o.vars(o.cfg.Node, hooks.OnPromote, Requested, g.Epoch)})

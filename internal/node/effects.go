@@ -70,6 +70,7 @@ type instance struct {
 
 	due  mono.Instant // when the core wants a Tick
 	deaf bool         // the core was told that no heartbeat path is open
+	knows error       // of the journal: what the core was told why it cannot be written
 }
 
 // start is the core's first event. What the kernel has left of an earlier daemon

@@ -167,6 +167,11 @@ func (n *Node) DeliverAll(heard []Heard) {
 		}
 	}
 	n.mu.Unlock()
+	n.rouse()
+}
+
+// rouse wakes the loop.
+func (n *Node) rouse() {
 	select {
 	case n.wake <- struct{}{}:
 	default:
@@ -318,6 +323,7 @@ func (n *Node) hear(work context.Context) {
 			in.step(work, failover.Hearing{Open: !in.deaf})
 		}
 	}
+	n.hearOfJournal(work)
 	n.mu.Lock()
 	n.turn, n.heard = n.heard, n.turn[:0]
 	clear(n.disturbed)

@@ -70,6 +70,12 @@ type (
 	Journal interface {
 		Append(r ...hooks.Record) error
 		Sync() error
+		// Owe takes records of what happened though Append or Sync failed. They are
+		// written as soon as that is possible.
+		Owe(r ...hooks.Record)
+		// Maintain is called now and then. It returns why nothing could be written
+		// now, and what else is wrong.
+		Maintain() (unwritable, trouble error)
 	}
 	// Positions keeps what a standby knows of its databases. The journal's worker
 	// calls it.

@@ -395,6 +395,7 @@ func (h *host) vrid() uint8 {
 type disk struct {
 	mu      sync.Mutex // guards the fields below
 	records []hooks.Record
+	owed    []hooks.Record
 	err     error
 	hangs   chan struct{} // closed when it goes on
 }
@@ -437,6 +438,23 @@ func (d *disk) Append(rs ...hooks.Record) error {
 }
 
 func (d *disk) Sync() error { return d.wait() }
+
+func (d *disk) Owe(rs ...hooks.Record) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.owed = append(d.owed, rs...)
+}
+
+func (d *disk) Maintain() (unwritable, trouble error) {
+	if err := d.wait(); err != nil {
+		return err, nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.records = append(d.records, d.owed...)
+	d.owed = nil
+	return nil, nil
+}
 
 func (d *disk) kinds() []hooks.RecordKind {
 	d.mu.Lock()

@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/internal/failover"
@@ -24,8 +25,9 @@ type writer struct {
 	queue   chan entry // the loop closes it
 	ended   chan struct{}
 
-	mu       sync.Mutex // guards memories
+	mu       sync.Mutex // guards the fields below
 	memories map[string]hooks.Memory
+	disk     diskState
 }
 
 type entry struct {
@@ -109,13 +111,33 @@ func (w *writer) appendFor(in *instance, e failover.Append, written chan<- error
 func (w *writer) start(n *Node) {
 	go func() {
 		defer close(w.ended)
-		for e := range w.queue {
-			w.write(n, e)
-		}
+		w.work(n)
 		if err := w.journal.Sync(); err != nil {
 			w.log.Trouble("", "sync the journal", err)
 		}
 	}()
+}
+
+// work writes what is queued until the queue is closed, and looks after the journal
+// when nothing is.
+func (w *writer) work(n *Node) {
+	look := time.NewTimer(0)
+	defer look.Stop()
+	for {
+		select {
+		case e, ok := <-w.queue:
+			if !ok {
+				return
+			}
+			w.write(n, e)
+			continue
+		case <-look.C:
+		}
+		if len(w.queue) == 0 {
+			w.maintain(n)
+		}
+		look.Reset(w.pause())
+	}
 }
 
 // finish waits until what was queued is written. Nothing may be appended any more.
@@ -129,14 +151,24 @@ func (w *writer) write(n *Node, e entry) {
 	if e.only {
 		return
 	}
+	written := false
 	if err == nil {
-		err = w.journal.Append(e.e.Record)
-	}
-	if err == nil && (e.e.ID != 0 || e.written != nil || e.e.Record.Kind == hooks.Ended) {
-		err = w.journal.Sync()
+		err = w.onDisk(n, func() error {
+			if err := w.journal.Append(e.e.Record); err != nil {
+				return err
+			}
+			written = true
+			if e.e.ID == 0 && e.written == nil && e.e.Record.Kind != hooks.Ended {
+				return nil
+			}
+			return w.journal.Sync()
+		})
 	}
 	if err != nil {
 		w.log.Trouble(e.in.Name, "journal a record", err)
+		if e.written == nil { // whoever asked for it is told, and it never was
+			w.owe(e.e.Record, written)
+		}
 	}
 	w.fold(e.e.Record, err)
 	e.in.unwritten.Add(-1)

@@ -64,6 +64,8 @@ func (t *transcript) event(ev failover.Event) string {
 		return fmt.Sprintf("step #%d %s", ev.ID, strings.TrimSpace(ev.Outcome.String()+" "+ev.Detail))
 	case failover.Hearing:
 		return fmt.Sprintf("hearing %t", ev.Open)
+	case failover.JournalChanged:
+		return "journal" + errText(ev.Err)
 	case failover.LinkChanged:
 		return fmt.Sprintf("link up %t %s", ev.Up, ev.Detail)
 	case failover.AddressLost:
