@@ -22,6 +22,9 @@ const (
 	// endPatience bounds the wait for the new node to finish its plan; the
 	// address has moved long before.
 	endPatience = 60 * time.Second
+	// restartPatience bounds it when the new node's daemon was restarted: meanwhile
+	// no other switchover can begin.
+	restartPatience = 5 * time.Second
 )
 
 type giving struct {
@@ -199,6 +202,8 @@ func (o *Orchestrator) thinkGive() {
 			o.finishGive(t.OK)
 		case !known && o.promotedAnew(g):
 			o.finishGive(true)
+		case !known && o.linkFresh() && o.now.Sub(g.doneAt) > restartPatience:
+			o.finishGive(false) // it goes on with its plan by itself
 		case o.now.Sub(g.doneAt) > endPatience, g.stale != 0 && o.now.Sub(g.stale) > HandoverLease:
 			o.finishGive(false)
 		}

@@ -33,7 +33,7 @@ const (
 
 	quietFor   = 3 * time.Second // a pair that found itself stays as it is
 	quietLook  = 250 * time.Millisecond
-	quietBound = 120 * time.Second // a step that fails is tried again every 10 s
+	quietBound = 30 * time.Second // a step that fails is tried again after 10 s
 )
 
 // end is what is done at a boundary.
@@ -146,6 +146,7 @@ type boundaries struct {
 	at      int // the boundary at which it happens, 0: nowhere
 	where   string
 	done    bool          // it has happened
+	doneAt  time.Duration // when
 	mayLose bool          // rows were on their way when the power went
 	holder  int           // who has to have the address in the end, -1: either
 	quiet   time.Duration // since when the pair has found itself, -1: it has not
@@ -243,7 +244,7 @@ func (b *boundaries) pass(n *node, where string) bool {
 	if b.count != b.at {
 		return false
 	}
-	b.where, b.done = n.label+" "+where, true
+	b.where, b.done, b.doneAt = n.label+" "+where, true, w.now
 	w.say(n.i, "boundary %d, %s: %s", b.at, where, b.end.name)
 	b.holder = b.rule(n)
 	b.finish(n)
@@ -294,7 +295,7 @@ func (b *boundaries) look() {
 			w.say(-1, "no longer as it should be: %s", wrong)
 		}
 		b.quiet = -1
-		if w.now > b.until+quietBound {
+		if w.now > max(b.until, b.doneAt)+quietBound {
 			w.fail("boundary", "%s, %s: %s: %s", b.tale.name, b.where, b.end.name, wrong)
 			return
 		}
@@ -330,6 +331,8 @@ func (b *boundaries) wrong() string {
 		return b.states()
 	case len(h.steps)+len(s.steps) > 0:
 		return "a step runs"
+	case under(h) || under(s):
+		return "a handover is under way"
 	case h.state.Epoch != s.state.Epoch:
 		return fmt.Sprintf("epochs %d and %d", h.state.Epoch, s.state.Epoch)
 	case !h.unit || s.unit:
@@ -344,6 +347,11 @@ func (b *boundaries) wrong() string {
 		return wrong
 	}
 	return b.journals(h, s)
+}
+
+func under(n *node) bool {
+	g := n.state.Give
+	return g != nil && g.Stage < failover.GiveDone
 }
 
 func (b *boundaries) states() string {
