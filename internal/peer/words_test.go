@@ -43,6 +43,11 @@ func TestWordsOfTheCore(t *testing.T) {
 				func(m message) string { return m.Steps[0].Outcome }, func(s failover.PeerState) uint8 { return uint8(s.Steps[0].Outcome) },
 			},
 			{
+				failover.Repair(v),
+				failover.PeerState{Drift: []failover.Drift{{Repair: failover.Repair(v)}}},
+				func(m message) string { return m.Drift[0].Repair }, func(s failover.PeerState) uint8 { return uint8(s.Drift[0].Repair) },
+			},
+			{
 				failover.Outcome(v),
 				failover.PeerState{Granted: &failover.Grant{Outcome: failover.Outcome(v)}},
 				func(m message) string { return m.Granted.Outcome }, func(s failover.PeerState) uint8 { return uint8(s.Granted.Outcome) },
