@@ -68,9 +68,9 @@ type instance struct {
 	renews bool // its lease is to be renewed at the end of the turn
 	lease  time.Duration
 
-	due  mono.Instant // when the core wants a Tick
-	deaf bool         // the core was told that no heartbeat path is open
-	knows error       // of the journal: what the core was told why it cannot be written
+	due   mono.Instant // when the core wants a Tick
+	deaf  bool         // the core was told that no heartbeat path is open
+	knows error        // of the journal: what the core was told why it cannot be written
 }
 
 // start is the core's first event. What the kernel has left of an earlier daemon

@@ -72,23 +72,28 @@ func text(err error) string {
 	return err.Error()
 }
 
-// onDisk lets do be at the disk, and notes what came of it.
-func (w *writer) onDisk(n *Node, do func() error) error {
+// onDisk lets do be at the disk, and notes what came of it. That one record was taken
+// does not mean that the next will be: only a look says that all is well.
+func (w *writer) onDisk(n *Node, look bool, do func() error) error {
 	w.mu.Lock()
 	w.disk.busy = n.now()
 	w.mu.Unlock()
 	err := do()
 	w.mu.Lock()
 	was, since := w.disk.err, w.disk.changed
-	w.disk.busy, w.disk.err = 0, err
-	if (was == nil) != (err == nil) {
+	w.disk.busy = 0
+	if err != nil || look {
+		w.disk.err = err
+	}
+	now := w.disk.err
+	if (was == nil) != (now == nil) {
 		w.disk.changed = n.now()
 	}
 	w.mu.Unlock()
-	if was != nil && err == nil {
+	if was != nil && now == nil {
 		w.log.Trouble("", "the journal can be written again", fmt.Errorf("for %s it could not: %w", n.now().Sub(since).Round(time.Millisecond), was))
 	}
-	if text(was) != text(err) {
+	if text(was) != text(now) {
 		n.rouse()
 	}
 	return err
@@ -97,7 +102,7 @@ func (w *writer) onDisk(n *Node, do func() error) error {
 // maintain looks after the journal.
 func (w *writer) maintain(n *Node) {
 	var trouble error
-	err := w.onDisk(n, func() (err error) {
+	err := w.onDisk(n, true, func() (err error) {
 		err, trouble = w.journal.Maintain()
 		return err
 	})

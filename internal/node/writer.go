@@ -133,9 +133,11 @@ func (w *writer) work(n *Node) {
 			continue
 		case <-look.C:
 		}
-		if len(w.queue) == 0 {
-			w.maintain(n)
+		if len(w.queue) > 0 {
+			look.Reset(mendEvery)
+			continue
 		}
+		w.maintain(n)
 		look.Reset(w.pause())
 	}
 }
@@ -153,7 +155,7 @@ func (w *writer) write(n *Node, e entry) {
 	}
 	written := false
 	if err == nil {
-		err = w.onDisk(n, func() error {
+		err = w.onDisk(n, false, func() error {
 			if err := w.journal.Append(e.e.Record); err != nil {
 				return err
 			}
