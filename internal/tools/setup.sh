@@ -7,7 +7,7 @@ set -euo pipefail
 packages=(
 	dbus keepalived mariadb-server procps
 	debian-archive-keyring ethtool iproute2 iputils-arping iputils-ping
-	mmdebstrap nftables rsync systemd systemd-container tcpdump util-linux
+	mmdebstrap nftables rsync strace systemd systemd-container tcpdump util-linux
 )
 services=(keepalived mariadb)
 
