@@ -128,13 +128,17 @@ func (s Status) Stopped() bool {
 	return (s.ActiveState == Inactive || s.ActiveState == Failed) && len(s.Processes) == 0
 }
 
+// exited is the sub-state of a service without its main process (RemainAfterExit=yes).
+const exited = "exited"
+
 // Running reports that the unit is active and, unless it is a oneshot service or
-// no service at all, that a process of it lives.
+// no service at all, that a process of it lives. Where the manager knows the main
+// process, others that outlived it do not count.
 func (s Status) Running() bool {
 	if s.ActiveState != Active && s.ActiveState != Reloading {
 		return false
 	}
-	return !s.Service() || s.Type == "oneshot" || len(s.Processes) > 0
+	return !s.Service() || s.Type == "oneshot" || len(s.Processes) > 0 && s.SubState != exited
 }
 
 func (s Status) String() string {

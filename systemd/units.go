@@ -101,13 +101,11 @@ func unitError(unit string, err error) error {
 	return e
 }
 
-// Start starts a unit and waits for the job. An active unit stays as it is. A
-// failed one is reset first: a unit that crashed too often is otherwise refused
-// until its start limit interval is over.
+// Start starts a unit and waits for the job. An active unit stays as it is. Its start
+// limit is reset first: a unit that crashed, or was started and stopped, too often is
+// otherwise refused until the interval is over.
 func (u *Units) Start(ctx context.Context, unit string) error {
-	if s, err := u.Status(ctx, unit); err == nil && s.ActiveState == Failed {
-		_ = u.do(ctx, func(b *bus) error { return b.ResetFailedUnitContext(ctx, unit) }) // the start will say what is wrong
-	}
+	u.resetLimit(ctx, unit)
 	return u.work(ctx, unit, (*manager.Conn).StartUnitContext,
 		func(_, now Status) bool { return now.ActiveState == Active })
 }
@@ -118,8 +116,13 @@ func (u *Units) Stop(ctx context.Context, unit string) error {
 		func(_, now Status) bool { return now.ActiveState == Inactive || now.ActiveState == Failed })
 }
 
-// Restart stops and starts a unit and waits for the job.
+func (u *Units) resetLimit(ctx context.Context, unit string) {
+	_ = u.do(ctx, func(b *bus) error { return b.ResetFailedUnitContext(ctx, unit) }) // the start will say what is wrong
+}
+
+// Restart stops and starts a unit and waits for the job. Its start limit is reset first.
 func (u *Units) Restart(ctx context.Context, unit string) error {
+	u.resetLimit(ctx, unit)
 	return u.work(ctx, unit, (*manager.Conn).RestartUnitContext,
 		func(before, now Status) bool {
 			return now.ActiveState == Active && now.InvocationID != before.InvocationID

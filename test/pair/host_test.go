@@ -63,10 +63,11 @@ func TestOnAHost(t *testing.T) {
 		}
 	})
 	for _, tt := range []struct{ pkg, run string }{
-		{"hooks/step", "Unit"},
+		{"hooks/step", "^TestUnit"},
+		{"hooks/step", "^TestHostileUnit"},
 		{"cmd/tanist", "UnderSystemd"},
 	} {
-		t.Run(tt.pkg, func(t *testing.T) {
+		t.Run(tt.pkg+" "+tt.run, func(t *testing.T) {
 			bin := filepath.Join(t.TempDir(), "on-a-host.test")
 			build := exec.CommandContext(within(t), "go", "test", "-c", "-o", bin, "github.com/tanist-ha/tanist/"+tt.pkg)
 			build.Env = append(build.Environ(), "CGO_ENABLED=0")
