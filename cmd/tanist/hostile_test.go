@@ -23,7 +23,7 @@ import (
 
 // Scripts find their directory in $MARK, and so does everything they start: by that
 // a test finds what is left of them.
-var hostileScripts = map[string]string{ //nolint:gochecknoglobals // the cast of these tests
+var hostileScripts = map[string]string{
 	"ok": "exit 0",
 	// deaf hears no SIGTERM, nor does its child, which writes down that it lives.
 	"deaf": `trap '' TERM
