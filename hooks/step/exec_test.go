@@ -271,7 +271,7 @@ func TestExecInheritsNothing(t *testing.T) {
 	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &blocked, nil); err != nil {
 		t.Fatal(err)
 	}
-	s := NewExec(shell(`nice; cat /proc/self/oom_score_adj; umask; grep -E '^Sig(Blk|Ign)' /proc/$$/status; ls /proc/$$/fd; ps -o cls= -p $$`), "")
+	s := NewExec(shell(`nice; cat /proc/self/oom_score_adj; umask; grep -E '^Sig(Blk|Ign)' /proc/self/status; ls /proc/$$/fd; ps -o cls= -p $$`), "")
 	apply(t, s, time.Minute)
 	want := "0\n" + wantScore + "\n0022\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n0\n1\n2\n TS\n"
 	if diff := cmp.Diff(want, string(s.(Outputter).Output())); diff != "" {
