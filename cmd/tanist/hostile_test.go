@@ -353,3 +353,27 @@ func atRelease(t *testing.T, f func()) {
 		}
 	}()
 }
+
+// TestSecondSignalLeavesNoProgram: a daemon that is ended at once takes the programs of
+// its steps along, deaf ones too.
+func TestSecondSignalLeavesNoProgram(t *testing.T) {
+	if !inside(t) {
+		return
+	}
+	veth(t, "veth0", "veth1", "192.0.2.11/24")
+	dir := hostileDir(t)
+	r := newReloadRig(t, hostileInstance([]string{"{vip: acquire}"}, []string{script(dir, "deaf", "deaf", "600s"), "{vip: release}"}))
+	r.active("a")
+	for range 2 {
+		if err := r.daemon.Process.Signal(unix.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the deaf step", func() bool { return exists(filepath.Join(dir, "breath")) })
+	}
+	if code := r.daemon.end(t); code != exitDied {
+		t.Errorf("exit status %d\n%s", code, r.daemon.stderr)
+	}
+	if left := leftovers(dir); len(left) > 0 {
+		t.Errorf("processes %v are left\n%s", left, r.daemon.stderr)
+	}
+}

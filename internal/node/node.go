@@ -31,7 +31,7 @@ const (
 // that close writes have their own bound.
 const (
 	endTime  = 5 * time.Second
-	killTime = time.Second
+	killTime = 3 * time.Second // a program that hears no SIGTERM has 2 s
 )
 
 var errUnended = errors.New("the daemon ends while a step, a database or the journal's disk does not answer")
