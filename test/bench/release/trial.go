@@ -1,0 +1,294 @@
+package main
+
+// A trial: daemons with a hostile step in their plans, one cause, one measurement.
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tanist-ha/tanist/internal/control"
+)
+
+// hostile is a step that does its worst.
+type hostile struct {
+	name, title string
+	step        string // with %s for the directory; empty: none
+	passes      bool   // it ends well
+}
+
+func hostiles() []hostile {
+	script := func(name string) string {
+		return "{name: hostile, timeout: 2s, exec: {command: [/bin/sh, %[1]s/" + name + "]}}"
+	}
+	return []hostile{
+		{"none", "none", "", true},
+		{"deaf", "deaf to SIGTERM, with deaf children", script("deaf"), false},
+		{"flood", "writes without end", script("flood"), false},
+		{"holder", "leaves a child with the pipe", script("holder"), true},
+		{"hangs", "its exec hangs", "{name: hostile, timeout: 2s, exec: {command: [%[1]s/hangs]}}", false},
+		{"missing", "not executable", "{name: hostile, timeout: 2s, exec: {command: [%[1]s/deaf]}}", false},
+		{"unit", "unit, nobody at D-Bus", "{name: hostile, timeout: 2s, unit: {stop: tanist-no-such.service}}", false},
+	}
+}
+
+func names() (all []string) {
+	for _, h := range hostiles() {
+		all = append(all, h.name)
+	}
+	return all
+}
+
+// place is where the step stands.
+type place string
+
+const (
+	nowhere place = "-"
+	running place = "promotion, still running"
+	before  place = "demotion, in front of vip"
+	behind  place = "demotion, behind vip"
+)
+
+func places(cause string, h hostile) []place {
+	switch {
+	case h.step == "":
+		return []place{nowhere}
+	case cause == "switchover": // it begins only when the promotion has ended
+		return []place{before, behind}
+	}
+	return []place{running, before, behind}
+}
+
+type bench struct {
+	ctx         context.Context //nolint:containedctx // of one run of this command
+	dir, binary string
+	net         *network
+	hold        int // what holds up the exec of one program
+}
+
+const config = `
+nodes:
+  primary: {addresses: [192.0.2.11]}
+  reserve: {addresses: [192.0.2.12]}
+log: {level: info, format: console}
+instances:
+  - name: a
+    interface: veth0
+    vrid: 51
+    vips: [192.0.2.100/24]
+    priority: {primary: 200, reserve: 100}
+    heartbeat: {advert_interval: %s}
+    promote: [{vip: acquire}%s]
+    demote: [%s{vip: release}%s]
+`
+
+// scripts writes the programs.
+func (b *bench) scripts() error {
+	for name, text := range map[string]string{
+		"deaf":  "trap '' TERM\nsh -c 'trap \"\" TERM; while :; do sleep 0.1; done' &\nwhile :; do sleep 0.1; done\n",
+		"flood": "exec yes\n", "holder": "sleep 1000 &\n", "hangs": "#!/bin/sh\n",
+	} {
+		mode := os.FileMode(0o600)
+		if name == "hangs" {
+			mode = 0o700
+		}
+		if err := os.WriteFile(filepath.Join(b.dir, name), []byte(text), mode); err != nil {
+			return err
+		}
+	}
+	var err error
+	if b.hold, err = unix.FanotifyInit(unix.FAN_CLASS_CONTENT|unix.FAN_CLOEXEC, unix.O_RDONLY); err != nil {
+		return fmt.Errorf("hold up an exec: %w", err)
+	}
+	err = unix.FanotifyMark(b.hold, unix.FAN_MARK_ADD, unix.FAN_OPEN_EXEC_PERM, unix.AT_FDCWD, filepath.Join(b.dir, "hangs"))
+	if err != nil {
+		return fmt.Errorf("hold up an exec: %w", err)
+	}
+	return nil
+}
+
+func (b *bench) write(cause string, h hostile, w place) error {
+	var at [3]string
+	if h.step != "" {
+		step := fmt.Sprintf(h.step, b.dir)
+		switch w {
+		case nowhere:
+		case running:
+			at[0] = ", " + step
+		case before:
+			at[1] = step + ", "
+		case behind:
+			at[2] = ", " + step
+		}
+	}
+	interval := "100ms"
+	if cause == "link" {
+		interval = "10ms" // a link is down when it was so for half of the time in which the peer finds out: 18 ms
+	}
+	// The other host has no such step: what it does in a role of its own is not measured.
+	return errors.Join(
+		os.WriteFile(filepath.Join(b.dir, "primary.yaml"), fmt.Appendf(nil, config, interval, at[0], at[1], at[2]), 0o600),
+		os.WriteFile(filepath.Join(b.dir, "reserve.yaml"), fmt.Appendf(nil, config, interval, "", "", ""), 0o600))
+}
+
+// row measures a row; nil says that the address stays, as it must.
+func (b *bench) row(cause string, h hostile, w place, n int) ([]time.Duration, error) {
+	if err := b.write(cause, h, w); err != nil {
+		return nil, err
+	}
+	var times []time.Duration
+	for range n {
+		took, stays, err := b.trial(cause, !h.passes && w == before && cause == "switchover")
+		if err != nil || stays {
+			return nil, err
+		}
+		times = append(times, took)
+	}
+	return times, nil
+}
+
+// patience is for everything that has to happen at all.
+const patience = 30 * time.Second
+
+type daemon struct {
+	*exec.Cmd
+	log    *bytes.Buffer
+	client *control.Client
+}
+
+func (b *bench) start(node string) (*daemon, error) {
+	state := filepath.Join(b.dir, node)
+	if err := errors.Join(os.RemoveAll(state), os.Mkdir(state, 0o700)); err != nil {
+		return nil, err
+	}
+	socket := filepath.Join(state, "s")
+	d := &daemon{log: new(bytes.Buffer), client: control.Dial(socket)}
+	d.Cmd = exec.CommandContext(b.ctx, b.binary, "run", "--config", filepath.Join(b.dir, node+".yaml"), "--node", node,
+		"--socket", socket, "--state-dir", state)
+	d.Stderr = d.log
+	return d, b.net.start(d.Cmd, node == "reserve")
+}
+
+// end ends a daemon at once and waits.
+func (d *daemon) end() {
+	_ = d.Process.Signal(unix.SIGTERM)
+	_ = d.Process.Signal(unix.SIGTERM)
+	late := time.AfterFunc(patience, func() { _ = d.Process.Kill() })
+	defer late.Stop()
+	_ = d.Wait()
+}
+
+func (b *bench) await(what string, ok func() bool) error {
+	for limit := time.Now().Add(patience); !ok(); {
+		if time.Now().After(limit) {
+			return errors.New("waited in vain for " + what)
+		}
+		select {
+		case <-b.ctx.Done():
+			return b.ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	return nil
+}
+
+func (d *daemon) state(ctx context.Context) (state string, peerReady bool) {
+	doc, err := d.client.Status(ctx)
+	if err != nil || len(doc.Instances) == 0 {
+		return "", false
+	}
+	ready := len(doc.Peer.Instances) == 1 && doc.Peer.Instances[0].State == "backup" && doc.Peer.Reachable
+	return doc.Instances[0].State, ready
+}
+
+// trial makes a pair, or a host alone, and demotes it. stays: the switchover was
+// taken back and the address never left, which is what was wanted.
+func (b *bench) trial(cause string, wantStays bool) (took time.Duration, stays bool, err error) {
+	if err := b.net.setLink(true); err != nil {
+		return 0, false, err
+	}
+	d, err := b.start("primary")
+	if err != nil {
+		return 0, false, err
+	}
+	defer func() {
+		d.end()
+		if err != nil {
+			err = fmt.Errorf("%w\n%s", err, d.log)
+		}
+	}()
+	if err := b.await("the address", b.net.holds); err != nil {
+		return 0, false, err
+	}
+	if cause == "switchover" {
+		peer, err := b.start("reserve")
+		if err != nil {
+			return 0, false, err
+		}
+		defer peer.end()
+		err = b.await("a settled pair", func() bool {
+			state, ready := d.state(b.ctx)
+			theirs, _ := peer.state(b.ctx)
+			return state == "active" && ready && theirs == "backup"
+		})
+		if err != nil {
+			return 0, false, err
+		}
+	}
+	select {
+	case <-time.After(300 * time.Millisecond): // what follows an acquisition is over, and a hostile step runs
+	case <-b.ctx.Done():
+		return 0, false, b.ctx.Err()
+	}
+	for len(b.net.gone) > 0 {
+		<-b.net.gone
+	}
+	began := time.Now()
+	result, err := b.cause(cause, d)
+	if err != nil {
+		return 0, false, err
+	}
+	if wantStays {
+		r := <-result
+		if len(b.net.gone) > 0 || !b.net.holds() || (r != "rolled_back" && r != "timed_out" && r != "refused") {
+			return 0, false, fmt.Errorf("the switchover ended as %s, and the address is here: %v", r, b.net.holds())
+		}
+		return 0, true, nil
+	}
+	select {
+	case at := <-b.net.gone:
+		return at.Sub(began), false, nil
+	case <-time.After(patience):
+		return 0, false, errors.New("the address stays")
+	case <-b.ctx.Done():
+		return 0, false, b.ctx.Err()
+	}
+}
+
+// cause begins the demotion; of a switchover the result follows.
+func (b *bench) cause(cause string, d *daemon) (<-chan string, error) {
+	switch cause {
+	case "link":
+		return nil, b.net.setLink(false)
+	case "term":
+		return nil, d.Process.Signal(unix.SIGTERM)
+	case "switchover":
+		result := make(chan string, 1)
+		go func() { // ends with the switchover, which is bounded
+			outcome, err := d.client.Switchover(b.ctx, control.SwitchoverRequest{TimeoutMS: patience.Milliseconds()}, func(control.Line) {})
+			if err != nil {
+				outcome.Result = err.Error()
+			}
+			result <- outcome.Result
+		}()
+		return result, nil
+	}
+	return nil, fmt.Errorf("no cause %q (link, term or switchover)", cause)
+}
