@@ -16,8 +16,8 @@ import (
 
 	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/hooks/journal"
-	"github.com/tanist-ha/tanist/hooks/step"
 	"github.com/tanist-ha/tanist/internal/control"
+	"github.com/tanist-ha/tanist/internal/program"
 )
 
 // The programs of the plan sleep, fork a child that sleeps longer, and one that left
@@ -67,7 +67,7 @@ func TestTwentyFlaps(t *testing.T) {
 	file := filepath.Join(dir, "tanist.yaml")
 	configure := func(priority int) {
 		script := flapScript
-		if step.DelegatedCgroup() != "" {
+		if program.DelegatedCgroup() != "" {
 			script = escapee + script
 		}
 		text := fmt.Sprintf(flapConfig, priority, script, marker)
@@ -97,7 +97,7 @@ func TestTwentyFlaps(t *testing.T) {
 		p, r := status("primary"), status("reserve")
 		one := p.State == "active" && r.State == "backup" || p.State == "backup" && r.State == "active"
 		return one && p.VIPs[0].Held == (p.State == "active") && r.VIPs[0].Held == (r.State == "active") &&
-			p.Epoch == r.Epoch && !running(p) && !running(r)
+			p.Epoch == r.Epoch && !planRuns(p) && !planRuns(r)
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -146,12 +146,12 @@ func TestTwentyFlaps(t *testing.T) {
 		return time.Since(calm) > time.Second
 	})
 	for _, node := range []string{"primary", "reserve"} {
-		entries, err := journal.Read(filepath.Join(dir, node, "journal"))
+		read, err := journal.Read(filepath.Join(dir, node, "journal"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		m, in := journal.Memories(entries)["compass"], status(node)
-		t.Logf("%s is %s in epoch %d; %d entries, %+v", node, in.State, in.Epoch, len(entries), m)
+		m, in := journal.Memories(read.Entries)["compass"], status(node)
+		t.Logf("%s is %s in epoch %d; %d entries, %+v", node, in.State, in.Epoch, len(read.Entries), m)
 		if active := in.State == "active"; active != (m.Role == hooks.Active && m.ActiveEpoch == m.Epoch) {
 			t.Errorf("the journal of %s says %+v, it is %s", node, m, in.State)
 		}
@@ -169,7 +169,7 @@ func TestTwentyFlaps(t *testing.T) {
 	}
 }
 
-func running(in control.Instance) bool {
+func planRuns(in control.Instance) bool {
 	return in.LastTransition != nil && in.LastTransition.Result == "running"
 }
 

@@ -211,7 +211,9 @@ func TestExecCgroupCatchesEscapees(t *testing.T) {
 		t.Skip("needs a control group (version 2, Linux 5.14) that this process may divide")
 	}
 	file := filepath.Join(t.TempDir(), "pids")
-	s := NewExec(shell("setsid sh -c 'trap \"\" TERM; echo $$ > "+file+"; while :; do sleep 1; done' & wait"), parent)
+	// Into a session of its own, and into a group of its own below ours.
+	s := NewExec(shell("setsid sh -c 'trap \"\" TERM; g="+parent+"/exec-"+strconv.Itoa(os.Getpid())+
+		"-*/; g=$(echo $g); mkdir -p $g/below/it; echo $$ > $g/below/it/cgroup.procs; echo $$ > "+file+"; while :; do sleep 1; done' & wait"), parent)
 	ctx, cancel := context.WithCancel(within(t, time.Minute))
 	done := make(chan error, 1)
 	go func() { done <- s.Apply(ctx) }()
@@ -223,7 +225,7 @@ func TestExecCgroupCatchesEscapees(t *testing.T) {
 	if alive(id) {
 		t.Errorf("process %d still runs", id)
 	}
-	if left, _ := filepath.Glob(filepath.Join(parent, "exec-*")); len(left) > 0 {
+	if left, _ := filepath.Glob(filepath.Join(parent, "exec-"+strconv.Itoa(os.Getpid())+"-*")); len(left) > 0 {
 		t.Errorf("groups left: %v", left)
 	}
 }

@@ -6,8 +6,10 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -107,23 +109,40 @@ func (g controlGroup) kill() {
 	}
 }
 
+// processes returns those in the group and in groups that the program made below it.
 func (g controlGroup) processes() []int {
-	if g.dir == nil {
-		return nil
-	}
-	data, _ := os.ReadFile(filepath.Join(g.path, "cgroup.procs"))
 	var pids []int
-	for _, s := range strings.Fields(string(data)) {
-		if pid, err := strconv.Atoi(s); err == nil {
-			pids = append(pids, pid)
+	for _, dir := range g.tree() {
+		data, _ := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+		for _, s := range strings.Fields(string(data)) {
+			if pid, err := strconv.Atoi(s); err == nil {
+				pids = append(pids, pid)
+			}
 		}
 	}
 	return pids
 }
 
+// tree returns the directories of the group, each before those below it.
+func (g controlGroup) tree() []string {
+	if g.dir == nil {
+		return nil
+	}
+	var dirs []string
+	_ = filepath.WalkDir(g.path, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			dirs = append(dirs, path)
+		}
+		return nil // what is gone meanwhile is gone
+	})
+	return dirs
+}
+
 func (g controlGroup) close() {
+	for _, dir := range slices.Backward(g.tree()) {
+		_ = unix.Rmdir(dir) // refused while something lives there that the program meant to leave
+	}
 	if g.dir != nil {
 		g.dir.Close()
-		_ = unix.Rmdir(g.path) // refused while something lives there that the program meant to leave
 	}
 }

@@ -91,7 +91,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 const bound = 50 * time.Millisecond
 
 func line(c string, h hostile, w place, times []time.Duration) string {
-	titles := map[string]string{"link": "link down, with its 18 ms of patience", "term": "SIGTERM, no peer", "switchover": "switchover"}
+	titles := map[string]string{"link": "link down for 180 ms", "term": "SIGTERM, no peer", "switchover": "switchover"}
 	if times == nil {
 		return fmt.Sprintf("| %s | %s | %s | | rolled back, the address stays | ok |", titles[c], h.title, w)
 	}
