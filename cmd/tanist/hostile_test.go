@@ -377,3 +377,42 @@ func TestSecondSignalLeavesNoProgram(t *testing.T) {
 		t.Errorf("processes %v are left\n%s", left, r.daemon.stderr)
 	}
 }
+
+// TestStepOnADeadFileSystem: the kernel gives no answer and takes none back. The step
+// is given up for lost and the plan goes on; the daemon can still end.
+func TestStepOnADeadFileSystem(t *testing.T) {
+	if !inside(t) {
+		return
+	}
+	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Skipf("needs FUSE: %v", err)
+	}
+	defer unix.Close(fd)
+	dead := t.TempDir()
+	if err := unix.Mount("tanist-test", dead, "fuse", unix.MS_NOSUID|unix.MS_NODEV, fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", fd)); err != nil {
+		t.Skipf("needs FUSE: %v", err)
+	}
+	defer func() { _ = unix.Unmount(dead, unix.MNT_DETACH) }()
+	veth(t, "veth0", "veth1", "192.0.2.11/24")
+	dir := hostileDir(t)
+	r := newReloadRig(t, hostileInstance([]string{"{vip: acquire}"}, []string{
+		"{name: dead, timeout: 1s, yaml: {file: " + dead + "/label, key: a, value: b}}", "{vip: release}", script(dir, "after", "look", "5s"),
+	}))
+	r.active("a")
+	setLink(t, "veth0", netlink.LinkSetDown)
+	tr := r.ended("demote", "fault")
+	got := map[string]string{}
+	for _, s := range tr.Steps {
+		got[s.Name] = s.Result
+	}
+	if diff := cmp.Diff(map[string]string{"dead": "lost", "vip release": "unchanged", "after": "changed"}, got); diff != "" {
+		t.Errorf("%s\n%s", diff, r.daemon.stderr)
+	}
+	if err := r.daemon.Process.Signal(unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if code := r.daemon.end(t); code != exitDied || !strings.Contains(r.daemon.stderr.String(), "does not answer") {
+		t.Errorf("exit status %d\n%s", code, r.daemon.stderr)
+	}
+}

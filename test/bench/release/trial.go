@@ -179,6 +179,7 @@ func (b *bench) start(node string) (*daemon, error) {
 // end ends a daemon at once and waits.
 func (d *daemon) end() {
 	_ = d.Process.Signal(unix.SIGTERM)
+	time.Sleep(50 * time.Millisecond) // two signals at once are one
 	_ = d.Process.Signal(unix.SIGTERM)
 	late := time.AfterFunc(patience, func() { _ = d.Process.Kill() })
 	defer late.Stop()
