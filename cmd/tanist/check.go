@@ -102,6 +102,7 @@ func check(ctx context.Context, c *common) (*hostCheck, error) {
 	h := &hostCheck{file: file, self: self, units: systemd.NewUnits(systemd.UnitsConfig{}), notices: slices.Clone(file.Notices)}
 	defer func() { _ = h.units.Close() }()
 	h.run(ctx)
+	h.stateDir(ctx, c)
 	return h, nil
 }
 

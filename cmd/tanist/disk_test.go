@@ -196,6 +196,10 @@ func TestStandbyOnAFullDisk(t *testing.T) {
 			t.Errorf("dry run on %s: %+v", node, got)
 		}
 	}
+	got := tanist(t, append([]string{"check"}, p.flags("reserve")...)...)
+	if got.code != exitProblem || !strings.Contains(got.stderr, "KiB free") || !strings.Contains(got.stderr, "cannot write its journal") {
+		t.Errorf("check: %+v", got)
+	}
 	p.signal("primary", syscall.SIGKILL)
 	_ = p.on["primary"].Wait()
 	eventually(t, "the refusal", func() bool {
@@ -388,4 +392,33 @@ func (p *diskPair) stepsDown(way string, mend func()) {
 		t.Error("no demotion in the journal")
 	}
 	p.leaves("reserve")
+}
+
+func TestCheckOfAStateDirectory(t *testing.T) {
+	if !inside(t) {
+		return
+	}
+	dir := filepath.Join(t.TempDir(), "disk")
+	smallDisk(t, dir, "32m")
+	found := func(dir string) string {
+		h := &hostCheck{}
+		h.stateDir(t.Context(), &common{stateDir: dir, socket: filepath.Join(dir, "s")})
+		return h.problems.Error()
+	}
+	for _, d := range []string{dir, filepath.Join(dir, "not", "there")} {
+		if got := found(d); got != "" {
+			t.Errorf("%s: %s", d, got)
+		}
+	}
+	free := fill(t, dir)
+	if got := found(dir); !strings.Contains(got, "0 KiB free") {
+		t.Errorf("full: %q", got)
+	}
+	free()
+	if err := unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	if got := found(filepath.Join(dir, "tanist")); !strings.Contains(got, "read-only") {
+		t.Errorf("read-only: %q", got)
+	}
 }
