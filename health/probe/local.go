@@ -116,7 +116,8 @@ type Exec struct {
 
 // Probe runs the program.
 func (e Exec) Probe(ctx context.Context) error {
-	p, err := program.Find(ctx, program.Command{Argv: e.Command, User: e.User, Cgroup: e.Cgroup, Whole: true, Grace: execGrace})
+	// What hangs in a file system is waited for, so that the prober asks nothing beside it.
+	p, err := program.Find(context.WithoutCancel(ctx), program.Command{Argv: e.Command, User: e.User, Cgroup: e.Cgroup, Whole: true, Grace: execGrace})
 	if err != nil {
 		return &UnusableError{err}
 	}
