@@ -130,6 +130,10 @@ func (p passage) heading() string {
 		return "the address came with the planned promotion"
 	case hooks.Missed:
 		return "a promotion may have lost data"
+	case hooks.Strayed:
+		return "somebody changed what a step had left"
+	case hooks.Mended:
+		return "it is again as the step left it"
 	case hooks.Stepped:
 		return "a step of a transition that began before"
 	case hooks.Ended:

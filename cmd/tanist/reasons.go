@@ -58,6 +58,8 @@ func inWords(r failover.Reason) string {
 		return "the address could not be renewed"
 	case failover.Unhealthy:
 		return "a health check failed"
+	case failover.Recovered:
+		return "what kept this node from the role is over"
 	case failover.GateClosed:
 		return "the gate was closed"
 	case failover.AddressAnswers:
