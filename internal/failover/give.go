@@ -200,6 +200,8 @@ func (o *Orchestrator) thinkGive() {
 		case !tailOver:
 		case known && t.Stage == TakeDone:
 			o.finishGive(t.OK)
+		case known && t.Stage == TakeUndone: // it lost the role at once
+			o.finishGive(false)
 		case !known && o.promotedAnew(g):
 			o.finishGive(true)
 		case !known && o.linkFresh() && o.now.Sub(g.doneAt) > restartPatience:

@@ -127,7 +127,8 @@ type World struct {
 
 // NewWorld returns a world in which nothing runs yet.
 func NewWorld(seed uint64, s Setup) *World {
-	w := &World{setup: s, rng: rand.New(rand.NewPCG(seed, 0x7461_6e69_7374)), ill: newIll(seed), illnesses: allIllnesses,
+	w := &World{
+		setup: s, rng: rand.New(rand.NewPCG(seed, 0x7461_6e69_7374)), ill: newIll(seed), illnesses: allIllnesses,
 		side: rand.New(rand.NewPCG(seed, 0x6472_6966_74)),
 	}
 	if w.setup.Probe == 0 {
