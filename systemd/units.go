@@ -17,6 +17,7 @@ import (
 
 const (
 	reconnectPatience = 5 * time.Second // a daemon-reexec takes well under one
+	busyPatience      = 60 * time.Second
 	reconnectFirst    = 20 * time.Millisecond
 	reconnectMost     = 500 * time.Millisecond
 	jobPoll           = 250 * time.Millisecond // between two looks at a unit with a job
@@ -30,7 +31,8 @@ type UnitsConfig struct{ Sockets []string }
 
 // Units acts on the units of the local service manager and looks at them. It
 // connects when it is first used and again when the connection is lost: calls
-// then wait up to 5 s for the manager to come back, within their ctx. All
+// then wait up to 5 s for the manager to come back, and up to 60 s for one that is
+// there and busy, within their ctx. All
 // methods may be called at the same time.
 type Units struct {
 	sockets []string
@@ -399,14 +401,20 @@ func (u *Units) drop(b *bus) {
 	b.Close()
 }
 
-// connect dials until the manager answers, its patience or ctx ends.
+// connect dials until the manager answers. One that is not there gets its patience, one
+// that takes the connection and has no time yet, as while it reads thousands of units,
+// busyPatience; ctx ends both.
 func (u *Units) connect(ctx context.Context) (*bus, error) {
-	patience, cancel := context.WithTimeout(ctx, reconnectPatience)
+	patience, cancel := context.WithTimeout(ctx, busyPatience)
 	defer cancel()
+	limit := time.Now().Add(reconnectPatience)
 	for pause := reconnectFirst; ; pause = min(2*pause, reconnectMost) {
 		b, err := dial(patience, u.sockets)
 		if err == nil {
 			return b, nil
+		}
+		if time.Now().After(limit) {
+			return nil, fmt.Errorf("reach the service manager: %w", err)
 		}
 		select {
 		case <-patience.Done():

@@ -6,6 +6,7 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -173,6 +174,23 @@ func TestManagerThatHangs(t *testing.T) {
 	}
 }
 
+// TestManagerThatIsBusy: one that has thousands of units to read answers late. Its
+// socket takes connections all the while.
+func TestManagerThatIsBusy(t *testing.T) {
+	b, f := newBus(t), newFake(t)
+	f.join(b)
+	u := NewUnits(UnitsConfig{Sockets: []string{b.socket}})
+	defer u.Close()
+	if err := b.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	awake := time.AfterFunc(reconnectPatience+time.Second, func() { _ = b.cmd.Process.Signal(syscall.SIGCONT) })
+	defer awake.Stop()
+	if _, err := u.Status(within(t, 30*time.Second), "x.service"); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestSecondSocketIsTried(t *testing.T) {
 	b, f := newBus(t), newFake(t)
 	f.join(b)
@@ -194,6 +212,7 @@ func TestStatusJudgement(t *testing.T) {
 	}{
 		{"running", Status{ActiveState: Active, Processes: []int{1}}, true, false},
 		{"lsb-active-without-process", Status{ActiveState: Active, SubState: "exited", Type: "forking"}, false, false},
+		{"exited-with-a-helper-left", Status{ActiveState: Active, SubState: "exited", Type: "simple", Processes: []int{1}}, false, false},
 		{"oneshot", Status{ActiveState: Active, SubState: "exited", Type: "oneshot"}, true, false},
 		{"failed-with-143", Status{ActiveState: Failed, Result: "exit-code"}, false, true},
 		{"failed-with-process", Status{ActiveState: Failed, Processes: []int{1}}, false, false},
