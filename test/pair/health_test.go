@@ -82,6 +82,11 @@ func TestHealth(t *testing.T) {
 	t.Run("yield: the service moves once the peer is well", func(t *testing.T) {
 		sampler := s.StartSampler(t.Context())
 		do(t, s.Reserve, "systemctl", "start", "rsync.service")
+		if err := s.AwaitState(within(t), s.Reserve, "active"); err != nil {
+			t.Fatal(err)
+		}
+		health(t, s, s.Primary, "web", false) // it would not take it back
+		do(t, s.Primary, "systemctl", "start", "rsync.service")
 		if err := s.AwaitSettled(within(t), s.Reserve); err != nil {
 			t.Fatal(err)
 		}
@@ -90,7 +95,6 @@ func TestHealth(t *testing.T) {
 		if holders.None > 0 {
 			t.Errorf("nobody had the address for %s", holders.None)
 		}
-		do(t, s.Primary, "systemctl", "start", "rsync.service")
 		health(t, s, s.Primary, "web", true)
 		wantRoles(t, s, s.Reserve)
 	})
