@@ -65,7 +65,7 @@ func TestWhatIsOwedIsWrittenFirst(t *testing.T) {
 }
 
 func TestWhatIsOwedIsBounded(t *testing.T) {
-	for seed := range uint64(5) {
+	for seed := range uint64(2) {
 		rng := rand.New(rand.NewPCG(seed, 3))
 		j, f := openFailing(t)
 		first := random(rng, 50)
