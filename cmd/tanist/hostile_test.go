@@ -113,7 +113,7 @@ func TestHostileStepsOfAnUnplannedDemotion(t *testing.T) {
 	defer busy.Close()
 	plain := func(name, what string) string { return fmt.Sprintf("{name: %s, timeout: 5s, exec: %s}", name, what) }
 	want := map[string]string{
-		"look": "changed", "deaf": "timed out: context deadline exceeded", "holder": "changed", "flood": "changed", "remove": "changed",
+		"look": "changed", "deaf": "timed_out: context deadline exceeded", "holder": "changed", "flood": "changed", "remove": "changed",
 		"vanished": "failed: no such file or directory", "directory": "failed: not a regular file", "not executable": "failed: not executable",
 		"busy": "failed: text file busy", "nobody": "failed: unknown user", "env": "changed", "vip release": "unchanged", "last": "changed",
 	}
@@ -128,7 +128,7 @@ func TestHostileStepsOfAnUnplannedDemotion(t *testing.T) {
 	}
 	if program.DelegatedCgroup() != "" {
 		demote = append(demote, script(dir, "escaping", "escaping", "1s"))
-		want["escaping"] = "timed out: context deadline exceeded"
+		want["escaping"] = "timed_out: context deadline exceeded"
 	}
 	r := newReloadRig(t, hostileInstance([]string{"{vip: acquire}"}, demote))
 	r.active("a")
