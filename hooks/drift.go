@@ -48,6 +48,7 @@ func (s Step) Repairs() bool {
 	case VIP, Writes, Replication:
 		return true
 	case Unit, YAML, Exec, JSON, Line:
+	case Link, Notify, Wait:
 	}
 	return false
 }
@@ -64,7 +65,10 @@ func Standing(a Action) bool {
 		return true
 	case Exec:
 		return len(a.Verify) > 0
+	case Link:
+		return true
 	case VIP, Writes, Replication:
+	case Notify, Wait:
 	}
 	return false
 }
@@ -119,7 +123,10 @@ func object(a Action, v Vars) (string, bool) {
 		return "json " + strings.Join(keys, ", ") + " of " + a.File, true
 	case Line:
 		return "line " + a.Line + " of " + a.File, true
+	case Link:
+		return "link to " + a.Target + " at " + a.Path, true
 	case VIP, Writes, Replication, Exec:
+	case Notify, Wait:
 	}
 	return "", false
 }
@@ -135,6 +142,9 @@ func namesCause(a Action, v Vars) bool {
 // NamesActive reports whether what the action does depends on which of the two
 // nodes is Active, or on whether that is known.
 func NamesActive(a Action, v Vars) bool {
+	if _, ok := a.(Notify); ok {
+		return false // it tells what is known: one that came late would be worth less
+	}
 	mine, theirs, nobody := v, v, v
 	mine.Active, mine.Standby = v.Node, v.Peer
 	theirs.Active, theirs.Standby = v.Peer, v.Node

@@ -143,6 +143,9 @@ type Exec struct {
 	Verify  []string          // optional: exit status 0 means the step is done
 	User    string            // optional: account to run as
 	Env     map[string]string // added to a minimal environment
+	// Keepalived appends the arguments that keepalived gives a notify program:
+	// INSTANCE, the instance's name, the state, the priority. Expand does it.
+	Keepalived bool
 }
 
 func (VIP) action()         {}
@@ -197,6 +200,12 @@ func Title(a Action) string {
 	case JSON:
 		return a.title()
 	case Line:
+		return a.title()
+	case Link:
+		return a.title()
+	case Notify:
+		return a.title()
+	case Wait:
 		return a.title()
 	}
 	return a.Kind()

@@ -39,11 +39,12 @@ const (
 	Missed                         // what the promotion of this epoch may have left behind of one database
 	Strayed                        // what a step left is no longer so; Step says what is the case
 	Mended                         // and is so again
+	Notified                       // what became of the notice of a notify step
 )
 
 // String returns the kind as the journal names it, for good.
 func (k RecordKind) String() string {
-	names := [...]string{"", "began", "stepped", "ended", "override", "reverted", "learned", "acquired", "missed", "strayed", "mended"}
+	names := [...]string{"", "began", "stepped", "ended", "override", "reverted", "learned", "acquired", "missed", "strayed", "mended", "notified"}
 	if k > 0 && int(k) < len(names) {
 		return names[k]
 	}
@@ -59,11 +60,12 @@ type Record struct {
 	Planned  bool
 	Lossy    bool          // Began: the other node's databases may have more than this one's
 	Reason   string        // Began: the cause; Override: the operator's words
-	Step     Result        // Stepped, Strayed, Mended
+	Step     Result        // Stepped, Strayed, Mended; Notified: how the delivery ended
 	Ending   Ending        // Ended
 	Duration time.Duration // Ended: of the whole transition
 	UID      uint32        // Override: who
 	Loss     Loss          // Missed
+	Attempts uint32        // Notified: how often the notice was tried
 }
 
 // Loss is what a promotion may have left behind of one database, whose source was
@@ -132,7 +134,7 @@ func (m Memory) Fold(r Record) Memory {
 		if r.Epoch == m.ActiveEpoch {
 			m.ActiveEpoch = m.previous
 		}
-	case Stepped, Override, Learned, Missed, Strayed, Mended:
+	case Stepped, Override, Learned, Missed, Strayed, Mended, Notified:
 	}
 	return m
 }

@@ -53,9 +53,13 @@ type Result struct {
 	Name     string
 	Title    string // what it did: `unit stop lsyncd.service`
 	Outcome  Outcome
-	Detail   string
+	Detail   string // while the step runs: how far it is
 	Duration time.Duration
+	Output   string // of its program: the beginning and the end, at most OutputLimit bytes
 }
+
+// OutputLimit bounds what is kept in a Result of what a program printed, in bytes.
+const OutputLimit = 4 << 10
 
 // Ending is how a Run ended.
 type Ending uint8
@@ -108,6 +112,7 @@ type Run struct {
 	// acts on it.
 	deadline, limit mono.Instant
 	waiting         bool // the next step is held
+	patience        func(Step) time.Duration
 	cancelling      bool // CancelStep was sent for the running step
 	interrupt       bool
 	results         []Result
@@ -122,6 +127,24 @@ func NewRun(plan Plan, from, to int, held func(Step) bool) *Run {
 		r.results[i] = Result{Name: s.Name, Title: Title(s.Action)}
 	}
 	return r
+}
+
+// Patient lets a held step wait for as long as patience says, where that is
+// longer than its own timeout.
+func (r *Run) Patient(patience func(Step) time.Duration) { r.patience = patience }
+
+// Said notes how far the step started as id is; a stale id is ignored.
+func (r *Run) Said(id StepID, detail string) {
+	if r.id != 0 && id == r.id {
+		r.results[r.next].Detail = detail
+	}
+}
+
+// Printed notes what the program of the step started as id printed, before Ended.
+func (r *Run) Printed(id StepID, output string) {
+	if r.id != 0 && id == r.id {
+		r.results[r.next].Output = output
+	}
 }
 
 // Ending returns how the run ended, Unfinished while it goes on.
@@ -186,7 +209,6 @@ func (r *Run) Refuse(now mono.Instant, detail string, ids func() StepID, out []O
 		return out
 	}
 	r.waiting = false
-	r.started = r.deadline.Add(-r.plan[r.next].Timeout)
 	r.finish(now, Failed, detail)
 	return r.advance(now, ids, out)
 }
@@ -213,7 +235,6 @@ func (r *Run) Tick(now mono.Instant, ids func() StepID, out []Order) []Order {
 	switch {
 	case r.waiting:
 		r.waiting = false
-		r.started = r.deadline.Add(-r.plan[r.next].Timeout)
 		r.finish(now, TimedOut, "the other node did not confirm that it stopped")
 		return r.advance(now, ids, out)
 	case !r.cancelling:
@@ -258,13 +279,18 @@ func (r *Run) finish(now mono.Instant, o Outcome, detail string) {
 
 func (r *Run) skipFrom(i int) {
 	for ; i < r.end; i++ {
-		r.results[i].Outcome = Skipped
+		if !told(r.plan[i], r.results[i]) {
+			r.results[i].Outcome = Skipped
+		}
 	}
 }
 
 func (r *Run) advance(now mono.Instant, ids func() StepID, out []Order) []Order {
 	if r.ending != Unfinished {
 		return out
+	}
+	for r.next < r.end && told(r.plan[r.next], r.results[r.next]) {
+		r.next++
 	}
 	if r.next >= r.end {
 		r.ending = Completed
@@ -273,7 +299,10 @@ func (r *Run) advance(now mono.Instant, ids func() StepID, out []Order) []Order 
 	s := r.plan[r.next]
 	if r.held != nil && r.held(s) {
 		if !r.waiting {
-			r.waiting, r.deadline = true, now.Add(s.Timeout)
+			r.waiting, r.started, r.deadline = true, now, now.Add(s.Timeout)
+			if r.patience != nil {
+				r.deadline = max(r.deadline, now.Add(r.patience(s)))
+			}
 			r.limit = r.deadline
 		}
 		return out
@@ -330,7 +359,9 @@ func reverse(a Action) (Action, bool) {
 		return a, true
 	case Line:
 		return a.reverse(), true
-	case VIP, Exec:
+	case Link:
+		return a.reverse(), true
+	case VIP, Exec, Notify, Wait:
 	}
 	return nil, false
 }
@@ -349,7 +380,7 @@ func (p Plan) Closing() Plan {
 			if a.Verb == StopUnit || a.Verb == DisableUnit {
 				c = append(c, s)
 			}
-		case VIP, Replication, YAML, Exec, JSON, Line:
+		case VIP, Replication, YAML, Exec, JSON, Line, Link, Notify, Wait:
 		}
 	}
 	return c

@@ -42,6 +42,7 @@ type Vars struct {
 	Epoch           uint64
 	Reason          string
 	VIP             string // first virtual address, without its prefix length
+	Priority        uint8  // of this host in the election
 }
 
 // named returns the text of one variable.
@@ -85,6 +86,22 @@ func Expand(a Action, v Vars) (Action, error) {
 			env[k] = x.text(a.Env[k])
 		}
 		a.Env = env
+		if a.Keepalived {
+			// A second expansion would append them again.
+			a.Command, a.Keepalived = append(a.Command, keepalivedArguments(v)...), false
+		}
+		return a, x.err
+	case Link:
+		a.Path, a.Target = x.text(a.Path), x.text(a.Target)
+		return a, x.err
+	case Notify:
+		if a.Exec != nil {
+			a.Exec = x.list(a.Exec)
+		}
+		a.Webhook, a.Vars = x.text(a.Webhook), v
+		return a, x.err
+	case Wait:
+		a.Lsyncd, a.TCP, a.File = x.text(a.Lsyncd), x.text(a.TCP), x.text(a.File)
 		return a, x.err
 	case JSON:
 		return x.json(a), x.err

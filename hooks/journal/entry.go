@@ -43,6 +43,7 @@ type entry struct {
 	Duration time.Duration `json:"duration_ns,omitempty"`
 	UID      uint32        `json:"uid,omitempty"`
 	Loss     *loss         `json:"loss,omitempty"`
+	Attempts uint32        `json:"attempts,omitempty"`
 }
 
 // loss has no number where none is known.
@@ -96,6 +97,7 @@ type step struct {
 	Outcome  string        `json:"outcome"`
 	Detail   string        `json:"detail,omitempty"`
 	Duration time.Duration `json:"duration_ns,omitempty"`
+	Output   string        `json:"output,omitempty"`
 }
 
 // marshal returns the payload of a record.
@@ -107,11 +109,12 @@ func marshal(e Entry) ([]byte, error) {
 	out := entry{
 		At: e.At.UTC().Format(time.RFC3339Nano), Boot: e.Boot, Kind: textOf(hooks.Began, r.Kind),
 		Instance: r.Instance, Epoch: r.Epoch, Role: textOf(hooks.Standby, r.Role), Planned: r.Planned, Lossy: r.Lossy, Reason: r.Reason,
-		Ending: textOf(hooks.Completed, r.Ending), Duration: r.Duration, UID: r.UID, Loss: toLoss(r.Loss),
+		Ending: textOf(hooks.Completed, r.Ending), Duration: r.Duration, UID: r.UID, Loss: toLoss(r.Loss), Attempts: r.Attempts,
 	}
 	if s := r.Step; s != (hooks.Result{}) {
 		out.Step = &step{
 			Name: s.Name, Title: s.Title, Outcome: textOf(hooks.Pending, s.Outcome), Detail: s.Detail, Duration: s.Duration,
+			Output: s.Output,
 		}
 	}
 	payload, err := json.Marshal(out)
@@ -138,7 +141,7 @@ func unmarshal(payload []byte) (Entry, error) {
 	}
 	e := Entry{At: at.UTC(), Boot: in.Boot, Record: hooks.Record{
 		Kind: valueOf(hooks.Began, in.Kind), Instance: in.Instance, Epoch: in.Epoch, Role: valueOf(hooks.Standby, in.Role),
-		Planned: in.Planned, Lossy: in.Lossy, Reason: in.Reason, Ending: valueOf(hooks.Completed, in.Ending), Duration: in.Duration, UID: in.UID, Loss: in.Loss.record(),
+		Planned: in.Planned, Lossy: in.Lossy, Reason: in.Reason, Ending: valueOf(hooks.Completed, in.Ending), Duration: in.Duration, UID: in.UID, Loss: in.Loss.record(), Attempts: in.Attempts,
 	}}
 	if e.Record.Kind == unknown {
 		e.Unknown = in.Kind
@@ -146,6 +149,7 @@ func unmarshal(payload []byte) (Entry, error) {
 	if s := in.Step; s != nil {
 		e.Record.Step = hooks.Result{
 			Name: s.Name, Title: s.Title, Outcome: valueOf(hooks.Pending, s.Outcome), Detail: s.Detail, Duration: s.Duration,
+			Output: s.Output,
 		}
 	}
 	return e, nil

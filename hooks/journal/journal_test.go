@@ -95,6 +95,11 @@ func records(entries []Entry) []hooks.Record {
 // wrote returns the bytes of a journal of the story, dated as the golden file.
 func wrote(t *testing.T) []byte {
 	t.Helper()
+	return wroteAll(t, story())
+}
+
+func wroteAll(t *testing.T, rs []hooks.Record) []byte {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "journal")
 	j, _ := mustOpen(t, path)
 	n := 0
@@ -102,7 +107,7 @@ func wrote(t *testing.T) []byte {
 		n++
 		return time.Date(2024, 2, 29, 23, 59, 59, n, time.FixedZone("", 3600))
 	}
-	for _, r := range story() {
+	for _, r := range rs {
 		mustAppend(t, j, r)
 	}
 	mustClose(t, j)
