@@ -182,7 +182,7 @@ func (o *Orchestrator) peerState() PeerState {
 		}
 	}
 	if o.last != nil {
-		s.Steps = o.last.Steps // never changed in place
+		s.Steps = withoutOutput(o.last.Steps) // never changed in place
 	}
 	if o.give != nil {
 		s.Give = o.give.view()

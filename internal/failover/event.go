@@ -58,6 +58,12 @@ type (
 		ID      hooks.StepID
 		Outcome hooks.Outcome
 		Detail  string
+		Output  string // of its program, at most hooks.OutputLimit bytes
+	}
+	// StepSaid says how far a step is that was started and has not ended.
+	StepSaid struct {
+		ID     hooks.StepID
+		Detail string
 	}
 	// LinkChanged says whether the interface of the address can be used. Detail
 	// says why not: missing, down, without a carrier.
@@ -147,6 +153,7 @@ func (PeerSaid) event()         {}
 func (Measured) event()         {}
 func (Probed) event()           {}
 func (StepEnded) event()        {}
+func (StepSaid) event()         {}
 func (LinkChanged) event()      {}
 func (AddressLost) event()      {}
 func (AddressFound) event()     {}

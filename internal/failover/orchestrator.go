@@ -249,6 +249,8 @@ func (o *Orchestrator) handle(ev Event) {
 		o.probed(ev)
 	case StepEnded:
 		o.stepEnded(ev)
+	case StepSaid:
+		o.stepSaid(ev)
 	case Hearing:
 		o.deaf, o.hearing = !ev.Open, o.now
 	case JournalChanged:
@@ -500,5 +502,6 @@ func (o *Orchestrator) vars(active string, on hooks.Occasion, why Reason, epoch 
 	return hooks.Vars{
 		Node: o.cfg.Node, Peer: o.cfg.Peer, Active: active, Standby: standby,
 		Instance: o.cfg.Instance, Event: on, Epoch: uint64(epoch), Reason: why.String(), VIP: o.cfg.VIP,
+		Priority: o.cfg.Router.Priority,
 	}
 }

@@ -86,7 +86,14 @@ func (o *Orchestrator) beginRun(r *planRun) {
 	o.run, o.nextRun = r, nil
 	r.began = o.now
 	switch r.purpose {
-	case demoting, settling, giveEnding:
+	case demoting, settling:
+		o.tried = o.now
+		r.plan = insistent(r.plan.Unwaiting())
+		if r.purpose == settling {
+			r.plan = r.plan.Silent()
+		}
+		r.to = len(r.plan)
+	case giveEnding:
 		o.tried = o.now
 		r.plan = insistent(r.plan)
 	case closing, asserting, mending:
@@ -95,6 +102,7 @@ func (o *Orchestrator) beginRun(r *planRun) {
 	}
 	if r.run == nil {
 		r.run = hooks.NewRun(r.plan, r.from, r.to, o.awaitsPeer)
+		r.run.Patient(o.peerPatience)
 		copy(r.run.Results(), r.earlier)
 	}
 	if r.purpose == repairing {
@@ -198,6 +206,7 @@ func (o *Orchestrator) stepEnded(ev StepEnded) {
 	if i < 0 {
 		return
 	}
+	o.run.run.Printed(ev.ID, ev.Output)
 	orders := o.run.run.Ended(o.now, ev.ID, ev.Outcome, ev.Detail, o.stepID, o.orders[:0])
 	if o.run.run.Running() == i {
 		return // the answer of an older step
@@ -210,6 +219,29 @@ func (o *Orchestrator) stepEnded(ev StepEnded) {
 	if len(orders) == 0 && o.run != nil {
 		o.last.Steps = append(o.last.Steps[:0:0], o.run.run.Results()...)
 	}
+}
+
+// stepSaid shows how far a step is, here and at the peer.
+func (o *Orchestrator) stepSaid(ev StepSaid) {
+	if o.run == nil || o.run.run.Running() < 0 {
+		return
+	}
+	o.run.run.Said(ev.ID, ev.Detail)
+	o.last.Steps = append(o.last.Steps[:0:0], o.run.run.Results()...)
+	o.dirty = true
+}
+
+// withoutOutput leaves out what programs printed: the peer needs none of it.
+func withoutOutput(steps []hooks.Result) []hooks.Result {
+	printed := func(r hooks.Result) bool { return r.Output != "" }
+	if !slices.ContainsFunc(steps, printed) {
+		return steps
+	}
+	steps = slices.Clone(steps)
+	for i := range steps {
+		steps[i].Output = ""
+	}
+	return steps
 }
 
 // noteStopped keeps what this node may tell its peer about stopped units.
@@ -326,6 +358,15 @@ func (o *Orchestrator) keptBack(s hooks.Step) bool {
 	u, ok := s.Action.(hooks.Unit)
 	return ok && (u.Verb == hooks.StartUnit || u.Verb == hooks.RestartUnit) &&
 		contains(o.shared, u.Name) && !o.peerDead() && !o.peerStopped(u.Name)
+}
+
+// peerPatience is how long the peer may take before it stops a unit: what it
+// waits for first is part of its plan.
+func (o *Orchestrator) peerPatience(s hooks.Step) time.Duration {
+	if u, ok := s.Action.(hooks.Unit); ok && o.keptBack(s) {
+		return o.cfg.Demote.StopsWithin(u.Name)
+	}
+	return 0
 }
 
 // thinkHeld fails a step that waits for a peer that nobody can ask: the service

@@ -84,6 +84,9 @@ type Waiting struct {
 }
 
 func (o *Orchestrator) waiting() Waiting {
+	if u, held := o.heldUnit(); held {
+		return Waiting{For: o.cfg.Peer + " to stop " + u}
+	}
 	switch {
 	case o.bid != nil && o.bid.stage == bidDraining:
 		return Waiting{For: o.cfg.Node + " to apply what was received", Left: o.unapplied()}
@@ -99,6 +102,18 @@ func (o *Orchestrator) waiting() Waiting {
 		return Waiting{For: what}
 	}
 	return Waiting{}
+}
+
+// heldUnit returns the unit that is not started before the peer has stopped it.
+func (o *Orchestrator) heldUnit() (name string, held bool) {
+	if o.run == nil {
+		return "", false
+	}
+	s, held := o.run.run.Held()
+	if u, ok := s.Action.(hooks.Unit); held && ok && o.keptBack(s) {
+		return u.Name, true
+	}
+	return "", false
 }
 
 // unapplied counts what was received and waits in the relay logs.

@@ -148,7 +148,7 @@ func (n *node) apply(s *step) (hooks.Outcome, string) {
 			return hooks.Unchanged, ""
 		}
 		n.file = a.Value
-	case hooks.Exec, hooks.VIP, hooks.JSON, hooks.Line:
+	case hooks.Exec, hooks.VIP, hooks.JSON, hooks.Line, hooks.Link, hooks.Notify, hooks.Wait:
 	}
 	return hooks.Changed, ""
 }

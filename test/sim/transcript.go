@@ -62,6 +62,8 @@ func (t *transcript) event(ev failover.Event) string {
 		return fmt.Sprintf("probed %s ok=%t", ev.Check, ev.OK)
 	case failover.StepEnded:
 		return fmt.Sprintf("step #%d %s", ev.ID, strings.TrimSpace(ev.Outcome.String()+" "+ev.Detail))
+	case failover.StepSaid:
+		return fmt.Sprintf("step #%d says %s", ev.ID, ev.Detail)
 	case failover.Hearing:
 		return fmt.Sprintf("hearing %t", ev.Open)
 	case failover.JournalChanged:
