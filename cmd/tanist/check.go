@@ -211,6 +211,13 @@ func (h *hostCheck) plan(ctx context.Context, at, instance string, plan hooks.Pl
 			}
 			a.Verify = nil // a check of the host runs nothing
 			st = step.NewExec(a, "")
+		case hooks.Link:
+			st = step.NewLink(a)
+		case hooks.Notify:
+			st = step.NewNotify(a, nil)
+		case hooks.Wait:
+			h.wait(ctx, where+".wait", a)
+			continue
 		case hooks.VIP, hooks.Writes, hooks.Replication:
 			continue
 		}

@@ -50,6 +50,7 @@ type daemon struct {
 	sight     *interfaces
 	memories  map[string]hooks.Memory // of the journal, when the daemon started
 	recall    *recall.File
+	notices   *notices
 
 	mu       sync.Mutex // guards the fields below
 	file     *config.File
@@ -113,6 +114,8 @@ func build(c *common, file *config.File, self int, log *logger) (*daemon, error)
 		return nil, err
 	}
 	d.memories = journal.Memories(entries)
+	d.notices = newNotices(program.DelegatedCgroup(), log)
+	d.notices.lost(d.journal, entries)
 	if d.recall, err = recall.Open(filepath.Join(c.stateDir, "positions")); err != nil {
 		log.warn("what the databases' sources had is not known from before", zap.Error(err))
 	}
@@ -136,6 +139,7 @@ func build(c *common, file *config.File, self int, log *logger) (*daemon, error)
 	if d.node, err = node.New(cfg); err != nil {
 		return nil, err
 	}
+	d.notices.journal = d.node.Record
 	d.sight.deliver = d.node.Deliver
 	for _, s := range d.services {
 		d.sight.add(s.cfg.Name, s.addresses)
@@ -186,7 +190,7 @@ func (d *daemon) open(file *config.File, in config.Instance) (*service, error) {
 		s.close()
 		return nil, err
 	}
-	s.steps = steps{databases: s.databases, turn: &turn{}, units: d.units, cgroup: program.DelegatedCgroup()}
+	s.steps = steps{databases: s.databases, turn: &turn{}, units: d.units, cgroup: program.DelegatedCgroup(), notices: d.notices}
 	return s, nil
 }
 

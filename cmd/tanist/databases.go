@@ -110,7 +110,7 @@ func (ds databases) step(a hooks.Action) step.Step {
 		return writes{ds, a.Open}
 	case hooks.Replication:
 		return replicationStep{ds, a.Verb}
-	case hooks.VIP, hooks.Unit, hooks.YAML, hooks.Exec, hooks.JSON, hooks.Line:
+	case hooks.VIP, hooks.Unit, hooks.YAML, hooks.Exec, hooks.JSON, hooks.Line, hooks.Link, hooks.Notify, hooks.Wait:
 	}
 	return nil
 }

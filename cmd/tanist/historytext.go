@@ -136,6 +136,8 @@ func (p passage) heading() string {
 		return "it is again as the step left it"
 	case hooks.Stepped:
 		return "a step of a transition that began before"
+	case hooks.Notified:
+		return "notice " + word(p.Record.Step.Outcome.OK(), "delivered", "not delivered") + fmt.Sprintf(", attempts: %d", p.Record.Attempts)
 	case hooks.Ended:
 		return "end of a transition that began before, " + p.Record.Ending.String()
 	}
@@ -202,7 +204,17 @@ func (v historyView) steps(b *strings.Builder, steps []hooks.Performed) {
 			line = v.in(red, line)
 		}
 		b.WriteString(line + "\n")
+		if !steps[i].Step.Outcome.OK() {
+			printed(b, steps[i].Step.Output)
+		}
 		i++
+	}
+}
+
+// printed shows what the program of a step that failed said.
+func printed(b *strings.Builder, output string) {
+	for line := range strings.Lines(hooks.Legible(output)) {
+		b.WriteString("      | " + strings.TrimRight(line, " \n") + "\n")
 	}
 }
 

@@ -28,7 +28,7 @@ func labelsOf(a hooks.Action) []labelled {
 			labels[i] = labelled{a.File, k.Key, k.Value, step.ReadJSON}
 		}
 		return labels
-	case hooks.VIP, hooks.Writes, hooks.Replication, hooks.Unit, hooks.Exec, hooks.Line:
+	case hooks.VIP, hooks.Writes, hooks.Replication, hooks.Unit, hooks.Exec, hooks.Line, hooks.Link, hooks.Notify, hooks.Wait:
 	}
 	return nil
 }

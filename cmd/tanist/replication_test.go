@@ -234,23 +234,27 @@ func TestFollowAndResetSteps(t *testing.T) {
 			}
 		}
 	}
+	ran := func(a hooks.Action) (hooks.Outcome, string) {
+		r := s.Run(t.Context(), hooks.Step{Action: a}, nil)
+		return r.Outcome, r.Detail
+	}
 	one.exec(t, "INSERT INTO app.t VALUES (1)")
 	expect(hooks.Changed, "")(s.Check(t.Context(), follow)) // as before writes: close
-	expect(hooks.Failed, "writes are open")(s.Run(t.Context(), follow))
+	expect(hooks.Failed, "writes are open")(ran(follow))
 	two.exec(t, "SET GLOBAL read_only = 1")
-	expect(hooks.Changed, "")(s.Run(t.Context(), follow))
-	expect(hooks.Unchanged, "")(s.Run(t.Context(), follow))
+	expect(hooks.Changed, "")(ran(follow))
+	expect(hooks.Unchanged, "")(ran(follow))
 	expect(hooks.Changed, "")(s.Check(t.Context(), reset))
-	expect(hooks.Changed, fmt.Sprintf(`pivot: host=127.0.0.1 port=%d user="repl" gtid=yes tls=no`, one.port))(s.Run(t.Context(), reset))
-	expect(hooks.Unchanged, "")(s.Run(t.Context(), reset))
+	expect(hooks.Changed, fmt.Sprintf(`pivot: host=127.0.0.1 port=%d user="repl" gtid=yes tls=no`, one.port))(ran(reset))
+	expect(hooks.Unchanged, "")(ran(reset))
 
 	from := ds.list[0].source
 	ds.list[0].source = nil
-	expect(hooks.Failed, "no replicate_from")(s.Run(t.Context(), follow))
+	expect(hooks.Failed, "no replicate_from")(ran(follow))
 	ds.list[0].source = from
-	expect(hooks.Changed, "")(s.Run(t.Context(), follow))
+	expect(hooks.Changed, "")(ran(follow))
 	ds.list[0].source = nil
-	expect(hooks.Unchanged, "")(s.Run(t.Context(), reset)) // it would not know the way back
+	expect(hooks.Unchanged, "")(ran(reset)) // it would not know the way back
 	if n := two.value(t, "SELECT COUNT(*) FROM app.t"); n != "1" {
 		eventually(t, "the row", func() bool { return two.value(t, "SELECT COUNT(*) FROM app.t") == "1" })
 	}

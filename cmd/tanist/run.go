@@ -193,7 +193,18 @@ func (d *daemon) supervise(leave, kill context.Context, reload <-chan struct{}, 
 	part(func(ctx context.Context) error { return d.tend(ctx, leave, reload) })
 	part(func(ctx context.Context) error { return d.tellManager(ctx, leave) })
 
+	told, silent := context.WithCancel(context.Background())
+	noticed := make(chan struct{})
+	go func() {
+		defer close(noticed)
+		_ = d.notices.courier.Run(told, kill) // it returns nil
+	}()
 	nodeErr := d.node.Run(leave, kill)
+	silent()
+	<-noticed           // within notify.LeaveTime and what the end of a program takes
+	if nodeErr == nil { // otherwise something may still write to the journal
+		nodeErr = d.notices.finish(d.journal)
+	}
 	end()
 	ended := make(chan error, 1)
 	go func() { ended <- parts.Wait() }()

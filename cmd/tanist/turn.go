@@ -76,7 +76,7 @@ func onDatabases(a hooks.Action) bool {
 	switch a.(type) {
 	case hooks.Writes, hooks.Replication:
 		return true
-	case hooks.VIP, hooks.Unit, hooks.YAML, hooks.Exec, hooks.JSON, hooks.Line:
+	case hooks.VIP, hooks.Unit, hooks.YAML, hooks.Exec, hooks.JSON, hooks.Line, hooks.Link, hooks.Notify, hooks.Wait:
 	}
 	return false
 }

@@ -7,10 +7,7 @@ type Feature string
 
 // Features that came, or come, after the first release.
 const (
-	FeatureHTTP             Feature = "the HTTP endpoints"
-	FeatureLinkStep         Feature = "the step link"
-	FeatureNotifyStep       Feature = "the step notify"
-	FeatureKeepalivedScript Feature = "exec with style: keepalived"
+	FeatureHTTP Feature = "the HTTP endpoints"
 )
 
 // notYet lists what this release reads but does not do. A feature leaves this
@@ -18,9 +15,6 @@ const (
 func notYet() []Feature {
 	return []Feature{
 		FeatureHTTP,
-		FeatureLinkStep,
-		FeatureNotifyStep,
-		FeatureKeepalivedScript,
 	}
 }
 

@@ -41,6 +41,7 @@ func stepKinds() []stepKind {
 		{"link", value.linkStep},
 		{"exec", value.execStep},
 		{"notify", value.notifyStep},
+		{"wait", value.waitStep},
 		{"line", value.lineStep},
 	}
 }
@@ -120,6 +121,9 @@ func (v value) step(p purpose) (hooks.Step, string) {
 		if kind == "" || kind == unknownKind || e.key == "vip" {
 			kind = e.key
 		}
+	}
+	if _, said := v.d.positions[v.child("on_error")]; !said && kind == (hooks.Notify{}).Kind() {
+		step.OnError = hooks.Continue // no plan fails for what nobody waits for
 	}
 	if kind == "" {
 		v.problem("a step without a kind does nothing", "add one of "+or(kindNames()))

@@ -160,26 +160,8 @@ func (v value) templateFile() string {
 	return s
 }
 
-func (v value) linkStep(purpose) hooks.Action {
-	var ensure uint8
-	ok := v.object("a link step",
-		need("path", func(v value) { v.templateFile() }),
-		allow("target", func(v value) { v.template() }),
-		allow("ensure", func(v value) { oneOf(v, []string{"present", "absent"}, &ensure) }),
-	)
-	if !ok {
-		return nil
-	}
-	if _, given := v.d.positions[v.child("target")]; !given && ensure == 0 {
-		v.problem("a link step lacks the key \"target\"", "add target: …, or ensure: absent")
-	}
-	v.d.unsupported(v.pos, FeatureLinkStep, "use an exec step: {command: [/bin/ln, -sfn, TARGET, PATH]}")
-	return nil
-}
-
 func (v value) execStep(purpose) hooks.Action {
 	var x hooks.Exec
-	styled := false
 	if _, isText := v.plain(); isText || v.kind() == "a list" {
 		v.problem("exec must be a mapping, not "+v.kind(), "write exec: {command: [/path/to/program, argument]}")
 		return nil
@@ -191,12 +173,10 @@ func (v value) execStep(purpose) hooks.Action {
 		allow("env", func(v value) { x.Env = v.environment() }),
 		allow("style", func(v value) {
 			var style uint8
-			if styled = oneOf(v, []string{"keepalived"}, &style); styled {
-				v.d.unsupported(v.pos, FeatureKeepalivedScript, "pass what the program needs in command: [PROGRAM, INSTANCE, \"{{.Instance}}\", …]")
-			}
+			x.Keepalived = oneOf(v, []string{"keepalived"}, &style)
 		}),
 	)
-	if !good || len(x.Command) == 0 || styled {
+	if !good || len(x.Command) == 0 {
 		return nil
 	}
 	return x
@@ -243,22 +223,6 @@ func (v value) environment() map[string]string {
 		}
 	}
 	return env
-}
-
-func (v value) notifyStep(purpose) hooks.Action {
-	given := 0
-	ok := v.object("a notify step",
-		allow("exec", func(v value) { given++; v.command() }),
-		allow("webhook", func(v value) { given++; v.webURL() }),
-	)
-	if !ok {
-		return nil
-	}
-	if given != 1 {
-		v.problem("a notify step has one of exec and webhook", "write notify: {exec: [/path/to/program]}")
-	}
-	v.d.unsupported(v.pos, FeatureNotifyStep, "use an exec step with on_error: continue and a short timeout")
-	return nil
 }
 
 // webURL returns an http or https URL. It may be a template.

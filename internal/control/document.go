@@ -205,7 +205,13 @@ type Step struct {
 	Result     string  `json:"result"`
 	DurationMS float64 `json:"duration_ms"`
 	Detail     string  `json:"detail,omitempty"`
+	// Output is the beginning and the end of what the program of a step that failed
+	// printed, with control characters written out; the journal has more of it.
+	Output string `json:"output,omitempty"`
 }
+
+// outputLimit bounds Step.Output, in bytes before control characters are written out.
+const outputLimit = 600
 
 // Peer is the other node as this one sees it.
 type Peer struct {
@@ -359,7 +365,11 @@ func kind(r hooks.Role) string {
 func newSteps(results []hooks.Result) []Step {
 	steps := []Step{}
 	for _, r := range results {
-		steps = append(steps, Step{Name: r.Name, Result: r.Outcome.String(), DurationMS: ms(r.Duration), Detail: r.Detail})
+		s := Step{Name: r.Name, Result: r.Outcome.String(), DurationMS: ms(r.Duration), Detail: r.Detail}
+		if !r.Outcome.OK() {
+			s.Output = hooks.Legible(hooks.Shorten([]byte(r.Output), outputLimit))
+		}
+		steps = append(steps, s)
 	}
 	return steps
 }

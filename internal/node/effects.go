@@ -294,15 +294,33 @@ func (in *instance) beat(work context.Context, decided mono.Instant, epoch failo
 
 func (in *instance) startStep(work context.Context, e failover.StartStep) failover.Event {
 	id := e.Order.ID
-	action, err := hooks.Expand(e.Order.Step.Action, e.Vars)
-	if err != nil {
+	s := e.Order.Step
+	var err error
+	if s.Action, err = hooks.Expand(s.Action, e.Vars); err != nil {
 		return failover.StepEnded{ID: id, Outcome: hooks.Failed, Detail: err.Error()}
 	}
 	in.steps[id] = in.worker(work, e.Order.Deadline.Sub(in.node.now()), func(ctx context.Context) failover.Event {
-		out, detail := in.Steps.Run(ctx, action)
-		return failover.StepEnded{ID: id, Outcome: out, Detail: detail}
+		res := in.Steps.Run(ctx, s, in.sayer(id))
+		return failover.StepEnded{ID: id, Outcome: res.Outcome, Detail: res.Detail, Output: res.Output}
 	})
 	return nil
+}
+
+// sayEvery is the least time between two words of a step: each goes to the peer.
+const sayEvery = 500 * time.Millisecond
+
+// sayer passes on what a step says, if it is something new and not too often: what
+// is left out is said again when it still holds.
+func (in *instance) sayer(id hooks.StepID) func(string) {
+	said, at := "", mono.Instant(0)
+	return func(detail string) {
+		now := in.node.now()
+		if detail == said || at != 0 && now.Sub(at) < sayEvery {
+			return
+		}
+		said, at = detail, now
+		in.node.result(in, failover.StepSaid{ID: id, Detail: detail})
+	}
 }
 
 func (in *instance) catchUp(work context.Context, e failover.CatchUp) {

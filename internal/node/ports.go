@@ -57,9 +57,11 @@ type (
 	}
 	// Steps carries out steps, everything but the vip step.
 	Steps interface {
-		// Run makes the world as the action wants it. When ctx ends everything
-		// that was started is gone before it returns.
-		Run(ctx context.Context, a hooks.Action) (hooks.Outcome, string)
+		// Run makes the world as the step's action wants it, and returns the
+		// Outcome, Detail and Output of that. While it goes on say takes how far
+		// it is; it may be called often. When ctx ends everything that was
+		// started is gone before Run returns, but for the notice of a notify step.
+		Run(ctx context.Context, s hooks.Step, say func(detail string)) hooks.Result
 		// Check says what Run would do: Unchanged, Changed, or Failed with why.
 		Check(ctx context.Context, a hooks.Action) (hooks.Outcome, string)
 		// Labels reads the keys of foreign files that the action sets, without the

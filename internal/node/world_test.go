@@ -333,8 +333,8 @@ func (h *host) Beat(_ context.Context, epoch failover.Epoch, until mono.Instant)
 
 func (h *host) Fence(context.Context, string) error { return nil }
 
-func (h *host) Run(ctx context.Context, a hooks.Action) (hooks.Outcome, string) {
-	title := hooks.Title(a)
+func (h *host) Run(ctx context.Context, s hooks.Step, say func(string)) hooks.Result {
+	title := hooks.Title(s.Action)
 	h.note("begin " + title)
 	h.mu.Lock()
 	f := h.step
@@ -344,7 +344,7 @@ func (h *host) Run(ctx context.Context, a hooks.Action) (hooks.Outcome, string) 
 		out, detail = f(ctx, title)
 	}
 	h.note("end " + title)
-	return out, detail
+	return hooks.Result{Outcome: out, Detail: detail}
 }
 
 func (h *host) Labels(context.Context, hooks.Action) []failover.Label { return nil }
