@@ -73,7 +73,8 @@ func (n *node) look(e failover.CheckSteps) {
 				res.Outcome = hooks.Unchanged
 			}
 			ev.Labels = append(ev.Labels, failover.Label{Step: s.Name, File: a.File, Key: a.Key, Value: n.file, Wanted: a.Value})
-		case hooks.VIP, hooks.Writes, hooks.Replication, hooks.Exec, hooks.JSON, hooks.Line:
+		case hooks.VIP, hooks.Writes, hooks.Replication, hooks.Exec, hooks.JSON, hooks.Line,
+			hooks.Link, hooks.Notify, hooks.Wait:
 			n.w.fail("drift", "%s looks at %s, which leaves nothing to look at", n.label, res.Title)
 			return
 		}
