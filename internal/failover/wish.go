@@ -83,7 +83,7 @@ func (o *Orchestrator) tickWish() {
 	case g != nil && g.ID == w.wish.ID:
 		o.answerWish(g.Outcome, g.Why)
 	case w.wish.Request.To == o.cfg.Node && o.state == Active && o.now.Sub(o.peer.at) > HandoverLease:
-		o.answerWish(Incomplete, Why{Reason: o.why.Reason, Detail: o.cfg.Peer + " fell silent, and " + o.cfg.Node + " took over without it"})
+		o.answerWish(Incomplete, Why{Reason: o.why.Reason, Detail: o.cfg.Peer + " fell silent, and " + o.cfg.Node + " is active"})
 	case !o.now.Before(w.until):
 		o.answerWish(TimedOutBack, Why{Reason: PeerUnreachable, Detail: "no answer from " + o.cfg.Peer})
 	}
