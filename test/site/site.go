@@ -164,6 +164,7 @@ func (s *Site) furnish(ctx context.Context, o Options) error {
 			{replPasswordFile, lab.ReplPassword + "\n", 0o600},
 			{"/usr/lib/systemd/system/tanist.service", units.Tanist, 0o644},
 			{LabelFile, LabelText(n.Hostname, s.Primary.Hostname), 0o640},
+			{RelationshipFile, RelationshipText(s.Primary.Hostname), 0o600},
 			{"/usr/local/sbin/follow", follow, 0o700},
 		}
 		for _, f := range files {

@@ -2,6 +2,7 @@ package site
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net"
@@ -46,6 +47,29 @@ func (s *Site) Look(ctx context.Context, n *lab.Node) (World, error) {
 	w.ReadOnly = rows[0][0]
 	w.IO, w.SQL, err = s.threads(ctx, n)
 	return w, err
+}
+
+// Files are what a host's files say, and what keeps them alike.
+type Files struct {
+	Label        string // the whole label file
+	Relationship string // the whole relationship file, empty where there is none
+	Lsyncd       int    // processes
+}
+
+// LookFiles asks a host, not Tanist.
+func (s *Site) LookFiles(ctx context.Context, n *lab.Node) (Files, error) {
+	var f Files
+	label, err := n.ReadFile(LabelFile)
+	if err != nil {
+		return f, err
+	}
+	relationship, err := n.ReadFile(RelationshipFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return f, err
+	}
+	f.Label, f.Relationship = string(label), string(relationship)
+	f.Lsyncd, err = s.lsyncds(ctx, n)
+	return f, err
 }
 
 func (s *Site) threads(ctx context.Context, n *lab.Node) (io, sql string, err error) {

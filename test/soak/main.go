@@ -4,6 +4,7 @@
 //
 //	go run ./test/soak                                  200 switchovers and 50 power cuts, each with 1 and with 32 databases: hours
 //	go run ./test/soak -databases 4 -switchovers 20 -cuts 0
+//	go run ./test/soak -databases 3 -switchovers 0 -cuts 0 -rounds 100
 package main
 
 import (
@@ -44,6 +45,8 @@ func main() {
 type options struct {
 	databases         []int
 	switchovers, cuts int
+	rounds            int
+	seed              uint64
 	rate              int
 	durable           bool
 	afterLoss         string
@@ -61,6 +64,8 @@ func parse(args []string, out io.Writer) (options, error) {
 	databases := f.String("databases", "1,32", "`numbers` of databases of each host, comma separated: one run for each")
 	f.IntVar(&o.switchovers, "switchovers", 200, "planned `switchovers` of a run")
 	f.IntVar(&o.cuts, "cuts", 50, "power `cuts` of the active host of a run")
+	f.IntVar(&o.rounds, "rounds", 0, "`rounds` of a Compass site's plan, planned and not, with faults thrown in")
+	f.Uint64Var(&o.seed, "seed", uint64(time.Now().Unix()), "`number` that decides about the order of the rounds")
 	f.IntVar(&o.rate, "rate", rateFor, "`rows` a second that the writers aim at, all together")
 	f.StringVar(&o.afterLoss, "after-loss", "drained", "`policy` of the gate for the power cuts: exact or drained")
 	f.BoolVar(&o.durable, "durable", false, "let every commit wait for the disk")
@@ -80,8 +85,8 @@ func parse(args []string, out io.Writer) (options, error) {
 		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
 	case o.rate < 1 || o.rate > 20000:
 		return o, fmt.Errorf("rate %d: want 1 to 20000", o.rate)
-	case o.switchovers < 0 || o.switchovers > 10000 || o.cuts < 0 || o.cuts > 10000:
-		return o, errors.New("switchovers and cuts: want 0 to 10000")
+	case min(o.switchovers, o.cuts, o.rounds) < 0 || max(o.switchovers, o.cuts, o.rounds) > 10000:
+		return o, errors.New("switchovers, cuts and rounds: want 0 to 10000")
 	case o.afterLoss != "exact" && o.afterLoss != "drained":
 		return o, fmt.Errorf("after-loss %q: want exact or drained", o.afterLoss)
 	}
@@ -105,17 +110,18 @@ func (o options) run(ctx context.Context) (err error) {
 	var broken []string
 	for _, n := range o.databases {
 		for _, part := range []struct {
-			times int
-			run   func(context.Context, *soak, int) error
-			gate  string
+			times  int
+			run    func(context.Context, *soak, int) error
+			config string
 		}{
-			{o.switchovers, switchovers, ""},
-			{o.cuts, cuts, "after_loss: " + o.afterLoss},
+			{o.switchovers, switchovers, site.ManyConfig(n, "", true)},
+			{o.cuts, cuts, site.ManyConfig(n, "after_loss: "+o.afterLoss, true)},
+			{o.rounds, compass(o.seed), site.CompassConfig(n, "after_loss: "+o.afterLoss)},
 		} {
 			if part.times == 0 {
 				continue
 			}
-			b, err := o.part(ctx, n, part.times, part.gate, part.run)
+			b, err := o.part(ctx, n, part.times, part.config, part.run)
 			broken = append(broken, b...)
 			if err != nil {
 				return errors.Join(err, verdict(broken))
@@ -133,12 +139,12 @@ func verdict(broken []string) error {
 }
 
 // part is one run on a fresh site.
-func (o options) part(ctx context.Context, databases, times int, gate string, run func(context.Context, *soak, int) error) (broken []string, err error) {
+func (o options) part(ctx context.Context, databases, times int, config string, run func(context.Context, *soak, int) error) (broken []string, err error) {
 	begun := time.Now()
 	tell := func(format string, args ...any) {
 		fmt.Printf("%8.1f s  %s\n", time.Since(begun).Seconds(), fmt.Sprintf(format, args...))
 	}
-	s, err := up(ctx, site.Options{Binary: o.binary, Databases: databases, Durable: o.durable}, gate, tell)
+	s, err := up(ctx, site.Options{Binary: o.binary, Databases: databases, Durable: o.durable, Config: config}, tell)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
@@ -28,13 +29,14 @@ type soak struct {
 	tell   func(format string, args ...any)
 	broken []string // what must not be, and was
 	nextID int64
+	random *rand.Rand // of the Compass rounds
 }
 
 // up makes a site whose primary is Active and whose reserve could take over.
-func up(ctx context.Context, o site.Options, gate string, tell func(string, ...any)) (*site.Site, error) {
+func up(ctx context.Context, o site.Options, tell func(string, ...any)) (*site.Site, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
-	o.Config, o.Lab.Log, o.Log = site.ManyConfig(o.Databases, gate, true), tell, tell
+	o.Lab.Log, o.Log = tell, tell
 	s, err := site.Up(ctx, o)
 	if err != nil {
 		return nil, err

@@ -32,11 +32,11 @@ func run(m *testing.M) int {
 
 // short is a part of the soak that CI has time for. How fast the writers were is
 // not held against a shared machine.
-func short(t *testing.T, databases, times int, gate string, part func(context.Context, *soak, int) error) {
+func short(t *testing.T, databases, times int, config string, part func(context.Context, *soak, int) error) {
 	lab.Require(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	s, err := up(ctx, site.Options{Binary: binary, Databases: databases}, gate, t.Logf)
+	s, err := up(ctx, site.Options{Binary: binary, Databases: databases, Config: config}, t.Logf)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,13 +58,19 @@ func short(t *testing.T, databases, times int, gate string, part func(context.Co
 }
 
 func TestSwitchovers(t *testing.T) {
-	t.Run("1 database", func(t *testing.T) { short(t, 1, 6, "", switchovers) })
-	t.Run("4 databases", func(t *testing.T) { short(t, 4, 2, "", switchovers) })
+	t.Run("1 database", func(t *testing.T) { short(t, 1, 6, site.ManyConfig(1, "", true), switchovers) })
+	t.Run("4 databases", func(t *testing.T) { short(t, 4, 2, site.ManyConfig(4, "", true), switchovers) })
 }
 
 func TestPowerCuts(t *testing.T) {
-	t.Run("1 database", func(t *testing.T) { short(t, 1, len(troubles()), "after_loss: drained", cuts) })
-	t.Run("4 databases", func(t *testing.T) { short(t, 4, 2, "after_loss: drained", cuts) })
+	const gate = "after_loss: drained"
+	t.Run("1 database", func(t *testing.T) { short(t, 1, len(troubles()), site.ManyConfig(1, gate, true), cuts) })
+	t.Run("4 databases", func(t *testing.T) { short(t, 4, 2, site.ManyConfig(4, gate, true), cuts) })
+}
+
+// TestCompass takes the first rounds of an order; a long run has all of them.
+func TestCompass(t *testing.T) {
+	short(t, 2, 6, site.CompassConfig(2, "after_loss: drained"), compass(1))
 }
 
 func TestParse(t *testing.T) {
@@ -74,6 +80,7 @@ func TestParse(t *testing.T) {
 		{"-databases", "x"},
 		{"-rate", "0"},
 		{"-cuts", "-1"},
+		{"-rounds", "10001"},
 		{"-after-loss", "manual"},
 		{"x"},
 	} {
