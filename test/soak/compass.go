@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -54,20 +55,24 @@ func rounds() []round {
 	}
 }
 
-// compass runs so many rounds in an order that the seed decides. Every kind of
-// round comes before any comes again.
-func compass(seed uint64) func(context.Context, *soak, int) error {
+// compass runs so many rounds, whose titles have only in them, in an order that the
+// seed decides. Every kind of round comes before any comes again.
+func compass(seed uint64, only string) func(context.Context, *soak, int) error {
 	return func(ctx context.Context, k *soak, times int) error {
 		k.tell("seed %d", seed)
 		rng := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a run has to be repeatable
 		k.random = rng
+		kinds := slices.DeleteFunc(rounds(), func(r round) bool { return !strings.Contains(r.title, only) })
+		if len(kinds) == 0 {
+			return fmt.Errorf("no kind of round is called %q", only)
+		}
 		var order []int
 		moved := 0
 		for i := range times {
 			if len(order) == 0 {
-				order = rng.Perm(len(rounds()))
+				order = rng.Perm(len(kinds))
 			}
-			r := rounds()[order[0]]
+			r := kinds[order[0]]
 			order = order[1:]
 			bounded, cancel := context.WithTimeout(ctx, 3*bound)
 			to, err := k.round(bounded, i, r)
@@ -298,6 +303,9 @@ func duringSwitchover(do func(*soak, context.Context, *lab.Node) (aftermath, err
 		}
 		e := <-ended
 		k.tell("the switchover asked on %s ended with %d: %s", on.Hostname, e.r.Code, lastLine(e.r.Stdout+e.r.Stderr))
+		if e.r.Code == 1 {
+			k.tell("its steps:\n%s", e.r.Stdout)
+		}
 		return after, e.err
 	}
 }
@@ -307,14 +315,10 @@ func lastLine(text string) string {
 	return strings.TrimSpace(lines[len(lines)-1])
 }
 
-// activeOff takes the power of the host that has the address now: a switchover may
-// be over by then.
-func (k *soak) activeOff(ctx context.Context, _ *lab.Node) (aftermath, error) {
-	n, err := k.holder(ctx)
-	if err != nil {
-		return aftermath{}, err
-	}
-	return aftermath{off: n, apart: n}, n.PowerOff(ctx)
+// activeOff takes the power of the host that had the address when the switchover
+// began, and by then may have handed it over.
+func (k *soak) activeOff(ctx context.Context, active *lab.Node) (aftermath, error) {
+	return aftermath{off: active, apart: active}, active.PowerOff(ctx)
 }
 
 // peerOff takes the power of the host that does not, and waits for nobody: the

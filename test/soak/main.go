@@ -47,6 +47,7 @@ type options struct {
 	switchovers, cuts int
 	rounds            int
 	seed              uint64
+	only              string
 	rate              int
 	durable           bool
 	afterLoss         string
@@ -66,6 +67,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	f.IntVar(&o.cuts, "cuts", 50, "power `cuts` of the active host of a run")
 	f.IntVar(&o.rounds, "rounds", 0, "`rounds` of a Compass site's plan, planned and not, with faults thrown in")
 	f.Uint64Var(&o.seed, "seed", uint64(time.Now().Unix()), "`number` that decides about the order of the rounds")
+	f.StringVar(&o.only, "only", "", "part of the `title` of the rounds to have (default: all)")
 	f.IntVar(&o.rate, "rate", rateFor, "`rows` a second that the writers aim at, all together")
 	f.StringVar(&o.afterLoss, "after-loss", "drained", "`policy` of the gate for the power cuts: exact or drained")
 	f.BoolVar(&o.durable, "durable", false, "let every commit wait for the disk")
@@ -116,7 +118,7 @@ func (o options) run(ctx context.Context) (err error) {
 		}{
 			{o.switchovers, switchovers, site.ManyConfig(n, "", true)},
 			{o.cuts, cuts, site.ManyConfig(n, "after_loss: "+o.afterLoss, true)},
-			{o.rounds, compass(o.seed), site.CompassConfig(n, "after_loss: "+o.afterLoss)},
+			{o.rounds, compass(o.seed, o.only), site.CompassConfig(n, "after_loss: "+o.afterLoss)},
 		} {
 			if part.times == 0 {
 				continue

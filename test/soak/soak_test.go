@@ -70,7 +70,7 @@ func TestPowerCuts(t *testing.T) {
 
 // TestCompass takes the first rounds of an order; a long run has all of them.
 func TestCompass(t *testing.T) {
-	short(t, 2, 6, site.CompassConfig(2, "after_loss: drained"), compass(1))
+	short(t, 2, 6, site.CompassConfig(2, "after_loss: drained"), compass(1, ""))
 }
 
 func TestParse(t *testing.T) {
