@@ -229,12 +229,24 @@ func killed(ctx context.Context, _ *soak, active *lab.Node) (aftermath, error) {
 	return aftermath{}, active.KillUnit(ctx, daemonUnit, syscall.SIGKILL)
 }
 
-// hung stops the daemon until the other host is Active.
+// hung stops the daemon until the other host is Active, or this one is again: its
+// service manager ends a daemon that shows no sign of life, and starts another.
 func hung(ctx context.Context, k *soak, active *lab.Node) (aftermath, error) {
+	before, err := active.MainPID(ctx, daemonUnit)
+	if err != nil {
+		return aftermath{}, err
+	}
 	if err := active.KillUnit(ctx, daemonUnit, syscall.SIGSTOP); err != nil {
 		return aftermath{}, err
 	}
-	err := k.AwaitState(ctx, k.Peer(active), "active")
+	err = site.Await(ctx, "a host is active whose daemon runs", func(ctx context.Context) error {
+		if k.BackAndActive(ctx, active, before) == nil {
+			return nil
+		}
+		brief, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		return k.AwaitState(brief, k.Peer(active), "active")
+	})
 	return aftermath{}, errors.Join(err, active.KillUnit(ctx, daemonUnit, syscall.SIGCONT))
 }
 
