@@ -92,6 +92,9 @@ const bound = 50 * time.Millisecond
 
 func line(c string, h hostile, w place, times []time.Duration) string {
 	titles := map[string]string{"link": "link down for 180 ms", "term": "SIGTERM, no peer", "switchover": "switchover"}
+	if times == nil && h.refused {
+		return fmt.Sprintf("| %s | %s | %s | | refused, the address stays | ok |", titles[c], h.title, w)
+	}
 	if times == nil {
 		return fmt.Sprintf("| %s | %s | %s | | rolled back, the address stays | ok |", titles[c], h.title, w)
 	}
