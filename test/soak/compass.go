@@ -247,7 +247,8 @@ func hung(ctx context.Context, k *soak, active *lab.Node) (aftermath, error) {
 		defer cancel()
 		return k.AwaitState(brief, k.Peer(active), "active")
 	})
-	return aftermath{}, errors.Join(err, active.KillUnit(ctx, daemonUnit, syscall.SIGCONT))
+	_ = active.Kill(before, syscall.SIGCONT) // it may be gone
+	return aftermath{}, err
 }
 
 func left(ctx context.Context, k *soak, active *lab.Node) (aftermath, error) {
