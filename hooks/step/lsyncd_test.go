@@ -169,8 +169,8 @@ func (w *words) String() string {
 // itself waits for seconds before it does anything.
 func TestLsyncdIsDrained(t *testing.T) {
 	tests := []struct{ name, settings, sync string }{
-		{"delays, an interval of a second", "statusInterval = 1", "delay = 2"},
-		{"a report at once", "statusInterval = 0", "delay = 1"},
+		{"delays, an interval of a second", "statusInterval = 1", "delay = 2, maxDelays = 100000"},
+		{"a report at once", "statusInterval = 0", "delay = 1, maxDelays = 100000"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
