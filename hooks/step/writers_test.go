@@ -194,7 +194,8 @@ func TestStepBesideAnotherWriter(t *testing.T) {
 			if role == "locked/50ms" && outcomes[hooks.Changed] != rounds {
 				t.Errorf("beside a writer that locks: %v", outcomes)
 			}
-			if outcomes[hooks.Changed] == 0 {
+			// As fast as it can, on a machine that is busy, the other one leaves no room.
+			if strings.HasSuffix(role, "50ms") && outcomes[hooks.Changed] == 0 {
 				t.Error("not one run came through")
 			}
 			onlyFile(t, path)
