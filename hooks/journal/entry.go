@@ -9,11 +9,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
-	"strings"
 	"time"
 
 	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/internal/words"
 )
 
 // Entry is a record as it was stored.
@@ -103,17 +102,17 @@ type step struct {
 // marshal returns the payload of a record.
 func marshal(e Entry) ([]byte, error) {
 	r := e.Record
-	if kind := textOf(hooks.Began, r.Kind); kind == "" || kind == unknownName {
+	if kind := words.Of(hooks.Began, r.Kind); kind == "" || kind == words.UnknownText {
 		return nil, fmt.Errorf("a record of kind %d", r.Kind)
 	}
 	out := entry{
-		At: e.At.UTC().Format(time.RFC3339Nano), Boot: e.Boot, Kind: textOf(hooks.Began, r.Kind),
-		Instance: r.Instance, Epoch: r.Epoch, Role: textOf(hooks.Standby, r.Role), Planned: r.Planned, Lossy: r.Lossy, Reason: r.Reason,
-		Ending: textOf(hooks.Completed, r.Ending), Duration: r.Duration, UID: r.UID, Loss: toLoss(r.Loss), Attempts: r.Attempts,
+		At: e.At.UTC().Format(time.RFC3339Nano), Boot: e.Boot, Kind: words.Of(hooks.Began, r.Kind),
+		Instance: r.Instance, Epoch: r.Epoch, Role: words.Of(hooks.Standby, r.Role), Planned: r.Planned, Lossy: r.Lossy, Reason: r.Reason,
+		Ending: words.Of(hooks.Completed, r.Ending), Duration: r.Duration, UID: r.UID, Loss: toLoss(r.Loss), Attempts: r.Attempts,
 	}
 	if s := r.Step; s != (hooks.Result{}) {
 		out.Step = &step{
-			Name: s.Name, Title: s.Title, Outcome: textOf(hooks.Pending, s.Outcome), Detail: s.Detail, Duration: s.Duration,
+			Name: s.Name, Title: s.Title, Outcome: words.Of(hooks.Pending, s.Outcome), Detail: s.Detail, Duration: s.Duration,
 			Output: s.Output,
 		}
 	}
@@ -140,62 +139,17 @@ func unmarshal(payload []byte) (Entry, error) {
 		return Entry{}, errors.New("no kind")
 	}
 	e := Entry{At: at.UTC(), Boot: in.Boot, Record: hooks.Record{
-		Kind: valueOf(hooks.Began, in.Kind), Instance: in.Instance, Epoch: in.Epoch, Role: valueOf(hooks.Standby, in.Role),
-		Planned: in.Planned, Lossy: in.Lossy, Reason: in.Reason, Ending: valueOf(hooks.Completed, in.Ending), Duration: in.Duration, UID: in.UID, Loss: in.Loss.record(), Attempts: in.Attempts,
+		Kind: words.Value(hooks.Began, in.Kind), Instance: in.Instance, Epoch: in.Epoch, Role: words.Value(hooks.Standby, in.Role),
+		Planned: in.Planned, Lossy: in.Lossy, Reason: in.Reason, Ending: words.Value(hooks.Completed, in.Ending), Duration: in.Duration, UID: in.UID, Loss: in.Loss.record(), Attempts: in.Attempts,
 	}}
-	if e.Record.Kind == unknown {
+	if e.Record.Kind == words.Unknown {
 		e.Unknown = in.Kind
 	}
 	if s := in.Step; s != nil {
 		e.Record.Step = hooks.Result{
-			Name: s.Name, Title: s.Title, Outcome: valueOf(hooks.Pending, s.Outcome), Detail: s.Detail, Duration: s.Duration,
+			Name: s.Name, Title: s.Title, Outcome: words.Value(hooks.Pending, s.Outcome), Detail: s.Detail, Duration: s.Duration,
 			Output: s.Output,
 		}
 	}
 	return e, nil
 }
-
-// unknown is what a name of a newer release reads as: a value that nothing
-// compares equal to and that no Fold acts on.
-const (
-	unknown     = math.MaxUint8
-	unknownName = "?"
-)
-
-// enum is one that is stored by the text of its owner.
-type enum interface {
-	~uint8
-	String() string
-}
-
-// textOf names a value. One before first, the first that has a word, is none and has no
-// text; one that has none but its number is not stored as it is.
-func textOf[E enum](first, e E) string {
-	switch s := e.String(); {
-	case e < first:
-		return ""
-	case isWord(s):
-		return s
-	}
-	return unknownName
-}
-
-// valueOf reads a name.
-func valueOf[E enum](first E, s string) E {
-	if s == "" {
-		return 0
-	}
-	for e := first; e < unknown; e++ {
-		text := e.String()
-		if !isWord(text) {
-			break
-		}
-		if text == s {
-			return e
-		}
-	}
-	return unknown
-}
-
-// isWord reports whether a text is more than a type and a number.
-func isWord(s string) bool { return s != "" && !strings.HasSuffix(s, ")") }

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/internal/words"
 )
 
 var (
@@ -239,10 +240,10 @@ func TestEveryValueHasAName(t *testing.T) {
 			text  string // of the core, `Type(n)` past the last value
 			named bool
 		}{
-			{hooks.RecordKind(v).String(), textOf(hooks.Began, hooks.RecordKind(v)) != unknownName},
-			{hooks.Role(v).String(), textOf(hooks.Standby, hooks.Role(v)) != unknownName},
-			{hooks.Ending(v).String(), textOf(hooks.Completed, hooks.Ending(v)) != unknownName},
-			{hooks.Outcome(v).String(), textOf(hooks.Pending, hooks.Outcome(v)) != unknownName},
+			{hooks.RecordKind(v).String(), words.Of(hooks.Began, hooks.RecordKind(v)) != words.UnknownText},
+			{hooks.Role(v).String(), words.Of(hooks.Standby, hooks.Role(v)) != words.UnknownText},
+			{hooks.Ending(v).String(), words.Of(hooks.Completed, hooks.Ending(v)) != words.UnknownText},
+			{hooks.Outcome(v).String(), words.Of(hooks.Pending, hooks.Outcome(v)) != words.UnknownText},
 		} {
 			if exists := !strings.Contains(e.text, "("); exists && !e.named {
 				t.Errorf("%s has no name in the journal", e.text)

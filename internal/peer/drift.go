@@ -6,6 +6,7 @@ import (
 	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/internal/failover"
 	"github.com/tanist-ha/tanist/internal/mono"
+	"github.com/tanist-ha/tanist/internal/words"
 )
 
 // told bounds the lists that are read, whatever the other end sends.
@@ -32,15 +33,15 @@ type label struct {
 
 func toDrift(d failover.Drift) drift {
 	return drift{
-		Step: d.Step, Kind: d.Kind, Title: d.Title, Outcome: textOf(hooks.Pending, d.Outcome), Detail: d.Detail,
-		Since: d.Since, Repair: textOf(failover.ReportOnly, d.Repair),
+		Step: d.Step, Kind: d.Kind, Title: d.Title, Outcome: words.Of(hooks.Pending, d.Outcome), Detail: d.Detail,
+		Since: d.Since, Repair: words.Of(failover.ReportOnly, d.Repair),
 	}
 }
 
 func (d drift) core() failover.Drift {
 	return failover.Drift{
-		Step: d.Step, Kind: d.Kind, Title: d.Title, Outcome: valueOf(hooks.Pending, d.Outcome), Detail: d.Detail,
-		Since: d.Since, Repair: valueOf(failover.ReportOnly, d.Repair),
+		Step: d.Step, Kind: d.Kind, Title: d.Title, Outcome: words.Value(hooks.Pending, d.Outcome), Detail: d.Detail,
+		Since: d.Since, Repair: words.Value(failover.ReportOnly, d.Repair),
 	}
 }
 

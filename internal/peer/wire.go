@@ -14,6 +14,7 @@ import (
 
 	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/internal/failover"
+	"github.com/tanist-ha/tanist/internal/words"
 	"github.com/tanist-ha/tanist/replication"
 )
 
@@ -155,25 +156,25 @@ func decode(content []byte) (instance string, s failover.PeerState, err error) {
 func toWire(instance string, s failover.PeerState) message {
 	m := message{
 		Instance: instance, Boot: s.Boot,
-		State: textOf(failover.Initialize, s.State), Why: toWhy(s.Why), Epoch: s.Epoch, ActiveEpoch: s.ActiveEpoch,
-		Holds: s.Holds, Bids: s.Bids, Hears: s.Hears, Sources: textOf(failover.NoDatabases, s.Sources),
+		State: words.Of(failover.Initialize, s.State), Why: toWhy(s.Why), Epoch: s.Epoch, ActiveEpoch: s.ActiveEpoch,
+		Holds: s.Holds, Bids: s.Bids, Hears: s.Hears, Sources: words.Of(failover.NoDatabases, s.Sources),
 		Gate: each(s.Gate, toGateReason), Positions: each(s.Positions, toPosition),
 		Stopped: s.Stopped, Steps: each(s.Steps, toStep), Drift: each(s.Drift, toDrift), Labels: each(s.Labels, toLabel),
 	}
 	if g := s.Give; g != nil {
 		m.Give = &give{
-			ID: handover(g.ID), Stage: textOf(failover.GivePreparing, g.Stage), Epoch: g.Epoch, DryRun: g.DryRun, Force: g.Force,
-			Positions: each(g.Positions, toPosition), Lost: g.Lost, Cause: textOf(failover.Starting, g.Cause),
+			ID: handover(g.ID), Stage: words.Of(failover.GivePreparing, g.Stage), Epoch: g.Epoch, DryRun: g.DryRun, Force: g.Force,
+			Positions: each(g.Positions, toPosition), Lost: g.Lost, Cause: words.Of(failover.Starting, g.Cause),
 		}
 	}
 	if t := s.Take; t != nil {
-		m.Take = &take{ID: handover(t.ID), Stage: textOf(failover.TakePreparing, t.Stage), Why: toWhy(t.Why), OK: t.OK, Left: t.Left}
+		m.Take = &take{ID: handover(t.ID), Stage: words.Of(failover.TakePreparing, t.Stage), Why: toWhy(t.Why), OK: t.OK, Left: t.Left}
 	}
 	if w := s.Wish; w != nil {
 		m.Wish = &wish{ID: handover(w.ID), Request: request(w.Request)}
 	}
 	if g := s.Granted; g != nil {
-		m.Granted = &grant{ID: handover(g.ID), Outcome: textOf(failover.Done, g.Outcome), Why: toWhy(g.Why)}
+		m.Granted = &grant{ID: handover(g.ID), Outcome: words.Of(failover.Done, g.Outcome), Why: toWhy(g.Why)}
 	}
 	return m
 }
@@ -183,8 +184,8 @@ func toWire(instance string, s failover.PeerState) message {
 func (m message) core() failover.PeerState {
 	s := failover.PeerState{
 		Boot:  m.Boot,
-		State: valueOf(failover.Initialize, m.State), Why: m.Why.core(), Epoch: m.Epoch, ActiveEpoch: m.ActiveEpoch,
-		Holds: m.Holds, Bids: m.Bids, Hears: m.Hears, Sources: valueOf(failover.NoDatabases, m.Sources),
+		State: words.Value(failover.Initialize, m.State), Why: m.Why.core(), Epoch: m.Epoch, ActiveEpoch: m.ActiveEpoch,
+		Holds: m.Holds, Bids: m.Bids, Hears: m.Hears, Sources: words.Value(failover.NoDatabases, m.Sources),
 		Gate: each(m.Gate, gateReason.core), Stopped: m.Stopped, Steps: each(m.Steps, step.core),
 		Drift: each(atMost(m.Drift, told), drift.core), Labels: each(atMost(m.Labels, told), label.core),
 	}
@@ -193,13 +194,13 @@ func (m message) core() failover.PeerState {
 		s.Give = g.core()
 	}
 	if t := m.Take; t != nil {
-		s.Take = &failover.Take{ID: failover.HandoverID(t.ID), Stage: valueOf(failover.TakePreparing, t.Stage), Why: t.Why.core(), OK: t.OK, Left: t.Left}
+		s.Take = &failover.Take{ID: failover.HandoverID(t.ID), Stage: words.Value(failover.TakePreparing, t.Stage), Why: t.Why.core(), OK: t.OK, Left: t.Left}
 	}
 	if w := m.Wish; w != nil {
 		s.Wish = &failover.Wish{ID: failover.HandoverID(w.ID), Request: failover.Request(w.Request)}
 	}
 	if g := m.Granted; g != nil {
-		s.Granted = &failover.Grant{ID: failover.HandoverID(g.ID), Outcome: valueOf(failover.Done, g.Outcome), Why: g.Why.core()}
+		s.Granted = &failover.Grant{ID: failover.HandoverID(g.ID), Outcome: words.Value(failover.Done, g.Outcome), Why: g.Why.core()}
 	}
 	return s
 }
@@ -213,33 +214,33 @@ func (g give) core() *failover.Give {
 		return nil
 	}
 	return &failover.Give{
-		ID: failover.HandoverID(g.ID), Stage: valueOf(failover.GivePreparing, g.Stage), Epoch: g.Epoch,
-		DryRun: g.DryRun, Force: g.Force, Positions: positions, Lost: g.Lost, Cause: valueOf(failover.Starting, g.Cause),
+		ID: failover.HandoverID(g.ID), Stage: words.Value(failover.GivePreparing, g.Stage), Epoch: g.Epoch,
+		DryRun: g.DryRun, Force: g.Force, Positions: positions, Lost: g.Lost, Cause: words.Value(failover.Starting, g.Cause),
 	}
 }
 
 func toWhy(w failover.Why) why {
-	return why{Reason: textOf(failover.Starting, w.Reason), Gate: each(w.Gate, toGateReason), Check: w.Check, Detail: w.Detail}
+	return why{Reason: words.Of(failover.Starting, w.Reason), Gate: each(w.Gate, toGateReason), Check: w.Check, Detail: w.Detail}
 }
 
 func (w why) core() failover.Why {
-	return failover.Why{Reason: valueOf(failover.Starting, w.Reason), Gate: each(w.Gate, gateReason.core), Check: w.Check, Detail: w.Detail}
+	return failover.Why{Reason: words.Value(failover.Starting, w.Reason), Gate: each(w.Gate, gateReason.core), Check: w.Check, Detail: w.Detail}
 }
 
 func toGateReason(r replication.Reason) gateReason {
-	return gateReason{Code: textOf(replication.IOStopped, r.Code), Database: r.Database, Detail: r.Detail}
+	return gateReason{Code: words.Of(replication.IOStopped, r.Code), Database: r.Database, Detail: r.Detail}
 }
 
 func (r gateReason) core() replication.Reason {
-	return replication.Reason{Code: valueOf(replication.IOStopped, r.Code), Database: r.Database, Detail: r.Detail}
+	return replication.Reason{Code: words.Value(replication.IOStopped, r.Code), Database: r.Database, Detail: r.Detail}
 }
 
 func toStep(r hooks.Result) step {
-	return step{Name: r.Name, Title: r.Title, Outcome: textOf(hooks.Pending, r.Outcome), Detail: r.Detail, Duration: r.Duration}
+	return step{Name: r.Name, Title: r.Title, Outcome: words.Of(hooks.Pending, r.Outcome), Detail: r.Detail, Duration: r.Duration}
 }
 
 func (s step) core() hooks.Result {
-	return hooks.Result{Name: s.Name, Title: s.Title, Outcome: valueOf(hooks.Pending, s.Outcome), Detail: s.Detail, Duration: s.Duration}
+	return hooks.Result{Name: s.Name, Title: s.Title, Outcome: words.Value(hooks.Pending, s.Outcome), Detail: s.Detail, Duration: s.Duration}
 }
 
 func toPosition(p failover.Position) position {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/internal/failover"
+	"github.com/tanist-ha/tanist/internal/words"
 	"github.com/tanist-ha/tanist/replication"
 )
 
@@ -166,10 +167,10 @@ func TestNewerReleaseIsUnderstood(t *testing.T) {
 		s := read(`{"instance":"compass","boot":1,"state":"levitating","why":{"reason":"magic"},"sources":"some",
 			"gate":[{"code":"moon"}],"steps":[{"name":"x","outcome":"splendid"}],
 			"give":{"id":{"boot":1,"seq":1},"stage":"musing","epoch":3},"granted":{"id":{"boot":1,"seq":1},"outcome":"sort of","why":{}}}`)
-		if s.State != unknown || s.Why.Reason != unknown || s.Sources != unknown || s.Give.Stage != unknown {
+		if s.State != words.Unknown || s.Why.Reason != words.Unknown || s.Sources != words.Unknown || s.Give.Stage != words.Unknown {
 			t.Errorf("state %v, why %v, sources %v, stage %v", s.State, s.Why, s.Sources, s.Give.Stage)
 		}
-		if len(s.Gate) != 1 || s.Gate[0].Code != unknown {
+		if len(s.Gate) != 1 || s.Gate[0].Code != words.Unknown {
 			t.Errorf("an unknown reason must keep the gate closed, got %v", s.Gate)
 		}
 		if s.Steps[0].Outcome.OK() || s.Granted.Outcome == failover.Done {
@@ -247,7 +248,7 @@ func TestEveryValueHasAName(t *testing.T) {
 			}
 			v, _ := constant.Uint64Val(c.Val())
 			s := text(uint8(v))
-			if s == unknownName || seen[s] != "" || v == unknown {
+			if s == words.UnknownText || seen[s] != "" || v == words.Unknown {
 				t.Errorf("%s.%s = %d travels as %q, as does %q", pkg, name, v, s, seen[s])
 			}
 			seen[s] = name
@@ -256,15 +257,15 @@ func TestEveryValueHasAName(t *testing.T) {
 			t.Errorf("%s.%s: found %d constants", pkg, typ, len(seen))
 		}
 	}
-	check("internal/failover", "State", func(v uint8) string { return textOf(failover.Initialize, failover.State(v)) })
-	check("internal/failover", "Reason", func(v uint8) string { return textOf(failover.Starting, failover.Reason(v)) })
-	check("internal/failover", "Sources", func(v uint8) string { return textOf(failover.NoDatabases, failover.Sources(v)) })
-	check("internal/failover", "GiveStage", func(v uint8) string { return textOf(failover.GivePreparing, failover.GiveStage(v)) })
-	check("internal/failover", "TakeStage", func(v uint8) string { return textOf(failover.TakePreparing, failover.TakeStage(v)) })
-	check("internal/failover", "Repair", func(v uint8) string { return textOf(failover.ReportOnly, failover.Repair(v)) })
-	check("internal/failover", "Outcome", func(v uint8) string { return textOf(failover.Done, failover.Outcome(v)) })
+	check("internal/failover", "State", func(v uint8) string { return words.Of(failover.Initialize, failover.State(v)) })
+	check("internal/failover", "Reason", func(v uint8) string { return words.Of(failover.Starting, failover.Reason(v)) })
+	check("internal/failover", "Sources", func(v uint8) string { return words.Of(failover.NoDatabases, failover.Sources(v)) })
+	check("internal/failover", "GiveStage", func(v uint8) string { return words.Of(failover.GivePreparing, failover.GiveStage(v)) })
+	check("internal/failover", "TakeStage", func(v uint8) string { return words.Of(failover.TakePreparing, failover.TakeStage(v)) })
+	check("internal/failover", "Repair", func(v uint8) string { return words.Of(failover.ReportOnly, failover.Repair(v)) })
+	check("internal/failover", "Outcome", func(v uint8) string { return words.Of(failover.Done, failover.Outcome(v)) })
 	check("hooks", "Outcome", func(v uint8) string { return toStep(stepOf(v)).Outcome })
-	check("replication", "Code", func(v uint8) string { return textOf(replication.IOStopped, replication.Code(v)) })
+	check("replication", "Code", func(v uint8) string { return words.Of(replication.IOStopped, replication.Code(v)) })
 }
 
 // FuzzMessage: what can be read can be sent on and reads the same again.

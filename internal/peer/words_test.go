@@ -8,6 +8,7 @@ import (
 
 	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/internal/failover"
+	"github.com/tanist-ha/tanist/internal/words"
 	"github.com/tanist-ha/tanist/replication"
 )
 
@@ -15,7 +16,7 @@ import (
 // and journal have for it, and is read back.
 func TestWordsOfTheCore(t *testing.T) {
 	many := 0
-	for v := range uint8(unknown) {
+	for v := range uint8(words.Unknown) {
 		for _, e := range []struct {
 			value fmt.Stringer
 			state failover.PeerState
