@@ -101,6 +101,7 @@ func (in *instance) step(work context.Context, ev failover.Event) (decided mono.
 			delete(in.checking, over.ID)
 		}
 		in.noteLink(pending[0])
+		in.counts.heard(pending[0])
 		decided = in.node.now()
 		in.effects = in.Core.Step(decided, pending[0], in.effects[:0])
 		for _, e := range in.effects {
@@ -121,6 +122,7 @@ func (in *instance) step(work context.Context, ev failover.Event) (decided mono.
 func (in *instance) do(work context.Context, decided mono.Instant, e failover.Effect) failover.Event {
 	switch e := e.(type) {
 	case failover.Send:
+		in.counts.Sent++
 		in.trouble("send an advertisement", in.Heartbeat.Send(e))
 	case failover.Hold:
 		if e.ID == 0 && in.node.cfg.Renewer != nil {
@@ -133,6 +135,7 @@ func (in *instance) do(work context.Context, decided mono.Instant, e failover.Ef
 	case failover.Announce:
 		in.announce()
 	case failover.Append:
+		in.counts.record(e.Record)
 		return in.node.journal.append(in, e)
 	case failover.Remember:
 		in.node.journal.remember(in, e)
@@ -208,6 +211,9 @@ func (in *instance) hold(e failover.Hold, decided mono.Instant) failover.Event {
 		if err = in.Addresses.Hold(e); err == nil {
 			in.leased = began.Add(e.Lease)
 		}
+	}
+	if e.ID == 0 {
+		in.counts.renewed(err)
 	}
 	in.trouble("hold the address", err)
 	if err != nil || e.ID != 0 {

@@ -75,6 +75,7 @@ type Node struct {
 	byName    map[string]*instance
 	boot      uint64             // of the daemon
 	words     map[string]*uint64 // how often the peer was told under each name, also one that is gone
+	counts    map[string]*Counters
 	hearts    []Heartbeat        // each once
 	wake      chan struct{}      // one slot: something was heard
 	results   chan message
@@ -107,7 +108,7 @@ type message struct {
 // New returns a node that runs nothing yet.
 func New(cfg Config) (*Node, error) {
 	n := &Node{
-		cfg: cfg, byName: map[string]*instance{}, words: map[string]*uint64{}, disturbed: map[*instance]bool{},
+		cfg: cfg, byName: map[string]*instance{}, words: map[string]*uint64{}, counts: map[string]*Counters{}, disturbed: map[*instance]bool{},
 		wake: make(chan struct{}, 1), results: make(chan message, resultSize),
 		calls: make(chan func(context.Context), callSize), over: make(chan struct{}),
 		journal: newWriter(cfg.Journal, cfg.Positions, cfg.Log),
@@ -346,7 +347,11 @@ func (n *Node) tick(work context.Context) {
 	for _, in := range n.instances {
 		if !now.Before(in.due) {
 			// What became due while the others had their turn is due now.
+			due, sent := in.due, in.counts.Sent
 			now = in.step(work, failover.Tick{})
+			if in.counts.Sent > sent {
+				in.counts.AdvertisementLateness.observe(now.Sub(due))
+			}
 		}
 		in.dropAgain(now)
 		in.announceAgain(now)

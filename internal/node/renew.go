@@ -85,6 +85,7 @@ func (n *Node) renewSome(work context.Context, some []*instance) {
 	case len(asked) == 0:
 	case n.pending.done != nil:
 		for _, in := range asked {
+			in.counts.renewed(errKernelSlow)
 			in.step(work, failover.Held{Err: errKernelSlow})
 		}
 	default:
@@ -169,6 +170,7 @@ func (n *Node) renewedLate(errs []error) {
 	}
 	for i, in := range p.asked {
 		in.busy.Done()
+		in.counts.renewed(errs[i])
 		switch {
 		case in.gone || in.leased != p.until[i]: // it is another's, or another lease
 		case errs[i] != nil:
@@ -184,6 +186,7 @@ func (n *Node) renewedLate(errs []error) {
 
 // renewed takes in how a renewal that began at an instant ended.
 func (in *instance) renewed(work context.Context, began mono.Instant, err error) {
+	in.counts.renewed(err)
 	if err == nil {
 		in.leased = began.Add(in.lease)
 		return

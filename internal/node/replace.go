@@ -71,6 +71,7 @@ type reloadable struct {
 	busy      sync.WaitGroup        // its workers
 	unwritten atomic.Int64          // its records that are on their way to the journal
 	told      *uint64               // how often the peer was told under this name
+	counts    *Counters             // what was done under this name
 	said      failover.PeerState    // the last one
 	link      *failover.LinkChanged // the last one, nil when nothing was said
 	moved     bool                  // its interface is not that of the one before
@@ -86,6 +87,10 @@ func (n *Node) instance(i Instance) *instance {
 		n.words[i.Name] = new(uint64)
 	}
 	in.told = n.words[i.Name]
+	if n.counts[i.Name] == nil {
+		n.counts[i.Name] = newCounters()
+	}
+	in.counts = n.counts[i.Name]
 	return in
 }
 
@@ -108,6 +113,7 @@ func (n *Node) enrol(in, old *instance) {
 	case in == nil:
 		list = slices.Delete(list, at, at+1)
 		delete(n.byName, old.Name)
+		delete(n.counts, old.Name)
 	default:
 		list[at] = in
 	}
