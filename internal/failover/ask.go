@@ -28,6 +28,11 @@ const (
 // come to the address in less, and the others ask again.
 const silenceHolds = 500 * time.Millisecond
 
+// goodbyeHolds is for how long the goodbye of a Tanist counts for an answer of its
+// kernel: what made it leave can be over, and it needs longer than this to find out that
+// nobody else took the role.
+const goodbyeHolds = 250 * time.Millisecond
+
 // contendWithin bounds a question to the kernel of a rival, which is alive and has
 // just been told to go: its clients wait.
 const contendWithin = 25 * time.Millisecond

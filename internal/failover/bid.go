@@ -159,10 +159,10 @@ func (o *Orchestrator) beginBid(b *bid) {
 	case o.hostSilent():
 		b.dead, b.silence = true, o.early.found
 	case b.contend: // it lets go when it hears the claim, and is asked for then
-	case o.left && (o.proved || o.peer.known): // a Tanist takes the address off first
-		b.silence = o.now
-	case o.left: // others say goodbye and may then be stopped
+	case o.left && !o.proved && !o.peer.known: // others say goodbye and may then be stopped
 		b.contend = true
+	case o.left && o.now.Sub(o.lastWord) <= goodbyeHolds: // a Tanist takes the address off first
+		b.silence = o.lastWord.Add(goodbyeHolds - silenceHolds)
 	case !o.linkFresh():
 		o.ask()
 		return

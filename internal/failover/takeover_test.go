@@ -365,10 +365,32 @@ func TestGoodbyeOfNoUse(t *testing.T) {
 			t.Error("nor is the next one")
 		}
 	})
+	t.Run("the peer may have come back since", func(t *testing.T) {
+		r := newRig(t, nil)
+		r.boots()
+		r.run(2 * queueTime) // it may not bid yet
+		r.proves(0, 3)
+		if !r.o.left {
+			t.Fatal("not heard")
+		}
+		for range 100 {
+			if _, asks := find[AskKernel](r); asks {
+				return
+			}
+			if a, ok := find[Append](r); ok && a.Record.Kind == hooks.Began && a.Record.Role == hooks.Active {
+				t.Fatal("it does not ask")
+			}
+			r.now, _ = r.o.Deadline()
+			r.step(Tick{})
+		}
+		t.Error("it does not bid")
+	})
 	t.Run("this node had the address since", func(t *testing.T) {
 		r := newRig(t, func(c *Config) { c.Promote = c.Promote[2:] })
 		r.boots()
-		r.run(2 * queueTime)
+		for begun := r.now; r.now.Sub(begun) < r.o.router.ActiveDownInterval(); r.run(queueTime) {
+			r.hears(253)
+		}
 		r.proves(0, 3)
 		if !r.o.left {
 			t.Fatal("not heard")

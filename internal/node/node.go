@@ -76,8 +76,8 @@ type Node struct {
 	boot      uint64             // of the daemon
 	words     map[string]*uint64 // how often the peer was told under each name, also one that is gone
 	counts    map[string]*Counters
-	hearts    []Heartbeat        // each once
-	wake      chan struct{}      // one slot: something was heard
+	hearts    []Heartbeat   // each once
+	wake      chan struct{} // one slot: something was heard
 	results   chan message
 	calls     chan func(work context.Context)
 	over      chan struct{} // closed when the loop takes nothing any more

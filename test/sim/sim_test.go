@@ -108,6 +108,7 @@ func TestFoundAddressSeeds(t *testing.T) {
 		"a paused host answered again, and its lease had stood still":     {100025221},
 		"a host was paused while a failed plan kept anybody from asking":  {300006822},
 		"an answer from before the own tenure counted for the peer's":     {300167545},
+		"a goodbye counted though the peer was well again":                {600027731, 600035071, 600036499},
 		"a node was found to hold what it was about to let go of":         {200051180},
 	} {
 		for _, seed := range seeds {
