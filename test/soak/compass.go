@@ -213,10 +213,19 @@ func switchAsked(onStandby bool) beginning {
 		if onStandby {
 			on = k.Peer(active)
 		}
-		r, err := k.Tanist(ctx, on, "switchover")
-		if err == nil && r.Code != 0 {
-			err = fmt.Errorf("exit status %d\n%s%s", r.Code, r.Stdout, r.Stderr)
-		}
+		// Right after a round something of it can be under way: an operator asks again.
+		err := site.Await(ctx, "a switchover is done", func(ctx context.Context) error {
+			r, err := k.Tanist(ctx, on, "switchover")
+			switch {
+			case err != nil:
+				return err
+			case r.Code == 3 && strings.Contains(r.Stderr, "busy"):
+				return errors.New(r.Stderr)
+			case r.Code != 0:
+				k.wrong("switchover asked on %s: exit status %d\n%s%s", on.Hostname, r.Code, r.Stdout, r.Stderr)
+			}
+			return nil
+		})
 		return aftermath{}, err
 	}
 }
