@@ -45,7 +45,9 @@ func (o *Orchestrator) advertises() bool {
 func (o *Orchestrator) activePeer() (Epoch, bool) {
 	if o.linkFresh() {
 		s := o.peer.state
-		return s.ActiveEpoch, s.State == Active && s.Holds
+		// With the address the peer has the role, though the rest of its promotion may wait
+		// for a unit of this node to stop.
+		return s.ActiveEpoch, s.Holds && (s.State == Active || s.State == Promoting)
 	}
 	a := o.attested
 	ok := o.linkSilent() && o.advertises() && a.epoch > 0 && a.epoch >= max(o.heldEpoch(), o.peer.state.ActiveEpoch) &&
