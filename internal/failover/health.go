@@ -105,8 +105,10 @@ func (o *Orchestrator) fitness(cause replication.Cause) (replication.Health, str
 
 // leaves reports whether the old node gives the role up, or cannot serve, in any case:
 // then a new node on which a check fails that does not forbid it the address is better
-// than none.
-func (g Give) leaves() bool { return g.Cause == Stopping || len(g.Lost) > 0 }
+// than none. A database that is back once its node is closed changes nothing.
+func (g Give) leaves() bool {
+	return g.Cause == Stopping || g.Cause == DatabaseDown || len(g.Lost) > 0
+}
 
 // unfitToTake reports whether this node must not go on taking the role over: until its
 // plan begins for every check that counts as failing, then only for what forbids it

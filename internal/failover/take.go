@@ -41,7 +41,7 @@ func (t *taking) reason() Reason {
 	switch c := t.give.Cause; {
 	case len(t.give.Lost) > 0:
 		return DatabaseDown
-	case c == Forced, c == Preempting, c == Stopping, c == Unhealthy:
+	case c == Forced, c == Preempting, c == Stopping, c == Unhealthy, c == DatabaseDown:
 		return c
 	}
 	return Requested // also what an older release or a newer one does not say

@@ -200,7 +200,10 @@ func (c *checker) wellEnough(n *node) {
 	if g := n.state.Give; g != nil && g.Stage < failover.GiveDone { // the old node takes it back
 		return
 	}
-	if len(c.w.setup.Checks) == 0 || c.nodes[p.i].forced || p.state.Give != nil && (p.state.Give.Cause == failover.Stopping || len(p.state.Give.Lost) > 0) {
+	if len(c.w.setup.Checks) == 0 || c.nodes[p.i].forced {
+		return
+	}
+	if g := p.state.Give; g != nil && (g.Cause == failover.Stopping || g.Cause == failover.DatabaseDown || len(g.Lost) > 0) {
 		return
 	}
 	if unfit := n.sick.board.Unfit(); len(unfit) > 0 {

@@ -82,6 +82,7 @@ func TestFoundSeeds(t *testing.T) {
 		"a word of the source during a takeover was not noted":                60012447,
 		"an Active that let go spoke during a takeover in vain":               60037028,
 		"a node that lost the role said that its databases were replicas":     62014766,
+		"a dead database that came back made its handover an ordinary one":    800009435,
 	} {
 		if err := Faults(seed).Finish(); err != nil {
 			t.Errorf("%s: SEED=%d %v", name, seed, err)
