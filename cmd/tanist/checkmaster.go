@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -23,8 +24,8 @@ const askPatience = 2 * time.Second
 
 // verdict is the answer of check-master.
 type verdict struct {
-	Word   string `json:"word"` // active, standby, promoting, demoting or unknown
-	Reason string `json:"reason"`
+	Word   control.Word `json:"word"`
+	Reason string       `json:"reason"`
 	status int
 }
 
@@ -74,56 +75,26 @@ func checkMaster(ctx context.Context, c *common) verdict {
 	defer cancel()
 	doc, err := control.Dial(c.socket).Status(ctx)
 	if err != nil {
-		return verdict{Word: "unknown", Reason: err.Error(), status: masterUnknown}
+		return verdict{Word: control.WordUnknown, Reason: err.Error(), status: masterUnknown}
 	}
-	in, err := pick(doc, c.instance)
+	in, err := control.Pick(doc, c.instance)
+	if errors.Is(err, control.ErrUnnamed) {
+		err = fmt.Errorf("%w with --instance", err)
+	}
 	if err != nil {
-		return verdict{Word: "unknown", Reason: err.Error(), status: masterUnknown}
+		return verdict{Word: control.WordUnknown, Reason: err.Error(), status: masterUnknown}
 	}
-	return judge(in)
+	v := control.Judge(in)
+	return verdict{Word: v.Word, Reason: v.Reason, status: masterStatus(v.Word)}
 }
 
-// judge holds the daemon's word against the kernel's.
-func judge(in control.Instance) verdict {
-	held := 0
-	for _, v := range in.VIPs {
-		if v.Held {
-			held++
-		}
+func masterStatus(w control.Word) int {
+	switch w {
+	case control.WordActive:
+		return masterActive
+	case control.WordStandby, control.WordPromoting, control.WordDemoting:
+		return masterStandby
+	case control.WordUnknown:
 	}
-	why := in.Reason
-	if in.Detail != "" {
-		why += ": " + in.Detail
-	}
-	switch in.State {
-	case "active":
-		if held < len(in.VIPs) {
-			return verdict{"unknown", fmt.Sprintf("active, but the kernel has %d of %d addresses", held, len(in.VIPs)), masterUnknown}
-		}
-		return verdict{"active", why, masterActive}
-	case "promoting", "demoting":
-		return verdict{in.State, why, masterStandby}
-	case "conflict", "initialize":
-		return verdict{"unknown", in.State + ": " + why, masterUnknown}
-	}
-	if held > 0 {
-		return verdict{"unknown", fmt.Sprintf("%s, but the kernel has %d of %d addresses", in.State, held, len(in.VIPs)), masterUnknown}
-	}
-	return verdict{"standby", in.State + ": " + why, masterStandby}
-}
-
-// pick finds the instance that a command is about.
-func pick(doc control.Document, name string) (control.Instance, error) {
-	if name == "" {
-		if len(doc.Instances) == 1 {
-			return doc.Instances[0], nil
-		}
-		return control.Instance{}, fmt.Errorf("there are %d instances: name one with --instance", len(doc.Instances))
-	}
-	for _, in := range doc.Instances {
-		if in.Name == name {
-			return in, nil
-		}
-	}
-	return control.Instance{}, fmt.Errorf("no instance is called %q", name)
+	return masterUnknown
 }

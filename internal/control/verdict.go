@@ -1,0 +1,76 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Verdict is the answer to whether this node is active, for scripts and load balancers.
+type Verdict struct {
+	Word   Word
+	Reason string // one line
+}
+
+// Word is a Verdict in short.
+type Word string
+
+// The words.
+const (
+	WordActive    Word = "active" // Active, every address in the kernel, the promotion finished
+	WordStandby   Word = "standby"
+	WordPromoting Word = "promoting"
+	WordDemoting  Word = "demoting"
+	WordUnknown   Word = "unknown" // nobody can tell, or the records disagree
+)
+
+// Judge holds the daemon's word against the kernel's.
+func Judge(in Instance) Verdict {
+	held := 0
+	for _, v := range in.VIPs {
+		if v.Held {
+			held++
+		}
+	}
+	why := in.Reason
+	if in.Detail != "" {
+		why += ": " + in.Detail
+	}
+	switch in.State {
+	case "active":
+		if held < len(in.VIPs) {
+			return Verdict{WordUnknown, fmt.Sprintf("active, but the kernel has %d of %d addresses", held, len(in.VIPs))}
+		}
+		return Verdict{WordActive, why}
+	case "promoting", "demoting":
+		return Verdict{Word(in.State), why}
+	case "conflict", "initialize":
+		return Verdict{WordUnknown, in.State + ": " + why}
+	}
+	if held > 0 {
+		return Verdict{WordUnknown, fmt.Sprintf("%s, but the kernel has %d of %d addresses", in.State, held, len(in.VIPs))}
+	}
+	return Verdict{WordStandby, in.State + ": " + why}
+}
+
+// Errors of Pick.
+var (
+	ErrUnnamed    = errors.New("name one")
+	ErrNoInstance = errors.New("no instance is called so")
+)
+
+// Pick finds an instance by its name; the empty name is that of the only one. Its errors
+// are ErrUnnamed and ErrNoInstance.
+func Pick(doc Document, name string) (Instance, error) {
+	if name == "" {
+		if len(doc.Instances) == 1 {
+			return doc.Instances[0], nil
+		}
+		return Instance{}, fmt.Errorf("there are %d instances: %w", len(doc.Instances), ErrUnnamed)
+	}
+	for _, in := range doc.Instances {
+		if in.Name == name {
+			return in, nil
+		}
+	}
+	return Instance{}, fmt.Errorf("%q: %w", name, ErrNoInstance)
+}
