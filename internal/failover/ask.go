@@ -56,7 +56,7 @@ func (o *Orchestrator) asked(ev Asked) {
 		o.guarded(ev)
 		return
 	}
-	if ev.ID != 0 && o.give != nil && ev.ID == o.give.ask {
+	if ev.ID != 0 && o.give != nil && ev.ID == o.give.look.id {
 		o.lookedFirst(ev)
 		return
 	}

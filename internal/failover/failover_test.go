@@ -728,7 +728,7 @@ func TestGive(t *testing.T) {
 			t.Fatalf("stage %d within its word", r.o.give.stage)
 		}
 		r.run(handoverMargin)
-		r.after(askLongest, Asked{ID: r.o.give.ask, Host: true})
+		r.looks(asksWithoutAddress, Asked{Host: true, OnLink: true})
 		if r.o.give.stage != GiveRollingBack {
 			t.Fatalf("stage %d after it", r.o.give.stage)
 		}
@@ -741,7 +741,7 @@ func TestGive(t *testing.T) {
 		r.after(time.Millisecond, Durable{ID: learned.ID})
 		r.run(400 * time.Millisecond)
 		r.run(r.o.give.deadline().Sub(r.now))
-		r.after(askLongest, Asked{ID: r.o.give.ask, Host: true, Address: true})
+		r.after(askLongest, Asked{ID: r.o.give.look.id, Host: true, Address: true})
 		need[Drop](r)
 		if r.o.give.stage != GiveReleased {
 			t.Fatalf("stage %d", r.o.give.stage)

@@ -55,8 +55,7 @@ type giving struct {
 	doneAt   mono.Instant
 	tail     hooks.Ending
 	answered bool
-	ask      ID           // the question that comes before the rollback, 0: none is out
-	askedAt  mono.Instant // when it was put, 0: not yet
+	look     look
 }
 
 func (g *giving) view() *Give {
@@ -71,7 +70,7 @@ func (g *giving) deadline() mono.Instant {
 	case GivePreparing, GiveClosing, GiveFrozen:
 		return g.until
 	case GiveUndoing:
-		return max(g.affirmed.Add(HandoverLease+handoverMargin), g.askedAt.Add(askLongest+askSlack))
+		return max(g.affirmed.Add(HandoverLease+handoverMargin), g.look.at)
 	case GiveReleased, GiveRollingBack, GiveDone, GiveFailed:
 	}
 	return mono.Never
@@ -467,29 +466,5 @@ func (o *Orchestrator) tickGive() {
 	case GiveUndoing:
 		o.lookFirst()
 	case GiveReleased, GiveRollingBack, GiveDone, GiveFailed:
-	}
-}
-
-// lookFirst asks the kernel of a new node that does not speak: its daemon may have
-// ended right after it had the address, and clients may have written there.
-func (o *Orchestrator) lookFirst() {
-	g := o.give
-	if o.linkFresh() || g.askedAt != 0 {
-		o.rollBack(g.why)
-		return
-	}
-	g.ask, g.askedAt = o.id(), o.now
-	o.emit(AskKernel{ID: g.ask, Within: askLongest})
-}
-
-func (o *Orchestrator) lookedFirst(ev Asked) {
-	g := o.give
-	g.ask = 0
-	switch {
-	case g.stage != GiveUndoing:
-	case ev.Err == nil && ev.Address:
-		o.release()
-	default:
-		o.rollBack(g.why)
 	}
 }
