@@ -125,7 +125,7 @@ func (o *Orchestrator) dead() []string {
 // go on with it. The peer judges that; without it the service goes on with what
 // is left, and the server's own supervision brings the rest back.
 func (o *Orchestrator) thinkDatabases() {
-	if o.state != Active || !o.lease.held || o.run != nil || o.bid != nil || o.giving() || o.taking() || o.stopping ||
+	if o.state != Active || !o.lease.held || o.busy() || o.bid != nil || o.giving() || o.taking() || o.stopping ||
 		o.now.Before(o.deadAt) || !o.linkFresh() || !o.peer.state.Bids {
 		return
 	}

@@ -155,7 +155,7 @@ func (o *Orchestrator) thinkStandby() {
 // step that failed. One that the peer keeps back is not tried but asked about: a
 // host that was switched off meanwhile runs nothing any more.
 func (o *Orchestrator) thinkRepair() {
-	if o.fixAt == 0 || o.now.Before(o.fixAt) || o.state != Active || o.run != nil {
+	if o.fixAt == 0 || o.now.Before(o.fixAt) || o.state != Active || o.busy() {
 		return
 	}
 	plan, earlier := o.cfg.Promote, o.fixFrom()
@@ -185,8 +185,8 @@ func (o *Orchestrator) askGone() {
 
 // fixFrom returns the results that the steps before the repaired ones had.
 func (o *Orchestrator) fixFrom() []hooks.Result {
-	if o.last != nil && len(o.last.Steps) == o.last.fence+len(o.cfg.Promote) {
-		return o.last.Steps[o.last.fence:]
+	if t := o.lastTold(); t != nil && len(t.Steps) == t.fence+len(o.cfg.Promote) {
+		return t.Steps[t.fence:]
 	}
 	return nil
 }

@@ -11,25 +11,32 @@ import (
 // that was restarted comes back closed on the Active, or starts to replicate again,
 // and somebody may open one on the standby.
 func (o *Orchestrator) thinkDrift() {
-	if o.run != nil || o.bid != nil || o.giving() || o.taking() || o.now.Before(o.assertAt) {
+	repair := o.run != nil && o.run.purpose == mending
+	if o.run != nil && !repair || o.bid != nil || o.giving() || o.taking() || o.now.Before(o.assertAt) {
 		return
 	}
 	var plan hooks.Plan
 	r := &planRun{purpose: asserting, epoch: o.activeEpoch, reason: Drifted}
 	switch {
-	case o.state == Active:
+	case o.state == Active && !o.busy():
 		plan = o.activeDrift()
 		if slices.ContainsFunc(plan, resets) {
-			r.belongs = o.last
+			r.belongs = o.lastTold()
 		}
 		r.role, r.vars = hooks.Active, o.vars(o.cfg.Node, hooks.OnPromote, Drifted, o.activeEpoch)
 	case o.role == hooks.Standby && o.state != Conflict && (o.standbyDrifted() || o.eventsDrifted()):
 		plan = writesOf(o.cfg.Demote, false)
 		r.role, r.vars = hooks.Standby, o.vars("", hooks.OnDemote, Drifted, o.activeEpoch)
 	}
-	if len(plan) > 0 {
-		o.assertAt = o.now.Add(retryDelay)
-		r.plan, r.to = plan, len(plan)
+	if len(plan) == 0 {
+		return
+	}
+	o.assertAt = o.now.Add(retryDelay)
+	r.plan, r.to = plan, len(plan)
+	if repair && r.role == hooks.Standby {
+		o.emit(CloseWrites{}) // a repair may hang, and its end as well
+	}
+	if !o.busy() {
 		o.startRun(r)
 	}
 }

@@ -73,7 +73,7 @@ func (o *Orchestrator) thinkHealth() {
 	switch {
 	case faulty && o.role == hooks.Active:
 		o.stepDown(w, hooks.OnFault)
-	case faulty && (o.state == Backup || o.state == Fault) && o.run == nil && o.bid == nil && !o.taking():
+	case faulty && (o.state == Backup || o.state == Fault) && !o.busy() && o.bid == nil && !o.taking():
 		o.enter(Fault, w)
 	case !faulty && o.state == Fault:
 		o.enter(Backup, Why{Reason: Recovered})
@@ -207,7 +207,7 @@ func (o *Orchestrator) thinkYield() {
 		return
 	}
 	w := o.inTheWay()
-	if w.Reason == Starting && !o.now.Before(y.at) && (o.run == nil || o.run.purpose == asserting) {
+	if w.Reason == Starting && !o.now.Before(y.at) && (!o.busy() || o.run.purpose == asserting) {
 		y.at = o.now.Add(failureDelay)
 		o.beginGive(&giving{cause: Unhealthy, sick: s.Check.Name, detail: s.String(), until: o.now.Add(o.cfg.DrainTimeout + prepareTime)})
 		return
