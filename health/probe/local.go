@@ -122,6 +122,9 @@ func (e Exec) Probe(ctx context.Context) error {
 		return &UnusableError{err}
 	}
 	err = p.Run(ctx, new(program.Output))
+	if stuck := (*program.StuckError)(nil); errors.As(err, &stuck) {
+		<-stuck.Gone // nor beside a process that the kernel does not let die
+	}
 	if errors.Is(err, os.ErrPermission) {
 		return &UnusableError{err} // the program, or the account
 	}

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tanist-ha/tanist/test/deadfs"
 )
 
 // named runs a program under another name and returns its process.
@@ -210,4 +212,50 @@ func TestFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	bad(t, File{Path: path, Contains: "beyond"})
+}
+
+// A program that not even SIGKILL ends is still being asked, though its shell is dead.
+func TestExecThatTheKernelHolds(t *testing.T) {
+	needRoot(t, "mounts a file system")
+	fs := deadfs.Mount(t)
+	e := shell("stat " + filepath.Join(fs.Dir, "a") + "; exit 0")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- e.Probe(ctx) }()
+	eventually(t, "the kernel holds it", func() bool { return fs.Asked() > 0 })
+	cancel()
+	select {
+	case err := <-ended:
+		t.Errorf("it was taken for answered while %v was there: %v", processesWith(t, fs.Dir), err)
+		ended <- err
+	case <-time.After(10 * time.Second): // SIGTERM, SIGKILL and what they are waited for
+	}
+	fs.Release()
+	select {
+	case err := <-ended:
+		if err == nil {
+			t.Error("no error")
+		}
+	case <-time.After(patience):
+		t.Fatal("it does not end")
+	}
+	if left := processesWith(t, fs.Dir); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+// processesWith returns those whose arguments have the text.
+func processesWith(t *testing.T, text string) (pids []string) {
+	t.Helper()
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if line, _ := os.ReadFile(file); strings.Contains(string(line), text) {
+			pids = append(pids, filepath.Base(filepath.Dir(file)))
+		}
+	}
+	return pids
 }

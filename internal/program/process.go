@@ -22,6 +22,7 @@ const (
 	killWait  = 5 * time.Second        // for the kernel to end what got SIGKILL
 	drainWait = 500 * time.Millisecond // for output of a process that is out of reach
 	gonePoll  = 10 * time.Millisecond
+	stuckPoll = time.Second // of what outlived killWait
 
 	reportLimit = 4 << 10
 )
@@ -37,10 +38,23 @@ type Program struct {
 	grace      time.Duration
 }
 
+// StuckError is a run that SIGKILL did not end: the kernel holds on to a process.
+type StuckError struct {
+	Program string
+	Left    []int // the processes that were left when Run returned
+	// Gone is closed when nothing is left of the run. Who starts the program again
+	// and again waits for that, or it has one more process each time.
+	Gone <-chan struct{}
+}
+
+func (e *StuckError) Error() string {
+	return fmt.Sprintf("end %s: processes %v survive SIGKILL", e.Program, e.Left)
+}
+
 // Run starts the program, waits for its end and sees to it that nothing of its
 // process group is left. A status other than 0 is an *ExitError. When ctx ends
 // first the group gets SIGTERM and after the grace SIGKILL, its control group too where it
-// has one, and Run returns when all of it is gone.
+// has one, and Run returns when all of it is gone, or with a *StuckError.
 func (p Program) Run(ctx context.Context, out *Output) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("run %s: %w", p.argv[0], err)
@@ -49,7 +63,12 @@ func (p Program) Run(ctx context.Context, out *Output) error {
 	if err != nil {
 		return fmt.Errorf("run %s: %w", p.argv[0], err)
 	}
-	defer group.close()
+	stuck := false
+	defer func() {
+		if !stuck {
+			group.close()
+		}
+	}()
 	started, err := p.start(group, out)
 	if err != nil {
 		return fmt.Errorf("start %s: %w", p.argv[0], err)
@@ -64,10 +83,17 @@ func (p Program) Run(ctx context.Context, out *Output) error {
 	if whole {
 		group.kill()
 	}
-	if left := awaitGone(pid, group, whole); left != nil {
+	if left := awaitGone(pid, group, whole, time.Now().Add(killWait), gonePoll); len(left) > 0 {
 		started.copied.stop()
-		go func() { _ = started.cmd.Wait() }() // ends when the kernel lets the leader die
-		return fmt.Errorf("end %s: %w", p.argv[0], left)
+		stuck = true
+		gone := make(chan struct{})
+		go func() { // ends when the kernel lets go of the last
+			defer close(gone)
+			awaitGone(pid, group, whole, time.Time{}, stuckPoll)
+			_ = started.cmd.Wait()
+			group.close()
+		}()
+		return &StuckError{Program: p.argv[0], Left: left, Gone: gone}
 	}
 	waited := started.cmd.Wait()
 	started.copied.stop()
@@ -189,18 +215,16 @@ func await(ctx context.Context, pid int, grace time.Duration) bool {
 }
 
 // awaitGone waits until no live process is left in the group of pid, and with
-// whole in its control group.
-func awaitGone(pid int, group controlGroup, whole bool) error {
-	for limit := time.Now().Add(killWait); ; time.Sleep(gonePoll) {
+// whole in its control group. It returns those that are left at the limit, if there
+// is one.
+func awaitGone(pid int, group controlGroup, whole bool, limit time.Time, every time.Duration) []int {
+	for ; ; time.Sleep(every) {
 		left := members(pid)
 		if whole {
 			left = append(left, group.processes()...)
 		}
-		if len(left) == 0 {
-			return nil
-		}
-		if time.Now().After(limit) {
-			return fmt.Errorf("processes %v survive SIGKILL", left)
+		if len(left) == 0 || !limit.IsZero() && time.Now().After(limit) {
+			return left
 		}
 	}
 }
