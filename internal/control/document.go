@@ -308,7 +308,7 @@ func newTransition(s failover.Status) *Transition {
 		return nil
 	}
 	t := &Transition{
-		Epoch: uint64(s.Last.Epoch), Kind: kind(s.Last.Role), Planned: s.Last.Planned,
+		Epoch: uint64(s.Last.Epoch), Kind: Kind(s.Last.Role), Planned: s.Last.Planned,
 		Reason: s.Last.Reason.String(), Result: s.Last.Ending.String(), DurationMS: ms(s.Last.Duration),
 		Steps: newSteps(s.Last.Steps), Losses: NewLosses(s.Last.Losses),
 	}
@@ -355,7 +355,8 @@ func NewWaiting(w failover.Waiting) *Waiting {
 	return &Waiting{For: w.For, Left: w.Left}
 }
 
-func kind(r hooks.Role) string {
+// Kind is what status, log and metrics call a transition to a role: promote or demote.
+func Kind(r hooks.Role) string {
 	if r == hooks.Active {
 		return "promote"
 	}
