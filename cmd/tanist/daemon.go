@@ -25,6 +25,7 @@ import (
 	"github.com/tanist-ha/tanist/internal/peer"
 	"github.com/tanist-ha/tanist/internal/program"
 	"github.com/tanist-ha/tanist/internal/recall"
+	"github.com/tanist-ha/tanist/internal/web"
 	"github.com/tanist-ha/tanist/replication"
 	"github.com/tanist-ha/tanist/systemd"
 	"github.com/tanist-ha/tanist/vrrp"
@@ -51,6 +52,7 @@ type daemon struct {
 	memories  map[string]hooks.Memory // of the journal, when the daemon started
 	recall    *recall.File
 	notices   *notices
+	web       *web.Server
 
 	mu       sync.Mutex // guards the fields below
 	file     *config.File
@@ -138,6 +140,12 @@ func build(c *common, file *config.File, self int, log *logger) (*daemon, error)
 	}
 	if d.node, err = node.New(cfg); err != nil {
 		return nil, err
+	}
+	d.web = d.newWeb()
+	if l, err := openWeb(file, nil); err != nil {
+		return nil, err
+	} else if l != nil {
+		d.web.Serve(l)
 	}
 	d.notices.journal = d.node.Record
 	d.sight.deliver = d.node.Deliver

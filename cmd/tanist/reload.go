@@ -20,6 +20,7 @@ import (
 	"github.com/tanist-ha/tanist/internal/control"
 	"github.com/tanist-ha/tanist/internal/failover"
 	"github.com/tanist-ha/tanist/internal/node"
+	"github.com/tanist-ha/tanist/internal/web"
 	"github.com/tanist-ha/tanist/replication/discover"
 	"github.com/tanist-ha/tanist/vrrp/auth"
 )
@@ -175,6 +176,9 @@ func (d *daemon) tryReload(ctx context.Context, watch func(*service)) (string, e
 		return "", err
 	}
 	d.log.setLevel(next.Log.Level)
+	if c.http {
+		d.web.Serve(c.web)
+	}
 	d.mu.Lock()
 	d.file = next
 	d.mu.Unlock()
@@ -226,6 +230,8 @@ type change struct {
 	starts  []node.Instance // of added, once they are connected
 	removed []*service
 	others  []string // what else changed
+	http    bool     // where HTTP is answered
+	web     *web.Listener
 }
 
 // exchange is one instance before and after.
@@ -274,6 +280,12 @@ func (d *daemon) prepare(next *config.File, diff config.Diff) (c *change, err er
 	if diff.KeyFile {
 		c.others = append(c.others, "key_file")
 	}
+	if diff.HTTP {
+		c.http, c.others = true, append(c.others, "http")
+		if c.web, err = openWeb(next, d.file.HTTP); err != nil {
+			return c, err
+		}
+	}
 	return c, nil
 }
 
@@ -303,6 +315,9 @@ func (c *change) close() {
 	}
 	for _, s := range c.added {
 		s.close()
+	}
+	if c.web != nil {
+		_ = c.web.Close()
 	}
 }
 

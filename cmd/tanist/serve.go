@@ -14,6 +14,13 @@ import (
 
 // Status makes the document of both nodes.
 func (d *daemon) Status(ctx context.Context) (control.Document, error) {
+	return d.document(ctx, (*survey).latest)
+}
+
+// document makes it with the units and labels that look returns.
+func (d *daemon) document(
+	ctx context.Context, look func(*survey, context.Context) ([]control.Unit, []control.Label),
+) (control.Document, error) {
 	doc := control.Document{
 		Node: d.nodes[d.self].Label, Version: version, Instances: []control.Instance{},
 		Peer: control.Peer{Label: d.nodes[1-d.self].Label, Paths: d.paths(), Instances: []control.PeerInstance{}},
@@ -43,7 +50,7 @@ func (d *daemon) Status(ctx context.Context) (control.Document, error) {
 			held = heldAddresses(s.cfg.Interface)
 			onInterface[s.cfg.Interface] = held
 		}
-		units, labels := s.survey.latest(ctx)
+		units, labels := look(s.survey, ctx)
 		doc.Instances = append(doc.Instances, control.NewInstance(time.Now(), st, control.Extra{
 			VIPs: s.cfg.VIPs, Interface: s.cfg.Interface, Units: units, Labels: wanted(labels, st.Labels), Drift: s.databases.problems(),
 			Held:      func(a netip.Addr) bool { return slices.Contains(held, a) },

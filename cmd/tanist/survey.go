@@ -29,6 +29,7 @@ type survey struct {
 	mu   sync.Mutex // guards the fields below
 	seen []control.Unit
 	read []control.Label
+	at   time.Time // of that look
 }
 
 func newSurvey(in config.Instance, file *config.File, self int, units *systemd.Units) *survey {
@@ -103,7 +104,7 @@ func (s *survey) look(ctx context.Context) {
 		read = append(read, is)
 	}
 	s.mu.Lock()
-	s.seen, s.read = seen, read
+	s.seen, s.read, s.at = seen, read, time.Now()
 	s.mu.Unlock()
 }
 

@@ -41,7 +41,7 @@ func enum[E interface {
 }
 
 // TestOneWordForOneValue walks every reason, gate code, outcome and verdict and holds
-// that status, log and journal have the same word for it. TestWordsOfTheCore of
+// that status, log, journal and metrics have the same word for it. TestWordsOfTheCore of
 // internal/peer does so for the link between the nodes.
 func TestOneWordForOneValue(t *testing.T) {
 	log, lines := observed(zapcore.InfoLevel)
@@ -51,6 +51,7 @@ func TestOneWordForOneValue(t *testing.T) {
 		t.Fatal(err)
 	}
 	var want, logged, shown, stored []string
+	var measured words
 	document := func(s failover.Status) control.Instance { return control.NewInstance(time.Now(), s, control.Extra{}) }
 	note := func(n failover.Note, field string) {
 		log.Note("compass", n)
@@ -70,6 +71,7 @@ func TestOneWordForOneValue(t *testing.T) {
 		want = append(want, r.String())
 		note(failover.Note{Why: failover.Why{Reason: r}}, "reason")
 		shown = append(shown, document(failover.Status{Why: failover.Why{Reason: r}}).Reason)
+		measured.add("state_reason", document(failover.Status{Why: failover.Why{Reason: r}}))
 		if err := j.Append(hooks.Record{Kind: hooks.Began, Instance: "compass", Reason: r.String()}); err != nil {
 			t.Fatal(err)
 		}
@@ -78,6 +80,7 @@ func TestOneWordForOneValue(t *testing.T) {
 		want = append(want, o.String())
 		steps := []hooks.Result{{Name: "step", Outcome: o}}
 		note(failover.Note{Steps: steps}, "steps")
+		measured.outcome(o)
 		shown = append(shown, document(failover.Status{Last: &failover.Transition{Steps: steps}}).LastTransition.Steps[0].Result)
 		if err := j.Append(hooks.Record{Kind: hooks.Stepped, Instance: "compass", Step: steps[0]}); err != nil {
 			t.Fatal(err)
@@ -93,8 +96,10 @@ func TestOneWordForOneValue(t *testing.T) {
 			t.Fatal(err)
 		}
 		shown = append(shown, strings.Trim(string(text), `"`))
+		measured.add("gate_reason", document(failover.Status{Gate: replication.Verdict{Reasons: why.Gate}}))
 	}
 	same(t, "log", want, logged)
+	same(t, "metrics", want, measured.scraped(t))
 	for _, v := range enum[health.Verdict](t) {
 		want = append(want, v.String())
 		shown = append(shown, document(failover.Status{Health: []health.Status{{Verdict: v}}}).Health[0].Verdict)

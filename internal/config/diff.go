@@ -19,6 +19,7 @@ type Diff struct {
 	Removed  []int  // in the old file's Instances
 	LogLevel bool
 	KeyFile  bool
+	HTTP     bool
 }
 
 // Pair is one instance in both files.
@@ -31,7 +32,7 @@ func (d Diff) Empty() bool { return reflect.DeepEqual(d, Diff{}) }
 // Problems: everything that only a restart can change, and everything that cannot
 // be done safely in one reload, each at its place in the new file.
 func Compare(old, next *File) (Diff, error) {
-	d := Diff{LogLevel: old.Log.Level != next.Log.Level, KeyFile: old.KeyFile != next.KeyFile}
+	d := Diff{LogLevel: old.Log.Level != next.Log.Level, KeyFile: old.KeyFile != next.KeyFile, HTTP: !reflect.DeepEqual(old.HTTP, next.HTTP)}
 	for j, in := range next.Instances {
 		i := slices.IndexFunc(old.Instances, named(in.Name))
 		switch {
@@ -83,7 +84,6 @@ func fixed(old, next *File) Problems {
 	}{
 		{"nodes", !reflect.DeepEqual(old.Nodes, next.Nodes)},
 		{"peer_port", old.PeerPort != next.PeerPort},
-		{"http", !reflect.DeepEqual(old.HTTP, next.HTTP)},
 		{"log.format", old.Log.Format != next.Log.Format},
 	} {
 		if s.changed {

@@ -75,6 +75,7 @@ func TestCompare(t *testing.T) {
 		"level":                 {change("level: info", "level: debug"), Diff{LogLevel: true}},
 		// The first one turns authentication on.
 		"key-file": {"key_file: /etc/tanist/next.key\n" + running, Diff{KeyFile: true, Changed: []Pair{{0, 0}, {1, 1}}}},
+		"http":     {"http: {listen: 127.0.0.1:7512}\n" + running, Diff{HTTP: true}},
 		"added":    {running + added, Diff{Added: []int{2}}},
 		"removed":  {without(t), Diff{Removed: []int{1}}},
 		"all-at-once": {

@@ -96,9 +96,9 @@ func TestFull(t *testing.T) {
 			{Label: "reserve", Hostname: "db2.example.net", Addresses: addrs("10.77.0.12", "10.77.1.12")},
 		},
 		KeyFile:  "/etc/tanist/pair.key",
-		PeerPort: 7600,
-		Log:      Log{Level: LevelDebug, Format: FormatJSON},
-		Engine:   "/var/run/docker.sock",
+		PeerPort: 7600, HTTP: &HTTP{Listen: netip.MustParseAddrPort("[::1]:7512")},
+		Log:    Log{Level: LevelDebug, Format: FormatJSON},
+		Engine: "/var/run/docker.sock",
 		Instances: []Instance{{
 			Name: "compass", Interface: "eth0", VRID: 51,
 			VIPs:         []netip.Prefix{netip.MustParsePrefix("10.77.0.100/24"), netip.MustParsePrefix("10.77.0.101/32")},
@@ -223,39 +223,14 @@ func TestNotices(t *testing.T) {
 	golden(t, filepath.Join("testdata", "good", "notices.txt"), Problems(f.Notices).Error()+"\n")
 }
 
-// The contract's own example is understood whole: what this release refuses in
-// it, it refuses as not done yet and for no other reason.
+// The contract's own example is understood whole.
 func TestContractExample(t *testing.T) {
-	_, err := parseFile(t, filepath.Join("testdata", "contract.yaml"))
-	var problems Problems
-	if !errors.As(err, &problems) {
-		t.Fatalf("got %v, want Problems", err)
+	f, err := parseFile(t, filepath.Join("testdata", "contract.yaml"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, p := range problems {
-		if p.Unsupported == "" {
-			t.Errorf("refused: %v", p)
-		}
-	}
-}
-
-// Every feature that is not done yet is asked for by the sample, so none can be
-// listed that no file reaches, or be reached without being listed.
-func TestUnsupported(t *testing.T) {
-	_, err := parseFile(t, filepath.Join("testdata", "bad", "unsupported.yaml"))
-	var problems Problems
-	if !errors.As(err, &problems) {
-		t.Fatalf("got %v, want Problems", err)
-	}
-	got, want := problems.Unsupported(), notYet()
-	slices.Sort(got)
-	slices.Sort(want)
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
-	}
-	for _, p := range problems {
-		if p.Unsupported == "" {
-			t.Errorf("refused for another reason: %v", p)
-		}
+	if f.HTTP == nil || f.HTTP.Listen != netip.MustParseAddrPort("127.0.0.1:7512") {
+		t.Errorf("http: %+v", f.HTTP)
 	}
 }
 

@@ -81,14 +81,3 @@ func (f *File) CheckSubnets(instance int, prefixes []netip.Prefix) Problems {
 	}
 	return problems
 }
-
-// Unsupported are the features the problems ask for that this release lacks.
-func (ps Problems) Unsupported() []Feature {
-	var fs []Feature
-	for _, p := range ps {
-		if p.Unsupported != "" && !slices.Contains(fs, p.Unsupported) {
-			fs = append(fs, p.Unsupported)
-		}
-	}
-	return fs
-}

@@ -52,7 +52,7 @@ func TestAt(t *testing.T) {
 		{"instances[0].promote[7].exec.command[0]", 52, 21, true},
 		{"instances[0].databases[1].address", 36, 33, true},
 		{"instances[1].lease", 65, 5, false},
-		{"http.listen", 2, 1, false},
+		{"docker_socket", 2, 1, false},
 		{"instances[9].name", 14, 3, false},
 	} {
 		line, column := f.At(c.path)

@@ -215,7 +215,7 @@ func (v value) addresses() []netip.Addr {
 
 func (v value) http() *HTTP {
 	h := &HTTP{}
-	ok := v.object("http", need("listen", func(v value) {
+	v.object("http", need("listen", func(v value) {
 		s, ok := v.text()
 		if !ok {
 			return
@@ -227,9 +227,6 @@ func (v value) http() *HTTP {
 		}
 		h.Listen = a
 	}))
-	if ok {
-		v.d.unsupported(v.pos, FeatureHTTP, "leave http out; tanist status --json has the same")
-	}
 	return h
 }
 

@@ -18,8 +18,6 @@ type Problem struct {
 	// Source is the line with secrets starred out and without control
 	// characters other than tabs.
 	Source string
-	// Unsupported is what this release does not do yet, empty for a mistake.
-	Unsupported Feature
 }
 
 // sourceWidth bounds the characters of a printed line; a longer one is cut

@@ -89,16 +89,6 @@ func locate(positions map[string]position, path string) position {
 	return positions[""]
 }
 
-// unsupported notes a feature that this release lacks; if it has it, nothing.
-func (d *decoder) unsupported(at position, f Feature, hint string) {
-	if f.supported() {
-		return
-	}
-	p := d.src.problem(at, fmt.Sprintf("this release does not do %s yet", f), hint)
-	p.Unsupported = f
-	d.add(p)
-}
-
 func (v value) problem(message, hint string) { v.d.problem(v.pos, message, hint) }
 
 // name is the last part of the path, for messages: vrid, vips[0].
