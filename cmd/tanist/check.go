@@ -136,6 +136,9 @@ func (h *hostCheck) run(ctx context.Context) {
 		h.plan(ctx, at+".fence", in.Name, in.Fence)
 		h.health(ctx, at, in, true)
 	}
+	if at := h.file.HTTP; at != nil && !at.Listen.Addr().IsUnspecified() && !hasAddress(at.Listen.Addr().WithZone("")) {
+		h.problem("http.listen", "write 127.0.0.1, or 0.0.0.0 for every address", "no interface of this host has %s", at.Listen.Addr())
+	}
 	me := h.file.Nodes[h.self]
 	for i, a := range me.Addresses {
 		if !hasAddress(a) {

@@ -40,6 +40,27 @@ func (d *decoder) checkInstances(f *File, labels []string) {
 		}
 	}
 	d.checkVRIDs(f.Instances)
+	d.checkHTTP(f, nodes, vips)
+}
+
+// checkHTTP wants an address on which both nodes can listen at any time, beside the
+// peer link.
+func (d *decoder) checkHTTP(f *File, nodes, vips map[netip.Addr]string) {
+	if f.HTTP == nil || !f.HTTP.Listen.IsValid() {
+		return
+	}
+	const hint = "write 127.0.0.1:7512, or 0.0.0.0:7512 for every address"
+	a, port := f.HTTP.Listen.Addr().WithZone(""), f.HTTP.Listen.Port()
+	label, ofNode := nodes[a]
+	_, virtual := vips[a]
+	switch {
+	case virtual:
+		d.problem(d.at("http.listen"), fmt.Sprintf("%s is a virtual address: only the active node could listen there", a), hint)
+	case ofNode:
+		d.problem(d.at("http.listen"), fmt.Sprintf("%s is an address of node %s: the other one could not listen there", a, label), hint)
+	case port == f.PeerPort && a.IsUnspecified():
+		d.problem(d.at("http.listen"), fmt.Sprintf("port %d is that of the peer link", port), "write another port")
+	}
 }
 
 // setEngine fills in where the Docker engine is, for whatever does not say.

@@ -74,7 +74,7 @@ func TestSchemaAccepts(t *testing.T) {
 func TestSchemaRefuses(t *testing.T) {
 	s := compiled(t)
 	beyond := strings.Fields(`address-count advert-high advert-low advert-step advert-v2 advert-v2-low advert-zero anchors
-		database-socket-long demote-order fence-required-alone duplicate-instance duplicate-vip duplicate-vrid hostnames
+		database-socket-long demote-order fence-required-alone http-address http-peer-port http-virtual duplicate-instance duplicate-vip duplicate-vrid hostnames
 		hostnames-same lease-and-interval lease-default-and-interval lease-fraction lease-short lease-zero
 		heartbeat-family priority-owners same-address step-names templates two-documents vrid-forms`)
 	for _, file := range samples(t, "bad") {
