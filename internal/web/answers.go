@@ -12,6 +12,7 @@ import (
 	"unicode"
 
 	"github.com/tanist-ha/tanist/internal/control"
+	"github.com/tanist-ha/tanist/replication"
 )
 
 // question is what a query asks.
@@ -76,7 +77,7 @@ func (s *Server) standby(w http.ResponseWriter, r *http.Request) {
 	v := control.Judge(in)
 	fits := v.Word == control.WordStandby
 	if fits && q.limited {
-		if late := late(in.Databases, q.maxLag); late != "" {
+		if late := late(in, q.maxLag); late != "" {
 			fits, v.Reason = false, late
 		}
 	}
@@ -84,16 +85,32 @@ func (s *Server) standby(w http.ResponseWriter, r *http.Request) {
 }
 
 // late says which database lags more than that, or may; empty for none.
-func late(databases []control.Database, most time.Duration) string {
-	for _, d := range databases {
+func late(in control.Instance, most time.Duration) string {
+	for _, d := range in.Databases {
+		for _, r := range in.Gate.Reasons {
+			if r.Database == d.Name && hidesLag(r.Code) {
+				return fmt.Sprintf("the lag of %s is unknown: %s: %s", d.Name, r.Code, r.Detail)
+			}
+		}
 		switch {
-		case d.LagSeconds == nil || d.Error != "":
-			return fmt.Sprintf("the lag of %s is unknown %s", d.Name, d.Error)
+		case d.LagSeconds == nil:
+			return fmt.Sprintf("the lag of %s is unknown", d.Name)
 		case *d.LagSeconds > most.Seconds():
 			return fmt.Sprintf("%s lags %.3f s", d.Name, *d.LagSeconds)
 		}
 	}
 	return ""
+}
+
+// hidesLag reports whether a lag says nothing beside what keeps the gate closed: one
+// that was measured before grows unseen.
+func hidesLag(c replication.Code) bool {
+	switch c {
+	case replication.IOStopped, replication.SQLStopped, replication.NotKnown, replication.Unreachable, replication.NotReplica:
+		return true
+	default:
+		return false
+	}
 }
 
 // about finds the instance that a question is about, or answers what is wrong.

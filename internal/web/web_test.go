@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tanist-ha/tanist/internal/control"
+	"github.com/tanist-ha/tanist/replication"
 )
 
 const patience = 60 * time.Second
@@ -87,6 +88,9 @@ func TestAnswers(t *testing.T) {
 	gone.VIPs = []control.VIP{{}}
 	detailed := instance("c", "fault")
 	detailed.Detail = "two\nlines\x1b[2J"
+	halted, behind := instance("b", "backup", lagging(0.2, 4)...), instance("b", "backup", lagging(0.2, 4)...)
+	halted.Gate.Reasons = []control.GateReason{{Code: replication.IOStopped, Database: "db1", Detail: "IO thread stopped"}}
+	behind.Gate.Reasons = []control.GateReason{{Code: replication.Lagging, Database: "db1"}, {Code: replication.NotKnown, Detail: "no database"}}
 	for name, c := range map[string]struct {
 		instances []control.Instance
 		path      string
@@ -105,7 +109,8 @@ func TestAnswers(t *testing.T) {
 		"lag-fits":            {[]control.Instance{backup}, "/standby?max_lag=4s", 200, "standby: backup: elected\n"},
 		"lag-too-long":        {[]control.Instance{backup}, "/standby?max_lag=3999ms", 503, "standby: db1 lags 4.000 s\n"},
 		"lag-unknown":         {[]control.Instance{instance("b", "backup", lagging(0, -1)...)}, "/standby?max_lag=1h", 503, "standby: the lag of db1 is unknown\n"},
-		"lag-of-a-dead-one":   {[]control.Instance{instance("b", "backup", control.Database{Name: "x", LagSeconds: new(float64), Error: "dead"})}, "/standby?max_lag=1h", 503, "standby: the lag of x is unknown dead\n"},
+		"lag-before-the-halt": {[]control.Instance{halted}, "/standby?max_lag=1h", 503, "standby: the lag of db1 is unknown: io_stopped: IO thread stopped\n"},
+		"lag-beyond-the-gate": {[]control.Instance{behind}, "/standby?max_lag=1h", 200, "standby: backup: elected\n"},
 		"lag-without-any":     {[]control.Instance{instance("b", "backup")}, "/standby?max_lag=0s", 200, "standby: backup: elected\n"},
 		"lag-of-the-active":   {[]control.Instance{active}, "/standby?max_lag=5s", 503, "active: elected\n"},
 		"unnamed":             {[]control.Instance{active, backup}, "/active", 400, "there are 2 instances: name one with ?instance=NAME\n"},
