@@ -104,6 +104,19 @@ func NewBoard(checks []Check) *Board {
 	return b
 }
 
+// Recall goes on with what another board found, by the same clock, about checks of
+// the same names: verdicts, counts, and what damps those that flap.
+func (b *Board) Recall(earlier []Status) {
+	for i := range b.statuses {
+		for _, s := range earlier {
+			if c := b.statuses[i].Check; s.Check.Name == c.Name {
+				b.statuses[i] = s
+				b.statuses[i].Check = c
+			}
+		}
+	}
+}
+
 // Sample counts one sample taken at now. It returns the check's status and
 // whether its verdict changed; of a name that is no check, nothing. The first
 // sample decides at once: a node that just started has no history to damp.

@@ -21,6 +21,8 @@ func (o *Orchestrator) start(s Started) {
 	o.attempt, o.journaled = Epoch(s.Memory.Attempt), o.epoch
 	o.notUntil = o.now.Add(o.cfg.StartupDelay)
 	o.recall(s)
+	o.board.Recall(s.Checks)
+	o.recondone(s.Condoned)
 	o.route(vrrp.Startup{})
 	wasActive := s.Memory.Role == hooks.Active && o.activeEpoch == o.epoch
 	if s.Leftover && (wasActive || o.cutOff(s)) {

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/tanist-ha/tanist/health"
 	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/replication"
 	"github.com/tanist-ha/tanist/vrrp"
@@ -28,6 +29,11 @@ type (
 		// is still running: this daemon, restarted, finds its own address.
 		Leftover bool
 		Left     time.Duration // of that lifetime at least; 0: it may end at once
+		// Checks are those whose verdict counts on, as an Orchestrator in whose place
+		// this one comes found them by the same clock. Condoned are the names of those
+		// that an operator overrode.
+		Checks   []health.Status
+		Condoned []string
 	}
 	// Tick says that the time of Deadline has come, or any other time.
 	Tick struct{}

@@ -2,6 +2,7 @@ package failover
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/tanist-ha/tanist/health"
@@ -23,6 +24,7 @@ type Status struct {
 	Gate                 replication.Verdict
 	Databases            []replication.Database
 	Health               []health.Status
+	Condoned             []string // checks that an operator overrode, until they are well again
 	Stopped              []string
 	Last                 *Transition
 	LastAge              time.Duration // since Last began
@@ -51,6 +53,7 @@ func (o *Orchestrator) Status(now mono.Instant) Status {
 		Epoch: o.epoch, ActiveEpoch: o.activeEpoch, Holds: o.lease.held,
 		Gate: o.standingGate(), Databases: append([]replication.Database(nil), o.databases...),
 		Health:    append([]health.Status(nil), o.board.Statuses()...),
+		Condoned:  slices.Clone(o.yielding.condoned),
 		PeerKnown: o.peer.known, PeerFresh: o.linkFresh(), PeerState: o.peer.state, Silent: o.silent,
 		Restored: o.restored, Unprotected: o.unprotected(), Waiting: o.waiting(),
 	}

@@ -48,3 +48,49 @@ func TestReplaceRecallsVerdicts(t *testing.T) {
 		}
 	})
 }
+
+// A check that flaps goes on to be held back.
+func TestReplaceRecallsDamping(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, _ := active(t, "a", "b")
+		replace := func(boot uint64) {
+			t.Helper()
+			r := w.another("a", boot)
+			cfg := coreConfig("a", 51)
+			cfg.Checks = append(cfg.Checks, health.Check{Name: "disk", Rise: 1, Fall: 1, Effect: health.Yield})
+			core, err := failover.New(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Instance.Core, r.Checks = core, []string{"disk"}
+			if err := w.node.Replace(t.Context(), restPatience, []Replacement{r}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.hosts["a"].set(func() { w.hosts["a"].leftover = true })
+		replace(2)
+		for range 2 * health.FlapFalls {
+			w.node.Deliver("a", failover.Probed{Check: "disk", Detail: "full"})
+			w.node.Deliver("a", failover.Probed{Check: "disk", OK: true})
+			synctest.Wait()
+		}
+		disk := func() health.Status {
+			t.Helper()
+			for _, h := range w.status("a").Health {
+				if h.Check.Name == "disk" {
+					return h
+				}
+			}
+			t.Fatal("there is no such check")
+			return health.Status{}
+		}
+		before := disk()
+		if before.Verdict != health.Flapping {
+			t.Fatalf("%+v", before)
+		}
+		replace(3)
+		if h := disk(); h.Verdict != health.Flapping || h.Hold != before.Hold || h.Until != before.Until {
+			t.Errorf("%+v, before %+v", h, before)
+		}
+	})
+}

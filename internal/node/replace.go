@@ -335,8 +335,8 @@ func (n *Node) replace(work context.Context, rs []Replacement) ([]*instance, err
 		if old[i].catching != nil {
 			old[i].catching()
 		}
+		in.recall(old[i], r.Checks)
 		in.start(work)
-		in.recall(work, old[i], r.Checks)
 		if old[i].link != nil && !r.Moved {
 			in.step(work, *old[i].link)
 		}
@@ -348,12 +348,10 @@ func (n *Node) replace(work context.Context, rs []Replacement) ([]*instance, err
 }
 
 // recall tells a new core what the one before it had found about checks.
-func (in *instance) recall(work context.Context, old *instance, checks []string) {
-	for _, h := range old.Core.Status(in.node.now()).Health {
-		if h.Verdict != health.Unknown && slices.Contains(checks, h.Check.Name) {
-			in.step(work, failover.Probed{Check: h.Check.Name, OK: !h.Fails(), Detail: h.Detail})
-		}
-	}
+func (in *instance) recall(old *instance, checks []string) {
+	st := old.Core.Status(in.node.now())
+	other := func(h health.Status) bool { return !slices.Contains(checks, h.Check.Name) }
+	in.Start.Checks, in.Start.Condoned = slices.DeleteFunc(st.Health, other), st.Condoned
 }
 
 // pass makes the addresses ready for a core that adopts them, if they are held.
