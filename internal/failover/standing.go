@@ -142,7 +142,7 @@ func (o *Orchestrator) thinkStanding() {
 	switch {
 	case o.run != nil || o.thinkMend():
 	case d.id != 0:
-		if !d.void && o.now.Sub(d.asked) > time.Duration(len(d.round)+1)*checkEach {
+		if o.now.Sub(d.asked) > time.Duration(len(d.round)+1)*checkEach {
 			o.unanswered()
 		}
 	case !o.now.Before(max(d.at, o.calm.Add(checkAgain))):
@@ -174,7 +174,7 @@ func (o *Orchestrator) newRole(role hooks.Role, epoch Epoch) {
 // voidCheck ends a round that is out. There is never a second one beside it.
 func (o *Orchestrator) voidCheck() {
 	if d := &o.drift; d.id != 0 && !d.void {
-		d.void = true
+		d.void, d.asked = true, o.now // its end is asked for from now on
 		o.emit(CancelCheck{ID: d.id})
 	}
 }
@@ -236,10 +236,13 @@ func (o *Orchestrator) standingChecked(ev Checked) {
 }
 
 // unanswered is about a round whose answer does not come, as of a file on a server
-// that is gone.
+// that is gone. One that no longer counts keeps the next from being sent all the same.
 func (o *Orchestrator) unanswered() {
 	d := &o.drift
 	d.asked = o.now
+	if d.void {
+		d.round = o.due()
+	}
 	for _, s := range d.round {
 		o.found(s, hooks.TimedOut, "a check of this plan does not answer")
 	}

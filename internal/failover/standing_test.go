@@ -467,3 +467,34 @@ func TestDriftOfDatabases(t *testing.T) {
 		})
 	r.wantDrift("open report")
 }
+
+// Nor is one that was given up because the role changed: the new one is blind as well.
+func TestChecksThatHangOverAChange(t *testing.T) {
+	r := settledRig(t, nil)
+	c, ok := until[CheckSteps](r, 2*checkEvery, activePeer(3))
+	if !ok {
+		t.Fatal("no round of checks")
+	}
+	settles := func(e Effect) Event {
+		switch e := e.(type) {
+		case CheckSteps:
+			t.Error("a second round")
+		case StartStep:
+			return StepEnded{ID: e.Order.ID, Outcome: hooks.Unchanged}
+		default:
+		}
+		return nil
+	}
+	r.pump(checkEach/2, activePeer(4), nil, settles)
+	if r.o.settled != 4 {
+		t.Fatalf("settled for epoch %d", r.o.settled)
+	}
+	r.wantDrift()
+	r.pump(time.Minute, activePeer(4), nil, settles)
+	r.wantDrift("unit report", "label report", "mount report")
+	r.checks(c, nil)
+	for range 2 {
+		r.round(2*checkEvery, activePeer(4), nil)
+	}
+	r.wantDrift()
+}
