@@ -105,40 +105,59 @@ func (o *Orchestrator) lookAtDatabases() {
 		plan = o.cfg.Promote
 	}
 	for _, s := range plan {
-		var bad []string
+		var bad, unknown []string
 		switch a := s.Action.(type) {
 		case hooks.Writes:
-			bad = o.databasesThat(func(f replication.Facts) bool {
+			bad, unknown = o.databasesThat(func(f replication.Facts) (is, known bool) {
 				readOnly, known := f.ReadOnly.Get()
-				return known && readOnly == a.Open
+				return readOnly == a.Open, known
 			})
 		case hooks.Replication:
 			if a.Verb != hooks.StopReplication {
 				continue
 			}
-			bad = o.databasesThat(func(f replication.Facts) bool {
+			bad, unknown = o.databasesThat(func(f replication.Facts) (is, known bool) {
 				channels, known := f.Channels.Get()
-				return known && follows(channels)
+				return follows(channels), known
 			})
 		default:
 			continue
 		}
-		if len(bad) == 0 {
-			o.found(s, hooks.Unchanged, "")
-			continue
-		}
-		o.found(s, hooks.Changed, databaseWords(s.Action)+listed(bad))
+		o.foundDatabases(s, bad, unknown)
 	}
 }
 
-func (o *Orchestrator) databasesThat(are func(replication.Facts) bool) []string {
-	var names []string
+// foundDatabases notes which databases contradict a step. One that did and does not
+// answer now still counts.
+func (o *Orchestrator) foundDatabases(s hooks.Step, bad, unknown []string) {
+	x := o.drift.stray(s.Name)
+	still := []string(nil)
+	if x != nil {
+		still = slices.DeleteFunc(unknown, func(name string) bool { return !contains(x.databases, name) })
+	}
+	switch {
+	case len(bad) > 0:
+		o.found(s, hooks.Changed, databaseWords(s.Action)+listed(bad))
+		o.drift.stray(s.Name).databases = append(still, bad...)
+	case len(still) == 0:
+		o.found(s, hooks.Unchanged, "")
+	}
+}
+
+// databasesThat returns the databases that are so, and those of which it is not known.
+func (o *Orchestrator) databasesThat(are func(replication.Facts) (is, known bool)) (so, unknown []string) {
 	for i := range o.databases {
-		if f, ok := o.settledFacts(i); ok && are(f) {
-			names = append(names, o.databases[i].Name)
+		name := o.databases[i].Name
+		f, ok := o.settledFacts(i)
+		is, known := are(f)
+		switch {
+		case !ok || !known:
+			unknown = append(unknown, name)
+		case is:
+			so = append(so, name)
 		}
 	}
-	return names
+	return so, unknown
 }
 
 func databaseWords(a hooks.Action) string {

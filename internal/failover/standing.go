@@ -85,6 +85,8 @@ type stray struct {
 	tried   mono.Instant   // the latest repair, 0: none
 	mended  []mono.Instant // the latest repairs that did, at most mendMost
 	contest bool
+
+	databases []string // that it is about
 }
 
 // drifting is what is known of the steps of the role that lasts.

@@ -498,3 +498,44 @@ func TestChecksThatHangOverAChange(t *testing.T) {
 	}
 	r.wantDrift()
 }
+
+// A database that does not answer is not as it should be again.
+func TestDriftOfADatabaseThatIsGone(t *testing.T) {
+	r := sourceRig(t, "pivot", "team")
+	r.o.cfg.Promote = append(hooks.Plan{}, testPromote...)
+	r.o.cfg.Promote[1].Drift = hooks.ReportDrift
+	pivot := r.source("pivot", "0-1-1")
+	var told []hooks.RecordKind
+	look := func() {
+		r.pump(4*checkEvery, PeerState{State: Backup, Hears: true, Sources: AllReplicas, Stopped: []string{unit}},
+			func() []replication.Facts {
+				facts := []replication.Facts{pivot, r.source("team", "0-1-1")}
+				for i := range facts {
+					facts[i].MeasuredAt = r.now
+				}
+				return facts
+			},
+			func(e Effect) Event {
+				told = append(told, driftTellings([]Effect{e})...)
+				if c, ok := e.(CheckSteps); ok {
+					return found(c, nil)
+				}
+				return nil
+			})
+	}
+	pivot.ReadOnly = replication.Known(true)
+	look()
+	r.wantDrift("open report")
+	pivot = r.down("pivot", replication.ReachRefused)
+	look()
+	r.wantDrift("open report")
+	if diff := cmp.Diff([]hooks.RecordKind{hooks.Strayed}, told); diff != "" {
+		t.Errorf("journaled (-want +got):\n%s", diff)
+	}
+	pivot = r.source("pivot", "0-1-1")
+	look()
+	r.wantDrift()
+	if diff := cmp.Diff([]hooks.RecordKind{hooks.Strayed, hooks.Mended}, told); diff != "" {
+		t.Errorf("journaled (-want +got):\n%s", diff)
+	}
+}
