@@ -39,7 +39,8 @@ type execution struct {
 // Empty means none.
 //
 // With a verify program Check is Ok when that exits with 0. Without one there is
-// nothing to look at: Check is Ok once Apply succeeded, WouldChange before.
+// nothing to look at: Check is Ok once Apply succeeded, WouldChange before. As long as
+// the kernel holds on to a verify program that got SIGKILL, Check starts no other.
 //
 // The step is an Outputter.
 func NewExec(a hooks.Exec, cgroup string) Step {
@@ -49,7 +50,7 @@ func NewExec(a hooks.Exec, cgroup string) Step {
 func (e *execution) Output() []byte { return e.output.Bytes() }
 
 func (e *execution) Check(ctx context.Context) (State, error) {
-	if _, err := e.program(ctx, e.action.Command); err != nil {
+	if _, err := program.Find(ctx, e.command(e.action.Command)); err != nil {
 		return cannot(err)
 	}
 	if len(e.action.Verify) == 0 {
@@ -58,7 +59,9 @@ func (e *execution) Check(ctx context.Context) (State, error) {
 		}
 		return WouldChange, nil
 	}
-	p, err := e.program(ctx, e.action.Verify)
+	verify := e.command(e.action.Verify)
+	verify.Alone = true // a role that lasts is checked every few seconds
+	p, err := program.Find(ctx, verify)
 	if err != nil {
 		return cannot(fmt.Errorf("verify: %w", err))
 	}
@@ -74,7 +77,7 @@ func (e *execution) Check(ctx context.Context) (State, error) {
 
 func (e *execution) Apply(ctx context.Context) error {
 	e.output, e.done = new(program.Output), false
-	p, err := e.program(ctx, e.action.Command)
+	p, err := program.Find(ctx, e.command(e.action.Command))
 	if err != nil {
 		return err
 	}
@@ -85,7 +88,6 @@ func (e *execution) Apply(ctx context.Context) error {
 	return nil
 }
 
-// program resolves an argument vector to something that can be started.
-func (e *execution) program(ctx context.Context, argv []string) (program.Program, error) {
-	return program.Find(ctx, program.Command{Argv: argv, User: e.action.User, Env: e.action.Env, Cgroup: e.cgroup})
+func (e *execution) command(argv []string) program.Command {
+	return program.Command{Argv: argv, User: e.action.User, Env: e.action.Env, Cgroup: e.cgroup}
 }

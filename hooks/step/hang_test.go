@@ -18,6 +18,7 @@ import (
 
 	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/internal/program"
+	"github.com/tanist-ha/tanist/test/deadfs"
 )
 
 // hangingProgram makes a program whose exec the kernel holds up until release.
@@ -117,5 +118,44 @@ func TestExecOnADeadFileSystem(t *testing.T) {
 				t.Errorf("%v: %s", outcome, detail)
 			}
 		})
+	}
+}
+
+// A verify program that not even SIGKILL ends is started once, however often its step
+// is checked, and again when the file server is back.
+func TestVerifyThatTheKernelHolds(t *testing.T) {
+	fs := deadfs.Mount(t)
+	held := filepath.Join(fs.Dir, "a")
+	log := filepath.Join(t.TempDir(), "runs")
+	a := hooks.Exec{Command: []string{"true"}, Verify: []string{"/bin/sh", "-c", "echo >> " + log + "; stat " + held + "; exit 0"}}
+	runs := func() int {
+		data, _ := os.ReadFile(log)
+		return len(data)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	first := make(chan error, 1)
+	go func() {
+		_, err := NewExec(a, "").Check(ctx)
+		first <- err
+	}()
+	eventually(t, "the kernel holds it", func() bool { return fs.Asked() > 0 })
+	cancel()
+	stuck := (*program.StuckError)(nil)
+	if err := <-first; !errors.As(err, &stuck) || len(stuck.Left) != 1 {
+		t.Fatalf("the first check: %v", err)
+	}
+	for range 3 {
+		state, err := NewExec(a, "").Check(within(t, 30*time.Second))
+		if state != Cannot || !errors.As(err, &stuck) {
+			t.Errorf("a check beside it: %v, %v", state, err)
+		}
+	}
+	if n := runs(); n != 1 {
+		t.Errorf("it was started %d times", n)
+	}
+	fs.Release()
+	<-stuck.Gone
+	if state, err := NewExec(a, "").Check(within(t, 30*time.Second)); state != Ok || runs() != 2 {
+		t.Errorf("when it is gone: %v, %v, %d runs", state, err, runs())
 	}
 }

@@ -52,6 +52,9 @@ type Command struct {
 	Grace time.Duration
 	// Whole says that also at an ordinary end all of its control group is killed.
 	Whole bool
+	// Alone refuses to run it, with a *StuckError, while an earlier run that was Alone,
+	// of the same arguments and account, is there although it got SIGKILL.
+	Alone bool
 }
 
 // Find resolves a command. The program runs in the directory / in a process group
@@ -78,6 +81,9 @@ func Find(ctx context.Context, c Command) (Program, error) {
 
 func (c Command) resolve() (Program, error) {
 	p := Program{argv: c.Argv, cgroup: c.Cgroup, whole: c.Whole, grace: c.Grace}
+	if c.Alone {
+		p.alone = fmt.Sprintf("%q %q", c.User, c.Argv)
+	}
 	if p.grace <= 0 {
 		p.grace = termGrace
 	}

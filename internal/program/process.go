@@ -35,20 +35,8 @@ type Program struct {
 	credential *syscall.Credential
 	cgroup     string // parent of the control group of a run, or empty
 	whole      bool
+	alone      string // what it must not run beside, empty for nothing
 	grace      time.Duration
-}
-
-// StuckError is a run that SIGKILL did not end: the kernel holds on to a process.
-type StuckError struct {
-	Program string
-	Left    []int // the processes that were left when Run returned
-	// Gone is closed when nothing is left of the run. Who starts the program again
-	// and again waits for that, or it has one more process each time.
-	Gone <-chan struct{}
-}
-
-func (e *StuckError) Error() string {
-	return fmt.Sprintf("end %s: processes %v survive SIGKILL", e.Program, e.Left)
 }
 
 // Run starts the program, waits for its end and sees to it that nothing of its
@@ -58,6 +46,9 @@ func (e *StuckError) Error() string {
 func (p Program) Run(ctx context.Context, out *Output) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("run %s: %w", p.argv[0], err)
+	}
+	if earlier := stuckRuns.of(p.alone); earlier != nil {
+		return earlier
 	}
 	group, err := newControlGroup(p.cgroup)
 	if err != nil {
@@ -93,7 +84,9 @@ func (p Program) Run(ctx context.Context, out *Output) error {
 			_ = started.cmd.Wait()
 			group.close()
 		}()
-		return &StuckError{Program: p.argv[0], Left: left, Gone: gone}
+		e := &StuckError{Program: p.argv[0], Left: left, Gone: gone}
+		stuckRuns.add(p.alone, e)
+		return e
 	}
 	waited := started.cmd.Wait()
 	started.copied.stop()

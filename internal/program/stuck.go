@@ -1,0 +1,58 @@
+package program
+
+// What the kernel holds on to is held once: what is done again and again, for a
+// check, is not begun a second time before the first is over.
+
+import (
+	"fmt"
+	"sync"
+)
+
+// StuckError is a run that SIGKILL did not end: the kernel holds on to a process.
+type StuckError struct {
+	Program string
+	Left    []int // the processes that were left when Run returned
+	// Gone is closed when nothing is left of the run. Who starts the program again
+	// and again waits for that, or it has one more process each time.
+	Gone <-chan struct{}
+}
+
+func (e *StuckError) Error() string {
+	return fmt.Sprintf("end %s: processes %v survive SIGKILL", e.Program, e.Left)
+}
+
+// stuck holds the runs that are stuck, by what must not run beside them.
+type stuck struct {
+	mu   sync.Mutex
+	runs map[string]*StuckError
+}
+
+//nolint:gochecknoglobals // the kernel holds processes, whoever started them
+var stuckRuns = stuck{runs: map[string]*StuckError{}}
+
+// of returns the run that is stuck, nil if there is none.
+func (s *stuck) of(key string) *StuckError {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.runs[key]
+	if e == nil {
+		return nil
+	}
+	select {
+	case <-e.Gone:
+		delete(s.runs, key)
+		return nil
+	default:
+		return e
+	}
+}
+
+// add keeps a run that is stuck. A program that may run beside itself has no key.
+func (s *stuck) add(key string, e *StuckError) {
+	if key == "" {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.runs[key] = e
+}
