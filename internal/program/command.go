@@ -59,53 +59,61 @@ type Command struct {
 
 // Find resolves a command. The program runs in the directory / in a process group
 // of its own, its standard input /dev/null. A file system that does not answer is not
-// waited for longer than ctx.
+// waited for longer than ctx, and asked for a program by one at a time: who asks
+// beside that gets the same answer.
 func Find(ctx context.Context, c Command) (Program, error) {
 	if len(c.Argv) == 0 || c.Argv[0] == "" {
 		return Program{}, errors.New("run a program: none is named")
 	}
-	var p Program
-	var err error
-	found := make(chan struct{})
-	go func() { // ends when the file system answers
-		defer close(found)
-		p, err = c.resolve()
-	}()
+	env := map[string]string{"PATH": SearchPath, "LANG": "C.UTF-8"}
+	maps.Copy(env, c.Env)
+	f := lookUps.of(wanted{name: c.Argv[0], path: env["PATH"], user: c.User})
 	select {
-	case <-found:
-		return p, err
+	case <-f.done:
 	case <-ctx.Done():
 		return Program{}, fmt.Errorf("look for %s: %w", c.Argv[0], context.Cause(ctx))
 	}
+	if f.err != nil {
+		return Program{}, f.err
+	}
+	return c.program(f, env), nil
 }
 
-func (c Command) resolve() (Program, error) {
-	p := Program{argv: c.Argv, cgroup: c.Cgroup, whole: c.Whole, grace: c.Grace}
+// program is the command with what was found of it. env is its environment without
+// what is the account's.
+func (c Command) program(f *found, env map[string]string) Program {
+	p := Program{path: f.path, argv: c.Argv, cgroup: c.Cgroup, whole: c.Whole, grace: c.Grace}
 	if c.Alone {
 		p.alone = fmt.Sprintf("%q %q", c.User, c.Argv)
 	}
 	if p.grace <= 0 {
 		p.grace = termGrace
 	}
-	env := map[string]string{"PATH": SearchPath, "LANG": "C.UTF-8"}
 	if c.User != "" {
-		account, err := lookUp(c.User)
-		if err != nil {
-			return p, fmt.Errorf("run %s as %s: %w", c.Argv[0], c.User, err)
-		}
-		p.credential = account.credential
-		env["HOME"], env["USER"], env["LOGNAME"] = account.home, account.name, account.name
+		p.credential = f.account.credential
+		own := map[string]string{"HOME": f.account.home, "USER": f.account.name, "LOGNAME": f.account.name}
+		maps.Copy(own, env)
+		env = own
 	}
-	maps.Copy(env, c.Env)
 	for _, k := range slices.Sorted(maps.Keys(env)) {
 		p.env = append(p.env, k+"="+env[k])
 	}
-	path, err := findProgram(c.Argv[0], env["PATH"])
-	if err != nil {
-		return p, fmt.Errorf("run %s: %w", c.Argv[0], err)
+	return p
+}
+
+// wanted is what is looked for: a program in a search path, and an account or none.
+type wanted struct{ name, path, user string }
+
+func (w wanted) lookUp() (path string, a account, err error) {
+	if w.user != "" {
+		if a, err = lookUp(w.user); err != nil {
+			return "", a, fmt.Errorf("run %s as %s: %w", w.name, w.user, err)
+		}
 	}
-	p.path = path
-	return p, nil
+	if path, err = findProgram(w.name, w.path); err != nil {
+		return "", a, fmt.Errorf("run %s: %w", w.name, err)
+	}
+	return path, a, nil
 }
 
 // findProgram resolves a name without a slash in the search path that the

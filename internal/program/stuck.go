@@ -56,3 +56,39 @@ func (s *stuck) add(key string, e *StuckError) {
 	defer s.mu.Unlock()
 	s.runs[key] = e
 }
+
+// found is a look-up; but for done its fields are read when that is closed.
+type found struct {
+	done    chan struct{}
+	path    string
+	account account
+	err     error
+}
+
+// underWay holds the look-ups that have no answer yet.
+type underWay struct {
+	mu   sync.Mutex
+	list map[wanted]*found
+}
+
+//nolint:gochecknoglobals // a file system that does not answer is the same for all
+var lookUps = underWay{list: map[wanted]*found{}}
+
+// of returns the look-up that is under way, or begins one.
+func (u *underWay) of(w wanted) *found {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	f := u.list[w]
+	if f == nil {
+		f = &found{done: make(chan struct{})}
+		u.list[w] = f
+		go func() { // ends when the file system answers
+			f.path, f.account, f.err = w.lookUp()
+			u.mu.Lock()
+			delete(u.list, w)
+			u.mu.Unlock()
+			close(f.done)
+		}()
+	}
+	return f
+}
