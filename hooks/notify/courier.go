@@ -46,7 +46,7 @@ type Config struct {
 	// Run runs a program until it or ctx ends, and leaves nothing of it behind.
 	Run func(ctx context.Context, command []string) Delivery
 	// Record keeps what became of a notice. It is called by several goroutines and
-	// may block for a bounded time.
+	// may block for a bounded time; what Post drops waits for it with the others.
 	Record func(hooks.Record)
 }
 
@@ -77,8 +77,9 @@ const (
 
 // lane holds the notices of one instance that wait.
 type lane struct {
-	queue []Notice
-	works bool
+	queue   []Notice
+	dropped []Notice // not recorded yet, QueueSize at most
+	works   bool
 }
 
 // New returns a Courier that delivers nothing before Run.
@@ -88,15 +89,22 @@ func New(cfg Config) *Courier {
 	}
 }
 
-// Post takes a notice and does not wait. One that is not taken any more is recorded
-// as dropped.
+// Post takes a notice and does not wait, unless QueueSize dropped ones wait for their
+// record. One that is not taken any more is recorded as dropped.
 func (c *Courier) Post(n Notice) {
 	if dropped, why := c.post(n); why != "" {
-		c.record(dropped, 0, Delivery{Outcome: hooks.Cancelled, Detail: why}, 0)
+		c.drop(dropped, why)
 	}
 }
 
-// post returns the notice that is dropped for it, with the reason.
+func (c *Courier) drop(n Notice, why string) {
+	c.record(n, 0, Delivery{Outcome: hooks.Cancelled, Detail: why}, 0)
+}
+
+func overflow() string { return fmt.Sprintf("dropped: %d newer notices wait", QueueSize) }
+
+// post returns the notice that is dropped for it and that no lane records, with the
+// reason.
 func (c *Courier) post(n Notice) (dropped Notice, why string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -111,8 +119,10 @@ func (c *Courier) post(n Notice) (dropped Notice, why string) {
 	}
 	l.queue = append(l.queue, n)
 	if len(l.queue) > QueueSize {
-		dropped, l.queue = l.queue[0], l.queue[1:]
-		why = fmt.Sprintf("dropped: %d newer notices wait", QueueSize)
+		l.dropped, l.queue = append(l.dropped, l.queue[0]), l.queue[1:]
+	}
+	if len(l.dropped) > QueueSize {
+		dropped, l.dropped, why = l.dropped[0], l.dropped[1:], overflow()
 	}
 	c.begin(l)
 	return dropped, why
@@ -126,25 +136,34 @@ func (c *Courier) begin(l *lane) {
 	l.works = true
 	c.busy.Go(func() {
 		for {
-			n, ok := c.next(l)
-			if !ok {
+			n, dropped, ok := c.next(l)
+			switch {
+			case !ok:
 				return
+			case dropped:
+				c.drop(n, overflow())
+			default:
+				c.work(n)
 			}
-			c.work(n)
 		}
 	})
 }
 
-func (c *Courier) next(l *lane) (Notice, bool) {
+// next takes out what a lane does next: to record the dropped ones, which are older,
+// comes before the others.
+func (c *Courier) next(l *lane) (n Notice, dropped, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(l.queue) == 0 {
-		l.works = false
-		return Notice{}, false
+	from := &l.queue
+	if len(l.dropped) > 0 {
+		from, dropped = &l.dropped, true
 	}
-	n := l.queue[0]
-	l.queue = l.queue[1:]
-	return n, true
+	if len(*from) == 0 {
+		l.works = false
+		return Notice{}, false, false
+	}
+	n, *from = (*from)[0], (*from)[1:]
+	return n, dropped, true
 }
 
 // Run delivers until ctx ends. What waits then gets LeaveTime and one attempt each;

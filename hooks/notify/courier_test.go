@@ -314,6 +314,36 @@ func TestOrderAndOverflow(t *testing.T) {
 	<-done
 }
 
+// A journal that hangs holds up the lane, and not the plan that posts.
+func TestPostDoesNotWaitForARecord(t *testing.T) {
+	journal := make(chan struct{})
+	b := &book{news: make(chan struct{}, 1000)}
+	c := New(Config{
+		Record: func(r hooks.Record) { <-journal; b.add(r) },
+		Run:    func(context.Context, []string) Delivery { return Delivery{Outcome: hooks.Changed} },
+	})
+	ctx, end := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = c.Run(ctx, context.Background()) }()
+	posted := make(chan struct{})
+	go func() {
+		defer close(posted)
+		for i := range 2 * QueueSize {
+			c.Post(notice(fmt.Sprint(i), hooks.Notify{Exec: []string{"/x"}}))
+		}
+	}()
+	select {
+	case <-posted:
+	case <-time.After(30 * time.Second):
+		t.Error("a notice waits for the journal")
+	}
+	close(journal)
+	<-posted
+	b.wait(t, 2*QueueSize)
+	end()
+	<-done
+}
+
 // When the daemon leaves, what can be told is told once, and the rest is recorded
 // as dropped within a bounded time.
 func TestLeaving(t *testing.T) {
