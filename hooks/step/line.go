@@ -234,7 +234,11 @@ func (t lines) with(b span, line []byte, after string) ([]byte, error) {
 	if at == len(t) && at > 0 && !bytes.HasSuffix(t[at-1], []byte("\n")) {
 		added = slices.Concat([]byte(eol), bytes.TrimSuffix(added, []byte(eol)))
 	}
-	return slices.Concat(bytes.Join(t[:at], nil), added, bytes.Join(t[at:], nil)), nil
+	head, rest := bytes.Join(t[:at], nil), bytes.Join(t[at:], nil)
+	if at == 0 && bytes.HasPrefix(rest, bom) {
+		head, rest = bom, rest[len(bom):]
+	}
+	return slices.Concat(head, added, rest), nil
 }
 
 // eol is how the lines around at end.

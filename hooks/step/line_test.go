@@ -87,6 +87,8 @@ func TestSetLine(t *testing.T) {
 		{"gone-already", "u {\n  b;\n}\nc;\n", hooks.Line{Line: "c;", Within: "u {", Absent: true}, "u {\n  b;\n}\nc;\n"},
 		{"gone-already-and-empty", "", hooks.Line{Line: "c;", Absent: true}, ""},
 		{"a-comment-is-another-line", "u {\n  #b;\n}\n", hooks.Line{Line: "b;", Within: "u {"}, "u {\n  #b;\n  b;\n}\n"},
+		{"behind-the-byte-order-mark", "\ufeff\n\n", hooks.Line{Line: "a"}, "\ufeffa\n\n\n"},
+		{"behind-nothing-but-the-byte-order-mark", "\ufeff", hooks.Line{Line: "a"}, "\ufeffa\n"},
 		{"empty-block", "http {\n    u {\n    }\n}\n", hooks.Line{Line: "b;", Within: "u {"}, "http {\n    u {\n        b;\n    }\n}\n"},
 		{"empty-block-with-tabs", "http {\n\tu {\n\t}\n}\n", hooks.Line{Line: "b;", Within: "u {"}, "http {\n\tu {\n\t\tb;\n\t}\n}\n"},
 		{"empty-file", "", hooks.Line{Line: "b"}, "b\n"},
