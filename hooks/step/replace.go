@@ -88,8 +88,8 @@ func (c *current) lock(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, lockPatience, refuse(ReasonLocked, 0, ""))
 	defer cancel()
 	for {
-		switch err := unix.Flock(int(c.f.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
-		case err == nil || errors.Is(err, unix.ENOLCK) || errors.Is(err, unix.EOPNOTSUPP):
+		switch err := flock(c.f); {
+		case err == nil:
 			return c.read()
 		case !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR):
 			return fmt.Errorf("lock %s: %w", c.real, err)
@@ -98,6 +98,16 @@ func (c *current) lock(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// flock locks a file where it can be locked. That of NFS cannot through a descriptor
+// for reading, and says EBADF; one for writing would break its own lease.
+func flock(f *os.File) error {
+	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.ENOLCK) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EBADF) {
+		return nil
+	}
+	return err
 }
 
 func (c *current) lockOrClose(ctx context.Context) error {

@@ -222,3 +222,20 @@ func TestReplaceAgainstItself(t *testing.T) {
 		t.Errorf("%d of %d counts", len(data), writers*rounds)
 	}
 }
+
+// As the kernel answers on NFS to a descriptor for reading; one for nothing at all is
+// where it does so on every file system.
+func TestFileThatCannotBeLocked(t *testing.T) {
+	path := writeFile(t, "file", "a\n")
+	f, err := os.OpenFile(path, unix.O_PATH, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); !errors.Is(err, unix.EBADF) {
+		t.Fatalf("the kernel says %v", err)
+	}
+	if mine, err := claim(f, path); !mine || err != nil {
+		t.Errorf("%v, %v", mine, err)
+	}
+}

@@ -47,10 +47,10 @@ func newStage(c *current) (*stage, error) {
 // claim locks a file and reports whether it is still the one of that name. As long as
 // it stays locked nobody removes the name.
 func claim(f *os.File, name string) (bool, error) {
-	switch err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
+	switch err := flock(f); {
 	case errors.Is(err, unix.EWOULDBLOCK):
 		return false, nil
-	case err != nil && !errors.Is(err, unix.ENOLCK) && !errors.Is(err, unix.EOPNOTSUPP):
+	case err != nil:
 		return false, fmt.Errorf("lock %s: %w", name, err)
 	}
 	return identical(f, name), nil
