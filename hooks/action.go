@@ -55,16 +55,6 @@ func (l Link) title() string {
 	return "link " + l.Path
 }
 
-// reverse takes links back that were made, and makes those that were taken away. Of
-// links that say which role a host has it is the link itself, for the role that goes
-// on.
-func (l Link) reverse() Link {
-	if !NamesRole(l.Path) && !NamesRole(l.Target) {
-		l.Absent = !l.Absent
-	}
-	return l
-}
-
 // title names nothing of a webhook but its host: the rest of a URL is often the
 // secret that allows its use.
 func (n Notify) title() string {

@@ -76,10 +76,15 @@ func TestUndoOfLinks(t *testing.T) {
 		{Link{Path: "/a", Target: "/b"}, Link{Path: "/a", Target: "/b", Absent: true}},
 		{Link{Path: "/a", Target: "/b", Absent: true}, Link{Path: "/a", Target: "/b"}},
 		{Link{Path: "/a", Target: "{{.Active}}"}, Link{Path: "/a", Target: "{{.Active}}"}},
+		{Link{Path: "/a", Target: "{{.Standby}}", Absent: true}, Link{Path: "/a", Target: "p"}},
+		{Link{Path: "/a/", Target: "/s/{{.Active}}"}, Link{Path: "/a/", Target: "/s/r", Absent: true}},
+		{Link{Path: "/{{.Active}}", Target: "/s/{{.Active}}"}, Link{Path: "/r", Target: "/s/r", Absent: true}},
+		{Link{Path: "/a", Target: "/s/{{.Active}}*"}, Link{Path: "/a", Target: "/s/r*", Absent: true}},
 	}
+	ran := Vars{Node: "p", Peer: "r", Active: "r", Standby: "p"}
 	for _, tt := range tests {
 		undo := Undo(Plan{{Name: "l", Action: tt.in}, {Name: "w", Action: Wait{File: "/f"}}, {Name: "n", Action: Notify{}}},
-			[]Result{{Outcome: Changed}, {Outcome: Changed}, {Outcome: Changed}})
+			[]Result{{Outcome: Changed}, {Outcome: Changed}, {Outcome: Changed}}, ran)
 		if diff := cmp.Diff(Plan{{Name: "undo l", OnError: Continue, Action: tt.want}}, undo); diff != "" {
 			t.Error(diff)
 		}

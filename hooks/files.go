@@ -62,19 +62,6 @@ func (a JSON) Texts() []string {
 // Texts returns everything in the action that may be a template.
 func (a Line) Texts() []string { return []string{a.File, a.Line, a.Within, a.After} }
 
-// reverse of a line is the line the other way round. One that names a role is its
-// own, as yaml and json are: with the variables of the role that goes on it says
-// what that role wants.
-func (a Line) reverse() Line {
-	for _, t := range a.Texts() {
-		if NamesRole(t) {
-			return a
-		}
-	}
-	a.Absent = !a.Absent
-	return a
-}
-
 // NamesRole reports whether a template depends on who is Active.
 func NamesRole(s string) bool {
 	return strings.Contains(s, ".Active") || strings.Contains(s, ".Standby")

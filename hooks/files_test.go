@@ -68,23 +68,56 @@ func TestExpandFileSteps(t *testing.T) {
 
 func TestUndoFileSteps(t *testing.T) {
 	flags := JSON{Set: []JSONKey{{Key: "{{.Active}}.master", Value: "true"}}}
+	ran := Vars{Node: "a", Peer: "b", Active: "b", Standby: "a", Reason: "{{.Active}}"}
 	for _, tt := range []struct{ in, want Action }{
 		{flags, flags},
 		{Line{Line: "server srv1;", Absent: true, After: "x"}, Line{Line: "server srv1;", After: "x"}},
-		{Line{Line: "server {{.Peer}};"}, Line{Line: "server {{.Peer}};", Absent: true}},
-		{Line{Line: "server {{.Active}};"}, Line{Line: "server {{.Active}};"}},
-		{Line{Line: "server {{ .Standby }};", Absent: true}, Line{Line: "server {{ .Standby }};", Absent: true}},
+		{Line{Line: "server {{.Peer}};"}, Line{Line: "server b;", Absent: true}},
+		{Line{Line: "server {{.Active}};"}, Line{Line: "server b;", Absent: true}},
+		{Line{File: "/{{.Node}}", Line: "server {{ .Standby }};", Within: "{{.Standby}} {", After: "{{.Active}}", Absent: true}, Line{File: "/a", Line: "server a;", Within: "a {", After: "b"}},
+		{Line{Line: "# {{.Reason}}{"}, Line{Line: `# {{"{{"}}.Active}}{`, Absent: true}},
+		{Unit{Verb: StopUnit, Name: "push@{{.Standby}}.service"}, Unit{Verb: StartUnit, Name: "push@a.service"}},
+		{Unit{Verb: EnableUnit, Name: "{{.Active}}.service"}, Unit{Verb: DisableUnit, Name: "b.service"}},
 	} {
 		plan := Plan{{Name: "s", Action: tt.in}}
 		want := Plan{{Name: "undo s", OnError: Continue, Action: tt.want}}
-		if diff := cmp.Diff(want, Undo(plan, []Result{{Outcome: Changed}})); diff != "" {
+		if diff := cmp.Diff(want, Undo(plan, []Result{{Outcome: Changed}}, ran)); diff != "" {
 			t.Error(diff)
 		}
-		if c := plan.Closing(); c != nil {
-			t.Errorf("closing runs %v", c)
-		}
+	}
+	if c := (Plan{{Action: flags}, {Action: Line{Line: "x"}}}).Closing(); c != nil {
+		t.Errorf("closing runs %v", c)
+	}
+	if u := Undo(Plan{{Action: Unit{Name: "{{.Nobody}}"}}, {Action: Line{Line: "{{"}}}, []Result{{Outcome: Failed}, {Outcome: Failed}}, ran); u != nil {
+		t.Errorf("what could not be filled in was never done: %v", u)
 	}
 	if got := Title(JSON{File: "/a/b.json"}) + ", " + Title(Line{File: "/a/b.conf", Absent: true}); got != "json b.json, line absent b.conf" {
 		t.Error(got)
 	}
+}
+
+// What an undone step says is what the step said, whatever role goes on.
+func FuzzUndoIsFilledIn(f *testing.F) {
+	f.Add("a", "b")
+	f.Add("{{{", "{{.Node}}")
+	f.Add("}}{{", "{{\"")
+	f.Fuzz(func(t *testing.T, active, standby string) {
+		ran := Vars{Active: active, Standby: standby}
+		plan := Plan{{Action: Line{Line: "{{.Active}}-{{.Standby}}"}}, {Action: Unit{Verb: StartUnit, Name: "{{.Standby}}"}}, {Action: Link{Path: "/{{.Active}}", Target: "{{.Standby}}{{.Active}}"}}}
+		undo := Undo(plan, make([]Result, 3), ran)
+		if undo != nil {
+			t.Fatal("nothing was done")
+		}
+		undo = Undo(plan, []Result{{Outcome: Changed}, {Outcome: Changed}, {Outcome: Changed}}, ran)
+		want := []Action{
+			Link{Path: "/" + active, Target: standby + active, Absent: true}, Unit{Verb: StopUnit, Name: standby},
+			Line{Line: active + "-" + standby, Absent: true},
+		}
+		for i, s := range undo {
+			got, err := Expand(s.Action, Vars{Active: standby + "?", Standby: active + "?"})
+			if diff := cmp.Diff(want[i], got); err != nil || diff != "" {
+				t.Error(err, diff)
+			}
+		}
+	})
 }

@@ -314,58 +314,6 @@ func (r *Run) advance(now mono.Instant, ids func() StepID, out []Order) []Order 
 	return append(out, StartStep{ID: r.id, Index: r.next, Step: s, Deadline: r.deadline})
 }
 
-// Undo returns the steps that take back what the results say was done or begun,
-// in reverse order. The vip step is not among them: whoever holds the address
-// decides about it. An exec step has no reverse, and a yaml or json step is its
-// own: run with the variables of the role that goes on, it writes that role's value.
-func Undo(plan Plan, results []Result) Plan {
-	var undo Plan
-	for i := len(plan) - 1; i >= 0; i-- {
-		if o := results[i].Outcome; o == Pending || o == Skipped || o == Unchanged {
-			continue
-		}
-		s := plan[i]
-		reverse, ok := reverse(s.Action)
-		if !ok {
-			continue
-		}
-		s.Name, s.Action, s.OnError = "undo "+s.Name, reverse, Continue
-		undo = append(undo, s)
-	}
-	return undo
-}
-
-func reverse(a Action) (Action, bool) {
-	switch a := a.(type) {
-	case Writes:
-		return Writes{Open: !a.Open}, true
-	case Replication:
-		if a.Verb == StopReplication {
-			return Replication{Verb: StartReplication}, true
-		}
-	case Unit:
-		switch a.Verb {
-		case StartUnit:
-			return Unit{Verb: StopUnit, Name: a.Name}, true
-		case StopUnit:
-			return Unit{Verb: StartUnit, Name: a.Name}, true
-		case EnableUnit:
-			return Unit{Verb: DisableUnit, Name: a.Name}, true
-		case DisableUnit:
-			return Unit{Verb: EnableUnit, Name: a.Name}, true
-		case RestartUnit, ReloadUnit:
-		}
-	case YAML, JSON:
-		return a, true
-	case Line:
-		return a.reverse(), true
-	case Link:
-		return a.reverse(), true
-	case VIP, Exec, Notify, Wait:
-	}
-	return nil, false
-}
-
 // Closing returns the steps of a demotion that are safe at any time, whoever is
 // Active: they only take things away from this node.
 func (p Plan) Closing() Plan {

@@ -434,7 +434,7 @@ func (o *Orchestrator) unbegun(p purpose) bool {
 
 // undoResults reverses what a promotion that is over did.
 func (o *Orchestrator) undoResults(p purpose, r *planRun, w Why) {
-	undo := hooks.Undo(r.plan[r.fence:], r.run.Results()[r.fence:]) // a fenced peer stays off
+	undo := hooks.Undo(r.plan[r.fence:], r.run.Results()[r.fence:], r.vars) // a fenced peer stays off
 	if p == bidUndoing && o.bid.resumes {
 		undo = withoutReplication(undo)
 	}
