@@ -84,7 +84,7 @@ func TestUndoOfLinks(t *testing.T) {
 	ran := Vars{Node: "p", Peer: "r", Active: "r", Standby: "p"}
 	for _, tt := range tests {
 		undo := Undo(Plan{{Name: "l", Action: tt.in}, {Name: "w", Action: Wait{File: "/f"}}, {Name: "n", Action: Notify{}}},
-			[]Result{{Outcome: Changed}, {Outcome: Changed}, {Outcome: Changed}}, ran)
+			[]Result{{Outcome: Changed}, {Outcome: Changed}, {Outcome: Changed}}, ran, nil, Vars{})
 		if diff := cmp.Diff(Plan{{Name: "undo l", OnError: Continue, Action: tt.want}}, undo); diff != "" {
 			t.Error(diff)
 		}

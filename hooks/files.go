@@ -50,18 +50,6 @@ func (a Line) ensure() string {
 	return "present"
 }
 
-// Texts returns everything in the action that may be a template.
-func (a JSON) Texts() []string {
-	texts := []string{a.File}
-	for _, s := range a.Set {
-		texts = append(texts, s.Key, s.Value)
-	}
-	return texts
-}
-
-// Texts returns everything in the action that may be a template.
-func (a Line) Texts() []string { return []string{a.File, a.Line, a.Within, a.After} }
-
 // NamesRole reports whether a template depends on who is Active.
 func NamesRole(s string) bool {
 	return strings.Contains(s, ".Active") || strings.Contains(s, ".Standby")

@@ -81,14 +81,14 @@ func TestUndoFileSteps(t *testing.T) {
 	} {
 		plan := Plan{{Name: "s", Action: tt.in}}
 		want := Plan{{Name: "undo s", OnError: Continue, Action: tt.want}}
-		if diff := cmp.Diff(want, Undo(plan, []Result{{Outcome: Changed}}, ran)); diff != "" {
+		if diff := cmp.Diff(want, Undo(plan, []Result{{Outcome: Changed}}, ran, nil, Vars{})); diff != "" {
 			t.Error(diff)
 		}
 	}
 	if c := (Plan{{Action: flags}, {Action: Line{Line: "x"}}}).Closing(); c != nil {
 		t.Errorf("closing runs %v", c)
 	}
-	if u := Undo(Plan{{Action: Unit{Name: "{{.Nobody}}"}}, {Action: Line{Line: "{{"}}}, []Result{{Outcome: Failed}, {Outcome: Failed}}, ran); u != nil {
+	if u := Undo(Plan{{Action: Unit{Name: "{{.Nobody}}"}}, {Action: Line{Line: "{{"}}}, []Result{{Outcome: Failed}, {Outcome: Failed}}, ran, nil, Vars{}); u != nil {
 		t.Errorf("what could not be filled in was never done: %v", u)
 	}
 	if got := Title(JSON{File: "/a/b.json"}) + ", " + Title(Line{File: "/a/b.conf", Absent: true}); got != "json b.json, line absent b.conf" {
@@ -104,11 +104,11 @@ func FuzzUndoIsFilledIn(f *testing.F) {
 	f.Fuzz(func(t *testing.T, active, standby string) {
 		ran := Vars{Active: active, Standby: standby}
 		plan := Plan{{Action: Line{Line: "{{.Active}}-{{.Standby}}"}}, {Action: Unit{Verb: StartUnit, Name: "{{.Standby}}"}}, {Action: Link{Path: "/{{.Active}}", Target: "{{.Standby}}{{.Active}}"}}}
-		undo := Undo(plan, make([]Result, 3), ran)
+		undo := Undo(plan, make([]Result, 3), ran, nil, Vars{})
 		if undo != nil {
 			t.Fatal("nothing was done")
 		}
-		undo = Undo(plan, []Result{{Outcome: Changed}, {Outcome: Changed}, {Outcome: Changed}}, ran)
+		undo = Undo(plan, []Result{{Outcome: Changed}, {Outcome: Changed}, {Outcome: Changed}}, ran, nil, Vars{})
 		want := []Action{
 			Link{Path: "/" + active, Target: standby + active, Absent: true}, Unit{Verb: StopUnit, Name: standby},
 			Line{Line: active + "-" + standby, Absent: true},

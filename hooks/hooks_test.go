@@ -199,7 +199,7 @@ func TestUndo(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if diff := cmp.Diff(tt.want, Undo(plan, tt.results, Vars{})); diff != "" {
+			if diff := cmp.Diff(tt.want, Undo(plan, tt.results, Vars{}, nil, Vars{})); diff != "" {
 				t.Error(diff)
 			}
 		})

@@ -166,7 +166,7 @@ func TestLineStep(t *testing.T) {
 		t.Errorf("got %s", data)
 	}
 	plan := hooks.Plan{{Name: "out", Action: out}}
-	back := hooks.Undo(plan, []hooks.Result{{Outcome: hooks.Changed}}, hooks.Vars{})[0].Action.(hooks.Line)
+	back := hooks.Undo(plan, []hooks.Result{{Outcome: hooks.Changed}}, hooks.Vars{}, nil, hooks.Vars{})[0].Action.(hooks.Line)
 	apply(t, NewLine(back), time.Minute)
 	if data, _ := os.ReadFile(path); string(data) != upstream {
 		t.Errorf("got %s", data)

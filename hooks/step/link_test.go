@@ -260,7 +260,7 @@ func TestLinkReverse(t *testing.T) {
 		if out != hooks.Changed {
 			t.Fatalf("%s %s", out, detail)
 		}
-		p = hooks.Undo(p, []hooks.Result{{Outcome: out}}, hooks.Vars{})
+		p = hooks.Undo(p, []hooks.Result{{Outcome: out}}, hooks.Vars{}, nil, hooks.Vars{})
 	}
 	if diff := cmp.Diff(before, s.listing()); diff != "" {
 		t.Error(diff)

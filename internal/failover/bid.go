@@ -434,7 +434,9 @@ func (o *Orchestrator) unbegun(p purpose) bool {
 
 // undoResults reverses what a promotion that is over did.
 func (o *Orchestrator) undoResults(p purpose, r *planRun, w Why) {
-	undo := hooks.Undo(r.plan[r.fence:], r.run.Results()[r.fence:], r.vars) // a fenced peer stays off
+	vars := o.vars(o.cfg.Peer, hooks.OnDemote, w.Reason, r.epoch)
+	// A fenced peer stays off.
+	undo := hooks.Undo(r.plan[r.fence:], r.run.Results()[r.fence:], r.vars, o.cfg.Demote, vars)
 	if p == bidUndoing && o.bid.resumes {
 		undo = withoutReplication(undo)
 	}
@@ -446,7 +448,7 @@ func (o *Orchestrator) undoResults(p purpose, r *planRun, w Why) {
 	o.enter(Demoting, w)
 	o.startRun(&planRun{
 		purpose: p, plan: undo, to: len(undo), role: hooks.Standby, epoch: r.epoch, reason: w.Reason,
-		vars: o.vars(o.cfg.Peer, hooks.OnDemote, w.Reason, r.epoch),
+		vars: vars,
 	})
 }
 

@@ -422,10 +422,11 @@ func (o *Orchestrator) rollBack(w Why) {
 	// what is written from here on makes this one the newer.
 	o.epoch = max(o.epoch, g.epoch)
 	o.renumber()
-	undo := hooks.Undo(o.cfg.Demote, g.head.run.Results(), g.head.vars)
+	vars := o.vars(o.cfg.Node, hooks.OnPromote, g.why.Reason, o.activeEpoch)
+	undo := hooks.Undo(o.cfg.Demote, g.head.run.Results(), g.head.vars, o.cfg.Promote, vars)
 	o.startRun(&planRun{
 		purpose: giveUndoing, plan: undo, to: len(undo), role: hooks.Active, epoch: o.activeEpoch, planned: true,
-		reason: g.why.Reason, vars: o.vars(o.cfg.Node, hooks.OnPromote, g.why.Reason, o.activeEpoch),
+		reason: g.why.Reason, vars: vars,
 	})
 }
 
