@@ -155,7 +155,7 @@ func (o *Orchestrator) thinkStandby() {
 // step that failed. One that the peer keeps back is not tried but asked about: a
 // host that was switched off meanwhile runs nothing any more.
 func (o *Orchestrator) thinkRepair() {
-	if o.fixAt == 0 || o.now.Before(o.fixAt) || o.state != Active || o.busy() {
+	if o.fixAt == 0 || o.now.Before(o.fixAt) || o.state != Active || o.busy() || o.nextRun != nil {
 		return
 	}
 	plan, earlier := o.cfg.Promote, o.fixFrom()

@@ -11,14 +11,13 @@ import (
 // that was restarted comes back closed on the Active, or starts to replicate again,
 // and somebody may open one on the standby.
 func (o *Orchestrator) thinkDrift() {
-	repair := o.run != nil && o.run.purpose == mending
-	if o.run != nil && !repair || o.bid != nil || o.giving() || o.taking() || o.now.Before(o.assertAt) {
+	if o.busy() || o.bid != nil || o.giving() || o.taking() || o.now.Before(o.assertAt) {
 		return
 	}
 	var plan hooks.Plan
 	r := &planRun{purpose: asserting, epoch: o.activeEpoch, reason: Drifted}
 	switch {
-	case o.state == Active && !o.busy():
+	case o.state == Active && o.nextRun == nil:
 		plan = o.activeDrift()
 		if slices.ContainsFunc(plan, resets) {
 			r.belongs = o.lastTold()
@@ -33,10 +32,10 @@ func (o *Orchestrator) thinkDrift() {
 	}
 	o.assertAt = o.now.Add(retryDelay)
 	r.plan, r.to = plan, len(plan)
-	if repair && r.role == hooks.Standby {
+	if o.run != nil && r.role == hooks.Standby {
 		o.emit(CloseWrites{}) // a repair may hang, and its end as well
 	}
-	if !o.busy() {
+	if o.nextRun == nil {
 		o.startRun(r)
 	}
 }

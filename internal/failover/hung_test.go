@@ -132,6 +132,17 @@ func TestWhatARepairThatHangsDoesNotHoldUp(t *testing.T) {
 			t.Errorf("giving %v, repair cancelled %v", h.o.giving(), h.canceled)
 		}
 	})
+	t.Run("nor does the plan that waits for its end", func(t *testing.T) {
+		h, f := hungSource(t)
+		f.ReadOnly = replication.Known(true)
+		if h.lives(2 * measurePatience); h.o.nextRun == nil {
+			t.Fatal("nothing waits")
+		}
+		*f = h.down("team", replication.ReachRefused)
+		if h.lives(2 * measurePatience); !h.o.giving() {
+			t.Error("the role stays")
+		}
+	})
 	t.Run("one that a health check wants", func(t *testing.T) {
 		h, _ := hungSource(t)
 		for _, e := range h.step(Probed{Check: "disk", Detail: "full"}) {

@@ -58,7 +58,7 @@ func (o *Orchestrator) tickMeasure() {
 // that is not Active beyond doubt and at rest, nor while nobody hears of it.
 func (o *Orchestrator) beat() Epoch {
 	if o.state != Active || o.role != hooks.Active || !o.lease.held || o.activeEpoch == 0 ||
-		o.busy() || o.bid != nil || o.giving() || o.taking() || o.stopping ||
+		o.busy() || o.nextRun != nil || o.bid != nil || o.giving() || o.taking() || o.stopping ||
 		!o.linkFresh() || o.peerIsActive() || o.peer.state.ActiveEpoch > o.activeEpoch || o.now.Before(o.measure.beatAt) {
 		return 0
 	}

@@ -57,11 +57,9 @@ func (o *Orchestrator) startRun(r *planRun) {
 	o.cancelRun()
 }
 
-// busy reports whether a plan runs, or is next, that others wait for. A repair of
-// drift is none: whatever else there is to do ends it.
-func (o *Orchestrator) busy() bool {
-	return o.nextRun != nil || o.run != nil && o.run.purpose != mending
-}
+// busy reports whether a plan runs that others wait for. A repair of drift is none:
+// whatever else there is to do ends it.
+func (o *Orchestrator) busy() bool { return o.run != nil && o.run.purpose != mending }
 
 // lastTold returns the transition that status tells of when no drift is repaired.
 func (o *Orchestrator) lastTold() *Transition {
