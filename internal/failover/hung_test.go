@@ -194,3 +194,14 @@ func TestWhatARepairThatHangsDoesNotHoldUp(t *testing.T) {
 		}
 	})
 }
+
+// Nor does an operator wait for one: it is on its way out when nobody is Active.
+func TestAnOperatorWaitsForNoRepair(t *testing.T) {
+	r := settledRig(t, func(c *Config) { c.Demote = slow(c.Demote) })
+	h := hang(t, r, activePeer(3), func() []replication.Facts { return nil })
+	h.says(PeerState{State: Backup, ActiveEpoch: 3, Epoch: 3, Sources: NoDatabases})
+	h.step(SwitchoverWanted{Command: 1, Request: Request{To: "primary", Force: true, Reason: "it burns", Timeout: time.Minute}})
+	if a, refused := find[Answer](h.rig); refused || h.o.bid == nil {
+		t.Fatalf("%+v", a)
+	}
+}

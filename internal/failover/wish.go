@@ -127,7 +127,7 @@ func (o *Orchestrator) bidFor(r Request, command ID, wish HandoverID) {
 	}
 	w, faulty := o.fault()
 	switch {
-	case o.bid != nil, o.run != nil && o.run.purpose != closing && o.run.purpose != settling, o.taking(), o.giving(),
+	case o.bid != nil, o.busy() && o.run.purpose != closing && o.run.purpose != settling, o.taking(), o.giving(),
 		o.router.State() != vrrp.Backup, o.stopping:
 		o.answerBid(b, RefusedTo, Why{Reason: Busy, Detail: o.cfg.Node + " is " + o.state.String()})
 	case faulty:
