@@ -132,10 +132,10 @@ func object(a Action, v Vars) (string, bool) {
 }
 
 // namesCause reports whether an action is another one when the role came about
-// otherwise.
+// otherwise, or in another epoch: an Active that gets a newer one runs no plan.
 func namesCause(a Action, v Vars) bool {
 	other := v
-	other.Reason, other.Event = v.Reason+"?", v.Event+1
+	other.Reason, other.Event, other.Epoch = v.Reason+"?", v.Event+1, v.Epoch+1
 	return !same(a, v, other)
 }
 

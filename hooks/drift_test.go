@@ -23,7 +23,7 @@ func TestStanding(t *testing.T) {
 		{"a later restart as well", []Action{unit(StopUnit), unit(RestartUnit)}, nil},
 		{"a later value of the same key overrides", []Action{label("moving"), VIP{}, label("{{.Active}}")}, []int{2}},
 		{"a value that tells of the cause does not last", []Action{label("{{.Reason}}"), label("{{.Event}}")}, nil},
-		{"an epoch lasts as long as the role", []Action{label("{{.Epoch}}")}, []int{0}},
+		{"nor does an epoch: an Active can get a newer one", []Action{label("{{.Epoch}}"), label("{{.Active}} of {{.Epoch}}")}, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var p, want Plan
