@@ -13,7 +13,7 @@ func TestRecall(t *testing.T) {
 	checks := []Check{{Name: "disk", Rise: 2, Fall: 3}, {Name: "gateway", Rise: 1, Fall: 1, Effect: Fault}}
 	all := cmp.AllowUnexported(Status{}, flap{})
 	for seed := range uint64(50) {
-		rnd := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a seed makes it come again
+		rnd := rand.New(rand.NewPCG(seed, 1))
 		now, old := boot, NewBoard(checks)
 		sample := func(b ...*Board) {
 			now = now.Add(time.Duration(rnd.IntN(40)) * time.Second)

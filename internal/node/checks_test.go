@@ -4,7 +4,10 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/tanist-ha/tanist/health"
+	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/internal/failover"
 )
 
@@ -91,6 +94,41 @@ func TestReplaceRecallsDamping(t *testing.T) {
 		replace(3)
 		if h := disk(); h.Verdict != health.Flapping || h.Hold != before.Hold || h.Until != before.Until {
 			t.Errorf("%+v, before %+v", h, before)
+		}
+	})
+}
+
+// What an operator overrode stays overridden, of the checks that ask the same.
+func TestReplaceRecallsAnOverride(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, _ := active(t, "a")
+		cfg := coreConfig("a", 51)
+		fails := func(name string) health.Status {
+			cfg.Checks = append(cfg.Checks, health.Check{Name: name, Rise: 1, Fall: 1, Effect: health.Yield})
+			return health.Status{Check: cfg.Checks[len(cfg.Checks)-1], Verdict: health.Failing}
+		}
+		checks := []health.Status{fails("kept"), fails("changed")}
+		core, err := failover.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		core.Step(w.node.now(), failover.Started{
+			Boot: 2, Leftover: true, Memory: hooks.Memory{Epoch: 1, ActiveEpoch: 1, Role: hooks.Active, Finished: true},
+			Checks: checks, Condoned: []string{"kept", "changed"},
+		}, nil)
+		in := &instance{node: w.node}
+		in.recall(&instance{Instance: Instance{Core: core}, node: w.node}, []string{"kept"})
+		if len(in.Start.Checks) != 1 || in.Start.Checks[0].Check.Name != "kept" {
+			t.Errorf("checks: %+v", in.Start.Checks)
+		}
+		anew, err := failover.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in.Start.Leftover, in.Start.Memory = true, hooks.Memory{Epoch: 1, ActiveEpoch: 1, Role: hooks.Active, Finished: true}
+		anew.Step(w.node.now(), in.Start, nil)
+		if diff := cmp.Diff([]string{"kept"}, anew.Status(w.node.now()).Condoned); diff != "" {
+			t.Errorf("overridden (-want +got):\n%s", diff)
 		}
 	})
 }
