@@ -156,7 +156,7 @@ type historyEntry struct {
 	Instance string    `json:"instance"`
 	Epoch    uint64    `json:"epoch"`
 	// Kind is promote, demote, override, learned, reverted, acquired, missed, stepped,
-	// ended, or what a newer release calls it.
+	// ended, strayed, mended, notified, or what a newer release calls it.
 	Kind    string `json:"kind"`
 	Planned bool   `json:"planned"`
 	Reason  string `json:"reason,omitempty"`
@@ -172,7 +172,8 @@ type historyEntry struct {
 	Steps      []historyStep     `json:"steps,omitempty"`
 	Losses     []control.Loss    `json:"losses,omitempty"`
 	Overrides  []historyOverride `json:"overrides,omitempty"`
-	Boot       string            `json:"boot,omitempty"` // of the kernel
+	Boot       string            `json:"boot,omitempty"`     // of the kernel
+	Attempts   uint32            `json:"attempts,omitempty"` // of a notice
 }
 
 type historyStep struct {
@@ -182,6 +183,7 @@ type historyStep struct {
 	Result     string    `json:"result"`
 	DurationMS float64   `json:"duration_ms"`
 	Detail     string    `json:"detail,omitempty"`
+	Output     string    `json:"output,omitempty"` // what its program printed, as far as the journal keeps it
 }
 
 type historyOverride struct {
@@ -198,7 +200,7 @@ func (v historyView) document(path string, passages []passage) historyDocument {
 		e := historyEntry{
 			At: p.At, Instance: r.Instance, Epoch: r.Epoch, Kind: p.kind(), Planned: r.Planned, Reason: r.Reason,
 			EndedAt: p.Ended, DurationMS: millis(p.Duration), HandsOver: p.Next, Undoes: p.Undoes,
-			AcquiredAt: p.Acquired, RevertedAt: p.Reverted, Losses: control.NewLosses(p.Losses), Boot: p.Boot,
+			AcquiredAt: p.Acquired, RevertedAt: p.Reverted, Losses: control.NewLosses(p.Losses), Boot: p.Boot, Attempts: r.Attempts,
 		}
 		if p.Transition {
 			e.Result = p.end.String()
@@ -206,7 +208,7 @@ func (v historyView) document(path string, passages []passage) historyDocument {
 		for _, s := range p.performed() {
 			e.Steps = append(e.Steps, historyStep{
 				At: s.At, Name: s.Step.Name, Title: s.Step.Title, Result: strings.ReplaceAll(s.Step.Outcome.String(), " ", "_"),
-				DurationMS: millis(s.Step.Duration), Detail: s.Step.Detail,
+				DurationMS: millis(s.Step.Duration), Detail: s.Step.Detail, Output: s.Step.Output,
 			})
 		}
 		if r.Kind == hooks.Missed {

@@ -126,6 +126,14 @@ var usualHistories = map[string]func(h *told) *told{
 		h.add(time.Second, hooks.Record{Kind: hooks.Learned, Epoch: 7})
 		return h.began(7, hooks.Standby, false, failover.Settling)
 	},
+	"notices": func(h *told) *told {
+		h.add(0, hooks.Record{Kind: hooks.Notified, Epoch: 7, Role: hooks.Active, Attempts: 2, Step: hooks.Result{
+			Name: "tell", Title: "notify http://chat.example", Outcome: hooks.Changed, Detail: "200 OK", Duration: 1020 * ms,
+		}})
+		return h.add(time.Minute, hooks.Record{Kind: hooks.Notified, Epoch: 7, Role: hooks.Active, Attempts: 5, Step: hooks.Result{
+			Name: "page", Title: "notify /usr/local/bin/page", Outcome: hooks.Failed, Detail: "exit status 3: no", Output: "dialling\x1b[31m\nno\n", Duration: 15 * time.Second,
+		}})
+	},
 	"of-a-newer-release": func(h *told) *told {
 		h.add(0, hooks.Record{Kind: 255, Epoch: 7, Reason: "so high", Step: hooks.Result{Name: "levitate", Outcome: hooks.Changed}})
 		h.list[0].Unknown = "levitated"
