@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -59,6 +60,19 @@ func (e *fileEdit) Apply(ctx context.Context) error {
 		}
 	}
 	return e.explain(refuse(ReasonMoved, 0, "written %d times, and taken back each time", setBack))
+}
+
+// Report names what was put aside beside the file: versions of another program's.
+func (e *fileEdit) Report() string {
+	real, err := filepath.EvalSymlinks(e.file)
+	if err != nil {
+		return ""
+	}
+	kept := aside(real)
+	if len(kept) == 0 {
+		return ""
+	}
+	return "a run that was cut off had taken away what another program wrote, which is kept as " + strings.Join(kept, ", ")
 }
 
 // explain adds the file and what was wanted of it.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -83,17 +84,70 @@ func leftBehind(real string) bool {
 	return f != nil
 }
 
-// tidy removes what a killed run left.
+// tidy removes what a killed run left, or puts it aside where it is what another
+// program wrote.
 func tidy(real string) error {
 	f := claimLeftover(real)
 	if f == nil {
 		return nil
 	}
 	defer f.Close()
+	if overtaken(f, real) {
+		err := putAside(f.Name(), real)
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOSYS): // else nothing was exchanged there either
+			return fmt.Errorf("keep what another program wrote into %s, which is now %s: %w", real, f.Name(), err)
+		}
+	}
 	if err := os.Remove(f.Name()); err != nil {
 		return fmt.Errorf("remove what an earlier run left: %w", err)
 	}
 	return nil
+}
+
+// overtaken reports whether the leftover came out of the file's place, and is yet newer
+// than what went in: the run was killed before it could put it back. A leftover that
+// never was in the place was made after the file there was last touched.
+func overtaken(leftover *os.File, real string) bool {
+	var out, in unix.Statx_t
+	const want = unix.STATX_BTIME | unix.STATX_MTIME | unix.STATX_CTIME
+	if unix.Statx(int(leftover.Fd()), "", unix.AT_EMPTY_PATH, want, &out) != nil || unix.Statx(unix.AT_FDCWD, real, 0, want, &in) != nil {
+		return false
+	}
+	exchanged := out.Mask&unix.STATX_BTIME == 0 || !later(out.Btime, in.Ctime)
+	return exchanged && later(out.Mtime, in.Mtime)
+}
+
+func later(a, b unix.StatxTimestamp) bool { return a.Sec > b.Sec || a.Sec == b.Sec && a.Nsec > b.Nsec }
+
+// asideMost is how many versions are put aside, until somebody looks at them.
+const asideMost = 9
+
+func asideOf(real string) string { return leftoverOf(real) + "-kept" }
+
+func putAside(name, real string) (err error) {
+	for n := range asideMost {
+		to := asideOf(real)
+		if n > 0 {
+			to += "." + strconv.Itoa(n)
+		}
+		err = unix.Renameat2(unix.AT_FDCWD, name, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+		if !errors.Is(err, unix.EEXIST) {
+			break
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(real))
+}
+
+// aside returns what stands beside a file since it was put aside.
+func aside(real string) []string {
+	kept, _ := filepath.Glob(literal.Replace(asideOf(real)) + "*")
+	return kept
 }
 
 // fill writes data and gives the file everything else that the old one has.

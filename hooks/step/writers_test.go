@@ -323,6 +323,80 @@ func TestStepLosesTheRace(t *testing.T) {
 	}
 }
 
+// A run that is killed before it can put back what another program wrote leaves that
+// version under the name of its stage.
+func TestStepKilledBeforeItPutsBack(t *testing.T) {
+	for _, writes := range []string{"not", "before", "again"} {
+		t.Run(writes, func(t *testing.T) {
+			path := writeFile(t, "label.json", string(encode(counted{1, "primary", "x"})))
+			c, err := open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := newStage(c)
+			if err == nil {
+				err = s.fill(c, encode(counted{1, "reserve", "x"}))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			write := func(n int) {
+				t.Helper()
+				newer(t)
+				if err := os.WriteFile(path, encode(counted{n, "primary", "foreign"}), 0o640); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if writes == "before" {
+				write(2)
+			}
+			if err := exchange(s.name, path); err != nil {
+				t.Skipf("the file system cannot exchange: %v", err)
+			}
+			s.close()
+			c.close()
+			if writes == "again" {
+				write(3)
+			}
+			out, detail := Execute(t.Context(), toReserve(path))
+			if !out.OK() {
+				t.Fatal(out, detail)
+			}
+			if writes != "before" {
+				onlyFile(t, path)
+				return
+			}
+			kept, err := os.ReadFile(asideOf(path))
+			if err != nil || !bytes.Equal(kept, encode(counted{2, "primary", "foreign"})) || !strings.Contains(detail, asideOf(path)) {
+				t.Errorf("kept %q, %v: %s", kept, err, detail)
+			}
+			if leftBehind(path) {
+				t.Error("something is left besides")
+			}
+		})
+	}
+}
+
+// newer waits until the file system gives a later time than now.
+func newer(t *testing.T) {
+	t.Helper()
+	tick := filepath.Join(t.TempDir(), "tick")
+	var at time.Time
+	until(t, time.Minute, func() bool {
+		if err := os.WriteFile(tick, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		st, err := os.Stat(tick)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at.IsZero() {
+			at = st.ModTime()
+		}
+		return st.ModTime().After(at.Add(20 * time.Millisecond))
+	})
+}
+
 func inode(t *testing.T, path string) uint64 {
 	t.Helper()
 	var st unix.Stat_t
