@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"slices"
 	"time"
 
 	"github.com/tanist-ha/tanist/hooks"
@@ -158,7 +159,7 @@ func (o *Orchestrator) thinkRepair() {
 	if o.fixAt == 0 || o.now.Before(o.fixAt) || o.state != Active || o.busy() || o.nextRun != nil {
 		return
 	}
-	plan, earlier := o.cfg.Promote, o.fixFrom()
+	plan, earlier := o.fixFrom()
 	from := plan.Pivot() + 1
 	for from < len(plan) && earlier != nil && earlier[from].Outcome.OK() {
 		from++
@@ -183,12 +184,22 @@ func (o *Orchestrator) askGone() {
 	}
 }
 
-// fixFrom returns the results that the steps before the repaired ones had.
-func (o *Orchestrator) fixFrom() []hooks.Result {
-	if t := o.lastTold(); t != nil && len(t.Steps) == t.fence+len(o.cfg.Promote) {
-		return t.Steps[t.fence:]
+// fixFrom returns the plan of an incomplete promotion and the results that its steps
+// had. After a restart there are none, and nobody is told again.
+func (o *Orchestrator) fixFrom() (hooks.Plan, []hooks.Result) {
+	silent := o.cfg.Promote.Silent()
+	t := o.lastTold()
+	if t == nil {
+		return silent, nil
 	}
-	return nil
+	steps := t.Steps[min(t.fence, len(t.Steps)):]
+	same := func(r hooks.Result, s hooks.Step) bool { return r.Name == s.Name }
+	for _, p := range []hooks.Plan{o.cfg.Promote, silent} {
+		if slices.EqualFunc(steps, p, same) {
+			return p, steps
+		}
+	}
+	return silent, nil
 }
 
 func (o *Orchestrator) repaired(ending hooks.Ending) {

@@ -123,6 +123,9 @@ func (o *Orchestrator) beginRun(r *planRun) {
 	if r.purpose == asserting && o.last != nil && o.last.Role == r.role && o.last.Epoch == r.epoch {
 		r.losses = o.last.Losses // what a promotion lost is said for as long as it lasts
 	}
+	if r.purpose == asserting && o.fixAt != 0 {
+		r.belongs = o.last // what the promotion still lacks is only there
+	}
 	if r.purpose != giveEnding && r.purpose != repairing {
 		o.last = &Transition{
 			fence: r.fence,
@@ -341,7 +344,7 @@ func (o *Orchestrator) runEnded(r *planRun, ending hooks.Ending) {
 	case asserting:
 		o.closeTransition(r, ending)
 		o.assertAt = o.now.Add(retryDelay)
-		if r.belongs != nil && !slices.ContainsFunc(r.run.Results(), func(res hooks.Result) bool { return !res.Outcome.OK() }) {
+		if r.belongs != nil && (o.fixAt != 0 || !slices.ContainsFunc(r.run.Results(), func(res hooks.Result) bool { return !res.Outcome.OK() })) {
 			o.last = r.belongs
 		}
 	case mending:

@@ -200,8 +200,9 @@ func (o *Orchestrator) due() hooks.Plan {
 	if o.drift.role != hooks.Active || o.fixAt == 0 {
 		return o.drift.plan
 	}
+	_, results := o.fixFrom()
 	done := map[string]bool{}
-	for _, res := range o.fixFrom() {
+	for _, res := range results {
 		done[res.Name] = res.Outcome.OK()
 	}
 	var q hooks.Plan
