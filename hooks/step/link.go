@@ -289,26 +289,68 @@ var literal = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`)
 
 func hasPattern(s string) bool { return strings.ContainsAny(s, `*?[`) }
 
+// linkTries is how often a link is made again that came and went.
+const linkTries = 25
+
 // point makes a link, or makes the one that is there say what it should, in one
 // rename.
 func point(p place) error {
-	if err := os.Symlink(p.target, p.path); !errors.Is(err, fs.ErrExist) {
-		return err
+	for range linkTries {
+		if err := os.Symlink(p.target, p.path); !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		if st, err := os.Lstat(p.path); err == nil && st.Mode()&fs.ModeSymlink == 0 {
+			return &LinkError{Path: p.path, Reason: LinkOccupied}
+		}
+		temp := beside(p.path)
+		if err := os.Symlink(p.target, temp); err != nil {
+			return err
+		}
+		if err := swapLink(temp, p); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
-	temp := filepath.Join(filepath.Dir(p.path), ".tanist-"+rand.Text())
-	if err := os.Symlink(p.target, temp); err != nil {
-		return err
+	return fmt.Errorf("%s comes and goes", p.path)
+}
+
+// beside is a name that nobody else uses.
+func beside(path string) string { return filepath.Join(filepath.Dir(path), ".tanist-"+rand.Text()) }
+
+// swapLink puts the link temp in the place of another. Both change places, so that what
+// came out can be looked at: what is no link goes back. fs.ErrNotExist is a place that
+// is empty.
+func swapLink(temp string, p place) error {
+	err := exchange(temp, p.path)
+	if cannotRenameSo(err) {
+		err = os.Rename(temp, p.path)
 	}
-	// A rename replaces a regular file too: one that came meanwhile stays.
-	if st, err := os.Lstat(p.path); err == nil && st.Mode()&fs.ModeSymlink == 0 {
-		_ = os.Remove(temp)
-		return &LinkError{Path: p.path, Reason: LinkOccupied}
+	if err != nil {
+		return errors.Join(err, os.Remove(temp))
 	}
-	if err := os.Rename(temp, p.path); err != nil {
-		_ = os.Remove(temp)
-		return err
+	_, err = os.Readlink(temp)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // it was a mere rename
 	}
-	return nil
+	if err == nil {
+		return os.Remove(temp)
+	}
+	if err := exchange(temp, p.path); err != nil {
+		return strandedAs(temp, p, err)
+	}
+	if says, err := os.Readlink(temp); err != nil || says != p.target {
+		return strandedAs(temp, p, err) // somebody has replaced the new link already
+	}
+	return errors.Join(&LinkError{Path: p.path, Reason: LinkOccupied}, os.Remove(temp))
+}
+
+// cannotRenameSo reports the answer of a file system that only knows mere renames.
+func cannotRenameSo(err error) bool {
+	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS)
+}
+
+// strandedAs is what somebody put in a link's place, and has not got it back.
+func strandedAs(temp string, p place, err error) error {
+	return errors.Join(&LinkError{Path: p.path, Reason: LinkOccupied, Detail: "it is now " + temp}, err)
 }
 
 // remove removes a link that still says what it said.
@@ -316,8 +358,29 @@ func remove(p place) error {
 	if says, err := os.Readlink(p.path); err != nil || says != p.target {
 		return gone(err)
 	}
-	if err := os.Remove(p.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	return takeAway(p)
+}
+
+// takeAway gives the link a name that nobody else uses and looks at it there: what is
+// not that link goes back.
+func takeAway(p place) error {
+	temp := beside(p.path)
+	if err := os.Rename(p.path, temp); err != nil {
+		return gone(err)
+	}
+	if says, err := os.Readlink(temp); err == nil && says == p.target {
+		return os.Remove(temp)
+	}
+	err := unix.Renameat2(unix.AT_FDCWD, temp, unix.AT_FDCWD, p.path, unix.RENAME_NOREPLACE)
+	if cannotRenameSo(err) {
+		if _, err = os.Lstat(p.path); errors.Is(err, fs.ErrNotExist) {
+			err = os.Rename(temp, p.path)
+		} else if err == nil {
+			err = fs.ErrExist
+		}
+	}
+	if err != nil {
+		return strandedAs(temp, p, err)
 	}
 	return nil
 }

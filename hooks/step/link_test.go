@@ -298,3 +298,73 @@ func TestLinkIsReplacedInOneStep(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// What came into a link's place after it was looked at stays what it is.
+func TestLinkWhosePlaceWasTaken(t *testing.T) {
+	for name, put := range map[string]func(string) error{
+		"file":      func(path string) error { return os.WriteFile(path, []byte("kept"), 0o600) },
+		"directory": func(path string) error { return os.Mkdir(path, 0o700) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			p := place{path: filepath.Join(dir, "link"), target: "/target"}
+			if err := put(p.path); err != nil {
+				t.Fatal(err)
+			}
+			before, err := os.Lstat(p.path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			temp := beside(p.path)
+			if err := os.Symlink(p.target, temp); err != nil {
+				t.Fatal(err)
+			}
+			occupied := (*LinkError)(nil)
+			if err := swapLink(temp, p); !errors.As(err, &occupied) || occupied.Reason != LinkOccupied {
+				t.Errorf("point: %v", err)
+			}
+			if err := takeAway(p); err != nil {
+				t.Errorf("remove: %v", err)
+			}
+			after, err := os.Lstat(p.path)
+			if err != nil || !os.SameFile(before, after) {
+				t.Errorf("it is another: %v", err)
+			}
+			onlyFile(t, p.path)
+		})
+	}
+	t.Run("link", func(t *testing.T) { // one that says something else now is not ours to remove
+		p := place{path: filepath.Join(t.TempDir(), "link"), target: "/target"}
+		if err := os.Symlink("/elsewhere", p.path); err != nil {
+			t.Fatal(err)
+		}
+		if err := takeAway(p); err != nil {
+			t.Error(err)
+		}
+		if says, err := os.Readlink(p.path); says != "/elsewhere" {
+			t.Errorf("%q, %v", says, err)
+		}
+		if err := point(p); err != nil {
+			t.Error(err)
+		}
+		if err := remove(p); err != nil {
+			t.Error(err)
+		}
+		if _, err := os.Lstat(p.path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("it is still there: %v", err)
+		}
+	})
+	t.Run("nothing", func(t *testing.T) {
+		p := place{path: filepath.Join(t.TempDir(), "link"), target: "/target"}
+		temp := beside(p.path)
+		if err := os.Symlink(p.target, temp); err != nil {
+			t.Fatal(err)
+		}
+		if err := swapLink(temp, p); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("got %v", err)
+		}
+		if err := takeAway(p); err != nil {
+			t.Error(err)
+		}
+	})
+}
