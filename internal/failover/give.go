@@ -40,6 +40,7 @@ type giving struct {
 	until    mono.Instant // of the move of the address
 	check    ID
 	checked  bool
+	plan     hooks.Plan // as it is to run
 	measure  ID
 	affirmed mono.Instant // when the clock reading came in that the last Frozen echoed
 	stale    mono.Instant // since when the link is down, 0: it is up
@@ -94,7 +95,7 @@ func (o *Orchestrator) beginGive(g *giving) {
 	case !o.peer.state.Bids:
 		w = Why{Reason: PeerRefused, Detail: o.cfg.Peer + " is " + o.peer.state.State.String()}
 	default:
-		o.give, g.stage = g, GivePreparing
+		o.give, g.stage, g.plan = g, GivePreparing, o.cfg.Demote
 		o.dirty = true
 		if g.cause == DatabaseDown {
 			g.checked = true // it would say that the database does not answer
@@ -153,11 +154,12 @@ func (o *Orchestrator) giveChecked(ev Checked) {
 	if g == nil || g.stage != GivePreparing || ev.ID != g.check {
 		return
 	}
-	if len(ev.Cannot) > 0 {
-		o.refuseGive(Why{Reason: StepFailed, Detail: o.cfg.Node + ": " + ev.Cannot[0]})
+	cannot, plan := ev.refusal(o.cfg.Demote, insists(g.request.Force, g.cause))
+	if cannot != "" {
+		o.refuseGive(Why{Reason: StepFailed, Detail: o.cfg.Node + ": " + cannot})
 		return
 	}
-	g.checked = true
+	g.checked, g.plan = true, plan
 }
 
 // peerTake returns the new node's view of the running switchover.
@@ -278,7 +280,7 @@ func (o *Orchestrator) closeUp(g *giving) {
 	}})
 	o.enter(Demoting, Why{Reason: g.cause, Check: g.sick, Detail: g.detail})
 	g.head = &planRun{
-		purpose: giveClosing, plan: o.cfg.Demote, to: o.cfg.Demote.Pivot(), role: hooks.Standby,
+		purpose: giveClosing, plan: g.plan, to: o.cfg.Demote.Pivot(), role: hooks.Standby,
 		// Taken back, this demotion never was: its records carry the epoch it ends.
 		epoch: o.activeEpoch, planned: true, reason: g.cause, vars: o.vars(o.cfg.Peer, hooks.OnDemote, g.cause, g.epoch),
 	}

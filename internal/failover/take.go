@@ -28,7 +28,8 @@ type taking struct {
 	patient  bool // the next measurement may open the gate
 	check    ID
 	checked  bool
-	ready    bool // gate and first catching up
+	plan     hooks.Plan // as it is to run
+	ready    bool       // gate and first catching up
 	catch    ID
 	began    mono.Instant // when this node began to check
 	caught   mono.Instant // when the running catching up began
@@ -252,11 +253,12 @@ func (o *Orchestrator) takeChecked(ev Checked) {
 	if t == nil || t.view.Stage != TakePreparing || ev.ID != t.check {
 		return
 	}
-	if len(ev.Cannot) > 0 {
-		o.refuseTake(Why{Reason: StepFailed, Detail: o.cfg.Node + ": " + ev.Cannot[0]})
+	cannot, plan := ev.refusal(o.cfg.Promote, insists(t.give.Force, t.give.Cause))
+	if cannot != "" {
+		o.refuseTake(Why{Reason: StepFailed, Detail: o.cfg.Node + ": " + cannot})
 		return
 	}
-	t.checked = true
+	t.checked, t.plan = true, plan
 	o.takePrepared()
 }
 
@@ -343,7 +345,7 @@ func (o *Orchestrator) takeDurable(ev Durable) {
 	// The role counts from here, the epoch from the address: until then the old
 	// node is Active and may take everything back.
 	o.startRun(&planRun{
-		purpose: taking1, plan: o.cfg.Promote, to: len(o.cfg.Promote), role: hooks.Active, epoch: t.give.Epoch,
+		purpose: taking1, plan: t.plan, to: len(t.plan), role: hooks.Active, epoch: t.give.Epoch,
 		planned: true, reason: t.reason(), vars: o.vars(o.cfg.Node, hooks.OnPromote, t.reason(), t.give.Epoch), losses: t.losses,
 	})
 }
