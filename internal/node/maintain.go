@@ -44,7 +44,7 @@ func (n *Node) Journal() JournalHealth {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := n.now()
-	h := JournalHealth{Err: w.disk.err, Refused: w.disk.refused, Awaiting: len(w.queue)}
+	h := JournalHealth{Err: w.disk.err, Refused: w.disk.refused, Awaiting: len(w.queue) + len(w.late)}
 	if w.disk.changed != 0 {
 		h.Since = now.Sub(w.disk.changed)
 	}

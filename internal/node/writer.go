@@ -28,12 +28,14 @@ type writer struct {
 	mu       sync.Mutex // guards the fields below
 	memories map[string]hooks.Memory
 	disk     diskState
+	late     []entry // for which the queue had no room
 }
 
 type entry struct {
 	in      *instance
 	e       failover.Append
 	only    bool         // the positions: there is no record
+	late    bool         // it found no room before
 	written chan<- error // with room for one; nil: nobody waits
 }
 
@@ -45,16 +47,16 @@ func newWriter(j Journal, kept Positions, log Log) *writer {
 }
 
 // append hands a record over without waiting. A record that somebody waits for
-// and that finds no room is answered with an error; another goes missing, for no
-// demotion waits for a disk.
+// and that finds no room is answered with an error, for no demotion waits for a disk.
+// One that decides something is kept all the same, see behind.go.
 func (w *writer) append(in *instance, e failover.Append) failover.Event {
 	in.unwritten.Add(1)
-	select {
-	case w.queue <- entry{in: in, e: e}:
+	if w.enqueue(entry{in: in, e: e}) {
 		return nil
-	default:
 	}
-	in.unwritten.Add(-1)
+	if !w.keepLate(in, e.Record) {
+		in.unwritten.Add(-1)
+	}
 	w.log.Trouble(in.Name, "journal a record", errJournalBehind)
 	if e.ID == 0 {
 		return nil
@@ -67,10 +69,7 @@ func (w *writer) remember(in *instance, e failover.Remember) {
 	if w.kept == nil {
 		return
 	}
-	select {
-	case w.queue <- entry{in: in, e: failover.Append{Positions: e.Positions}, only: true}:
-	default:
-	}
+	w.enqueue(entry{in: in, e: failover.Append{Positions: e.Positions}, only: true})
 }
 
 // keep takes positions in and returns why those of a record that is waited for are
@@ -99,9 +98,7 @@ func (w *writer) keep(e entry) error {
 // appendFor hands a record over and answers when it is durable.
 func (w *writer) appendFor(in *instance, e failover.Append, written chan<- error) {
 	in.unwritten.Add(1)
-	select {
-	case w.queue <- entry{in: in, e: e, written: written}:
-	default:
+	if !w.enqueue(entry{in: in, e: e, written: written}) {
 		in.unwritten.Add(-1)
 		written <- errJournalBehind
 	}
@@ -124,16 +121,18 @@ func (w *writer) work(n *Node) {
 	look := time.NewTimer(0)
 	defer look.Stop()
 	for {
+		w.writeLate(n)
 		select {
 		case e, ok := <-w.queue:
 			if !ok {
+				w.writeLate(n)
 				return
 			}
 			w.write(n, e)
 			continue
 		case <-look.C:
 		}
-		if len(w.queue) > 0 {
+		if len(w.queue) > 0 || w.lateLen() > 0 {
 			look.Reset(mendEvery)
 			continue
 		}
@@ -160,7 +159,7 @@ func (w *writer) write(n *Node, e entry) {
 				return err
 			}
 			written = true
-			if e.e.ID == 0 && e.written == nil && e.e.Record.Kind != hooks.Ended {
+			if e.e.ID == 0 && e.written == nil && !e.late && e.e.Record.Kind != hooks.Ended {
 				return nil
 			}
 			return w.journal.Sync()
