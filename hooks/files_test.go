@@ -110,7 +110,8 @@ func FuzzUndoIsFilledIn(f *testing.F) {
 		}
 		undo = Undo(plan, []Result{{Outcome: Changed}, {Outcome: Changed}, {Outcome: Changed}}, ran, nil, Vars{})
 		want := []Action{
-			Link{Path: "/" + active, Target: standby + active, Absent: true}, Unit{Verb: StopUnit, Name: standby},
+			Link{Path: "/" + active, Target: standby + active, Absent: true},
+			Unit{Verb: StopUnit, Name: standby},
 			Line{Line: active + "-" + standby, Absent: true},
 		}
 		for i, s := range undo {
