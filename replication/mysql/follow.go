@@ -20,6 +20,9 @@ const (
 	// errorPatience is how long an IO thread may be connecting with an error before
 	// that counts: one attempt may still be that of an earlier life.
 	errorPatience = 1500 * time.Millisecond
+	// refusalTime is for how long both threads must have run: a source refuses a
+	// position only after the IO thread counts as running.
+	refusalTime = 300 * time.Millisecond
 )
 
 // ErrWritesOpen says that a database takes writes and so follows nobody.
@@ -301,12 +304,13 @@ func (s *session) changeSource(ctx context.Context, channel string, src Source) 
 	return nil
 }
 
-// startFollowing starts the channel's threads and waits until both run.
+// startFollowing starts the channel's threads and waits until both run, and the source
+// had time to refuse.
 func (s *session) startFollowing(ctx context.Context, channel string) error {
 	if err := s.exec(ctx, s.dialect.startChannel(channel)); err != nil {
 		return fmt.Errorf("start the threads: %w", err)
 	}
-	began := time.Now()
+	began, run := time.Now(), time.Time{}
 	for {
 		channels, err := s.channels(ctx)
 		if err != nil {
@@ -325,9 +329,16 @@ func (s *session) startFollowing(ctx context.Context, channel string) error {
 				return &SQLThreadError{Channel: channel, Last: e}
 			}
 		case c.IO == replication.ThreadRunning && c.SQL == replication.ThreadRunning:
-			return nil
+			if run.IsZero() {
+				run = time.Now()
+			}
+			if time.Since(run) >= refusalTime {
+				return nil
+			}
 		case failed:
 			return &IOThreadError{Channel: channel, Last: last}
+		default:
+			run = time.Time{}
 		}
 		if err := pause(ctx, followPoll); err != nil {
 			if last.Number != 0 {

@@ -441,3 +441,55 @@ func TestFollowLogsNoPassword(t *testing.T) {
 		}
 	}
 }
+
+// A source whose binary log no longer reaches back refuses the position when the IO
+// thread runs already: that is no following, however often it is looked at.
+func TestFollowRefusedByTheBinaryLog(t *testing.T) {
+	source, replica := startPair(t)
+	d := replica.database(t, patient)
+	if err := d.StopReplication(timeout(t, patience)); err != nil {
+		t.Fatal(err)
+	}
+	source.insert(t, 2)
+	source.exec(t, "FLUSH BINARY LOGS")
+	source.insert(t, 1)
+	last := source.lastLog(t)
+	// A log that the thread of the replica still reads is not purged.
+	eventually(t, "the older logs are gone", func() (bool, error) {
+		source.exec(t, "PURGE BINARY LOGS TO '"+last+"'")
+		rows, err := source.root.Query("SHOW BINARY LOGS")
+		if err != nil {
+			return false, err
+		}
+		defer rows.Close()
+		logs := 0
+		for rows.Next() {
+			logs++
+		}
+		return logs == 1, rows.Err()
+	})
+	replica.exec(t, "SET GLOBAL read_only = 1")
+	for range 10 {
+		err := d.Follow(timeout(t, patience), source.source(t))
+		if e, ok := errors.AsType[*IOThreadError](err); !ok || e.Last.Number != errBinlogGone {
+			t.Fatalf("behind %s: %v", last, err)
+		}
+	}
+}
+
+// errBinlogGone is ER_MASTER_FATAL_ERROR_READING_BINLOG.
+const errBinlogGone = 1236
+
+func (s *server) lastLog(t *testing.T) string {
+	t.Helper()
+	c, err := s.root.Conn(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	r, err := queryOne(context.Background(), c, "SHOW MASTER STATUS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r["File"].String
+}
