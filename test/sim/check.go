@@ -278,7 +278,7 @@ func (c *checker) journals(n *node, e failover.Append) {
 			x.began, x.beganLife = r, n.life
 			if r.Planned {
 				c.salvaged(n)
-				c.wellEnough(n)
+				c.wellEnough(n, r)
 			}
 			if e.ID == 0 && r.Reason != "" && !r.Planned {
 				c.w.fail("I6", "%s begins a promotion without a durable record", n.label)

@@ -195,7 +195,7 @@ func (c *checker) healthy(n *node) {
 
 // wellEnough is what must be true of the new node when it begins the promotion of a
 // switchover that nobody forced, unless the role leaves the old node in any case.
-func (c *checker) wellEnough(n *node) {
+func (c *checker) wellEnough(n *node, r hooks.Record) {
 	p := n.peer()
 	if g := n.state.Give; g != nil && g.Stage < failover.GiveDone { // the old node takes it back
 		return
@@ -203,7 +203,8 @@ func (c *checker) wellEnough(n *node) {
 	if len(c.w.setup.Checks) == 0 || c.nodes[p.i].forced {
 		return
 	}
-	if g := p.state.Give; g != nil && (g.Cause == failover.Stopping || g.Cause == failover.DatabaseDown || len(g.Lost) > 0) {
+	// As the new node was told, which may be older than what the old one does by now.
+	if r.Reason == failover.Stopping.String() || r.Reason == failover.DatabaseDown.String() {
 		return
 	}
 	if unfit := n.sick.board.Unfit(); len(unfit) > 0 {

@@ -110,6 +110,7 @@ func TestFoundAddressSeeds(t *testing.T) {
 		"a host was paused while a failed plan kept anybody from asking":  {300006822},
 		"an answer from before the own tenure counted for the peer's":     {300167545},
 		"a goodbye counted though the peer was well again":                {600027731, 600035071, 600036499},
+		"a word of a node that leaves came after it was restarted":        {900022811},
 		"a node was found to hold what it was about to let go of":         {200051180},
 	} {
 		for _, seed := range seeds {
