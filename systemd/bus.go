@@ -7,10 +7,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	manager "github.com/coreos/go-systemd/v22/dbus"
@@ -123,7 +125,7 @@ func (b *bus) lost(err error) bool {
 	if err == nil {
 		return false
 	}
-	if errors.Is(err, dbus.ErrClosed) || !b.Connected() {
+	if errors.Is(err, dbus.ErrClosed) || broken(err) || !b.Connected() {
 		return true
 	}
 	switch name := errorName(err); name {
@@ -133,4 +135,11 @@ func (b *bus) lost(err error) bool {
 	default:
 		return strings.HasPrefix(name, "org.freedesktop.DBus.Error.Spawn")
 	}
+}
+
+// broken reports an error of the socket itself. Who writes can meet it before the
+// connection has noticed that the manager is gone.
+func broken(err error) bool {
+	return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) ||
+		errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed)
 }
