@@ -5,11 +5,11 @@
 set -euo pipefail
 
 packages=(
-	dbus keepalived mariadb-server procps
+	acl dbus keepalived lsyncd mariadb-server procps
 	debian-archive-keyring ethtool iproute2 iputils-arping iputils-ping
 	mmdebstrap nftables rsync strace systemd systemd-container tcpdump util-linux
 )
-services=(keepalived mariadb)
+services=(keepalived lsyncd mariadb)
 
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 
