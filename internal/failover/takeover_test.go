@@ -655,3 +655,16 @@ func TestHostThatNobodyAsked(t *testing.T) {
 		}
 	}
 }
+
+// What the peer's kernel answered before this node had the address tells nothing of a
+// lease that the peer can have had since.
+func TestAnswerFromBeforeTheOwnTenure(t *testing.T) {
+	r := activeRig(t, nil)
+	r.o.now = r.now
+	r.o.noteKernel(Asked{Host: true})
+	r.o.dropAddress()
+	r.o.now = r.now.Add(askAgain)
+	if r.o.noteKernel(Asked{Host: true}); r.o.alive != r.o.now {
+		t.Errorf("the peer's lease counts from %s before this node let go", r.now.Sub(r.o.alive))
+	}
+}
