@@ -352,8 +352,10 @@ func TestLeaving(t *testing.T) {
 	o := open(t, tt)
 	url, bodies := listener(t, 500)
 	o.Post(notice("refused", hooks.Notify{Webhook: url}))
-	for len(bodies()) == 0 { // it waits for its second attempt
-		time.Sleep(time.Millisecond)
+	for end := time.Now().Add(30 * time.Second); len(bodies()) == 0; time.Sleep(time.Millisecond) { // then it waits for its second attempt
+		if time.Now().After(end) {
+			t.Fatal("no attempt was made")
+		}
 	}
 	o.Post(notice("goes well", hooks.Notify{Exec: []string{"/bin/true"}}))
 	o.Post(notice("hangs", hooks.Notify{Exec: []string{"/bin/sleep", "1000"}}))
