@@ -59,6 +59,8 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 			return err
 		}
 	}
+	ctx, end := context.WithCancel(ctx)
+	defer end()
 	runtime.LockOSThread() // of the namespace; the process ends with it
 	net, err := newNetwork()
 	if err != nil {
@@ -69,6 +71,11 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	if err := b.scripts(); err != nil {
 		return err
 	}
+	undo, err := b.others()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, undo()) }()
 	fmt.Fprintf(out, "| cause | step | where | n | address gone after, ms: median / worst | expected |\n|---|---|---|---:|---:|---|\n")
 	for _, c := range strings.Split(*onlyCauses, ",") {
 		for _, h := range hostiles() {

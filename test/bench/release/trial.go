@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,6 +38,9 @@ func hostiles() []hostile {
 		{"holder", "leaves a child with the pipe", script("holder"), true, false},
 		{"hangs", "its exec hangs", "{name: hostile, timeout: 2s, exec: {command: [DIR/hangs]}}", false, false},
 		{"missing", "not executable", "{name: hostile, timeout: 2s, exec: {command: [DIR/deaf]}}", false, true},
+		{"webhook", "a webhook that never answers", "{name: hostile, timeout: 2s, notify: {webhook: \"http://" + mute + "/\"}}", true, false},
+		{"read-only", "label on a read-only file system", "{name: hostile, timeout: 2s, yaml: {file: DIR/ro/label.yaml, key: active, value: \"{{.Active}} {{.Event}}\"}}", false, true},
+		{"contested", "label that somebody rewrites 20 times a second", "{name: hostile, timeout: 2s, yaml: {file: DIR/label.yaml, key: active, value: \"{{.Active}} {{.Event}}\"}}", true, false},
 		{"unit", "unit, nobody at D-Bus", "{name: hostile, timeout: 2s, unit: {stop: tanist-no-such.service}}", false, true},
 	}
 }
@@ -90,6 +94,44 @@ instances:
     promote: [{vip: acquire}%s]
     demote: [%s{vip: release}%s]
 `
+
+// mute is where somebody listens and never answers.
+const mute = "192.0.2.11:8099"
+
+const label = "active: nobody\n"
+
+// others brings what is not a program: a mute listener, a read-only file system, and
+// somebody who rewrites a label all the time. It ends with ctx, or by undo.
+func (b *bench) others() (undo func() error, err error) {
+	listener, err := net.Listen("tcp", mute) // of the calling thread's namespace
+	if err != nil {
+		return nil, err
+	}
+	ro, contested := filepath.Join(b.dir, "ro"), filepath.Join(b.dir, "label.yaml")
+	if err := errors.Join(os.Mkdir(ro, 0o700), unix.Mount("tmpfs", ro, "tmpfs", 0, "size=1m")); err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	undo = func() error { return errors.Join(listener.Close(), unix.Unmount(ro, unix.MNT_DETACH)) }
+	err = errors.Join(
+		os.WriteFile(filepath.Join(ro, "label.yaml"), []byte(label), 0o600),
+		unix.Mount("tmpfs", ro, "tmpfs", unix.MS_REMOUNT|unix.MS_RDONLY, "size=1m"),
+		os.WriteFile(contested, []byte(label), 0o600))
+	if err != nil {
+		return nil, errors.Join(err, undo())
+	}
+	go func() { // ends with ctx
+		for {
+			select {
+			case <-b.ctx.Done():
+				return
+			case <-time.After(50 * time.Millisecond):
+				_ = os.WriteFile(contested+".new", []byte(label), 0o600)
+				_ = os.Rename(contested+".new", contested)
+			}
+		}
+	}()
+	return undo, nil
+}
 
 // scripts writes the programs.
 func (b *bench) scripts() error {
