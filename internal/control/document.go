@@ -219,6 +219,10 @@ type Peer struct {
 	Reachable bool           `json:"reachable"`
 	Paths     []Path         `json:"paths"`
 	Instances []PeerInstance `json:"instances"`
+	// Report is what the peer's own status said last, without what it says of this node's
+	// instances; nil until one came. ReportAgeMS is how long ago it came.
+	Report      *Document `json:"report,omitempty"`
+	ReportAgeMS *int64    `json:"report_age_ms,omitempty"`
 }
 
 // Path is one way between the two nodes.
