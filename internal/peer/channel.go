@@ -39,6 +39,12 @@ type hello struct {
 	Node   string `json:"node"`             // label of the speaker
 	Peer   string `json:"peer"`             // label of whom it wants to speak with
 	Refuse string `json:"refuse,omitempty"` // in an answer: why not
+	Items  int    `json:"items,omitempty"`  // up to which kind of item it reads; absent: kindAgain
+	Boot   uint64 `json:"boot,omitempty"`   // a random number of its daemon
+}
+
+func (c Config) hello() hello {
+	return hello{Node: c.Node, Peer: c.Peer, Items: lastKind, Boot: c.boot}
 }
 
 // refusal is a hello that the other end, or this one, does not accept.
@@ -55,6 +61,8 @@ type channel struct {
 	reader frameReader
 	writer frameWriter
 	items  []item // of the frame that is being written, reused
+	far    hello  // of the other end
+	aside  aside
 }
 
 // dialed makes the dialing end's channel of a new connection.
@@ -66,7 +74,7 @@ func dialed(conn net.Conn, cfg Config) (*channel, error) {
 	if err := conn.SetDeadline(time.Now().Add(handshakeTime)); err != nil {
 		return nil, err
 	}
-	if err := writeHello(conn, hello{Node: cfg.Node, Peer: cfg.Peer}); err != nil {
+	if err := writeHello(conn, cfg.hello()); err != nil {
 		return nil, fmt.Errorf("send hello: %w", err)
 	}
 	version, err := readVersion(conn)
@@ -86,7 +94,7 @@ func dialed(conn net.Conn, cfg Config) (*channel, error) {
 	if err := checkLabels(h, cfg); err != nil {
 		return nil, err
 	}
-	return &channel{conn: conn}, conn.SetDeadline(time.Time{})
+	return &channel{conn: conn, far: h}, conn.SetDeadline(time.Time{})
 }
 
 // answered makes the accepting end's channel. numbered is called between the
@@ -95,7 +103,8 @@ func answered(conn net.Conn, cfg Config, numbered func()) (*channel, error) {
 	if err := conn.SetDeadline(time.Now().Add(handshakeTime)); err != nil {
 		return nil, err
 	}
-	if err := readWanted(conn, cfg); err != nil {
+	h, err := readWanted(conn, cfg)
+	if err != nil {
 		var no *refusal
 		if errors.As(err, &no) {
 			// The other end is told so that its operator reads why.
@@ -104,26 +113,25 @@ func answered(conn net.Conn, cfg Config, numbered func()) (*channel, error) {
 		return nil, err
 	}
 	numbered()
-	if err := writeHello(conn, hello{Node: cfg.Node, Peer: cfg.Peer}); err != nil {
+	if err := writeHello(conn, cfg.hello()); err != nil {
 		return nil, fmt.Errorf("answer hello: %w", err)
 	}
-	return &channel{conn: conn, in: bufio.NewReader(conn)}, conn.SetDeadline(time.Time{})
+	return &channel{conn: conn, in: bufio.NewReader(conn), far: h}, conn.SetDeadline(time.Time{})
 }
 
 // readWanted reads the dialing end's hello and says why it is not wanted.
-func readWanted(conn net.Conn, cfg Config) error {
+func readWanted(conn net.Conn, cfg Config) (h hello, err error) {
 	version, err := readVersion(conn)
 	if err != nil {
-		return fmt.Errorf("read hello: %w", err)
+		return h, fmt.Errorf("read hello: %w", err)
 	}
 	if version != Version {
-		return versionRefusal(version)
+		return h, versionRefusal(version)
 	}
-	h, err := readHello(conn)
-	if err != nil {
-		return fmt.Errorf("read hello: %w", err)
+	if h, err = readHello(conn); err != nil {
+		return h, fmt.Errorf("read hello: %w", err)
 	}
-	return checkLabels(h, cfg)
+	return h, checkLabels(h, cfg)
 }
 
 func versionRefusal(version uint16) error {

@@ -10,7 +10,8 @@ package peer
 //	vitals := seq stamp echo
 //
 // Numbers are unsigned varints, instants signed ones. The number stands for the
-// instance on this connection; content is JSON: see wire.go.
+// instance on this connection; content is JSON: see wire.go. Items that are no
+// gossip are in frames of their own: see pieces.go.
 
 import (
 	"encoding/binary"
@@ -115,7 +116,8 @@ var (
 
 // frameReader reads the frames of one connection.
 type frameReader struct {
-	said []*Said // by number, as last told in whole
+	said    []*Said // by number, as last told in whole
+	further further
 }
 
 // read appends what the items of a frame say. Those of instances beyond
@@ -127,6 +129,12 @@ func (r *frameReader) read(body []byte, out []Said) ([]Said, error) {
 	}
 	var surplus error
 	for p := (parser{b: body}); len(p.b) > 0; {
+		if p.b[0] > kindAgain {
+			if err := r.further.item(&p); err != nil {
+				return out, err
+			}
+			continue
+		}
 		s, err := r.item(&p)
 		switch {
 		case errors.Is(err, errTooMany):

@@ -56,7 +56,14 @@ type said struct {
 
 func start(t *testing.T, node, peer string, paths []Path) *end {
 	t.Helper()
-	l, err := New(Config{Node: node, Peer: peer, Paths: paths, Port: port})
+	return startServing(t, node, peer, paths, nil)
+}
+
+func startServing(
+	t *testing.T, node, peer string, paths []Path, serve func(context.Context, string, []byte) ([]byte, error),
+) *end {
+	t.Helper()
+	l, err := New(Config{Node: node, Peer: peer, Paths: paths, Port: port, Serve: serve})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -57,23 +57,28 @@ func (in *inbox) take(connection uint64, said []Said) (stale int, err error) {
 // fresh reports whether a message is new, and notes it.
 func (in *inbox) fresh(connection uint64, s *Said) (bool, error) {
 	w := in.last[s.Instance]
-	fresh := false
 	switch {
 	case w == nil && len(in.last) >= maxInstances:
 		return false, errTooMany
 	case w == nil:
 		w = &word{}
 		in.last[s.Instance] = w
-		fresh = true
-	case s.State.Boot == w.boot:
-		fresh = s.State.Seq > w.seq
+	}
+	return w.follows(s.State.Boot, s.State.Seq, connection), nil
+}
+
+// follows makes w what came by a connection, if that is newer.
+func (w *word) follows(boot, seq, connection uint64) bool {
+	var fresh bool
+	if boot == w.boot {
+		fresh = seq > w.seq
 		connection = max(connection, w.connection)
 		w.connection = connection
-	default:
+	} else {
 		fresh = connection > w.connection
 	}
 	if fresh {
-		*w = word{boot: s.State.Boot, seq: s.State.Seq, connection: connection}
+		*w = word{boot: boot, seq: seq, connection: connection}
 	}
-	return fresh, nil
+	return fresh
 }

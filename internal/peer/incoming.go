@@ -133,11 +133,14 @@ func (p *path) leave(in *incoming) bool {
 func (p *path) receive(c *channel, in *incoming) error {
 	var err error
 	var batch []Said
+	c.reader.further.done = func(kind byte, message []byte) error { return p.link.hear(c.far.Boot, in.number, kind, message) }
 	for err == nil {
 		batch, err = p.receiveFrame(c, in.number, batch[:0])
 		clear(batch) // what was said is not to be held until the next frame of this size
 	}
-	if current := p.leave(in); !current || errors.Is(err, io.EOF) {
+	current := p.leave(in)
+	p.link.server.left()
+	if !current || errors.Is(err, io.EOF) {
 		return nil
 	}
 	var bad *malformed

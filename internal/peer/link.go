@@ -5,6 +5,8 @@ package peer
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -27,6 +29,12 @@ type Config struct {
 	Node, Peer string // labels
 	Paths      []Path // preferred first; no address may appear in two of them
 	Port       uint16 // TCP, of both nodes
+	// Serve answers the peer's calls, at most maxCalls at once; nil: there are none. It
+	// must return soon after ctx ends, which it does when the caller waits no longer.
+	// ErrUnknownCall and ErrBusy arrive as such, any other error by its text.
+	Serve func(ctx context.Context, kind string, body []byte) ([]byte, error)
+
+	boot uint64 // a random number of this Link
 }
 
 // Status is the state of one path. The counters grow from the making of the Link.
@@ -66,6 +74,12 @@ type Link struct {
 	running atomic.Bool
 	// accepted numbers the connections of all paths in the order of their hellos.
 	accepted atomic.Uint64
+	dialed   atomic.Uint64 // the same of the connections that this node made
+
+	reports reports
+	letters letters
+	asked   asked
+	server  server
 
 	// sending keeps the order of Send the order of every outbox, and guards said.
 	sending sync.Mutex
@@ -86,7 +100,13 @@ func New(cfg Config) (*Link, error) {
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("peer link %s to %s: %w", cfg.Node, cfg.Peer, err)
 	}
+	for cfg.boot == 0 {
+		var b [8]byte
+		_, _ = rand.Read(b[:]) // never fails
+		cfg.boot = binary.LittleEndian.Uint64(b[:])
+	}
 	l := &Link{cfg: cfg, said: map[string]*saying{}}
+	l.server.link = l
 	for _, p := range cfg.Paths {
 		l.paths = append(l.paths, newPath(l, p))
 	}
@@ -138,6 +158,10 @@ func (l *Link) Run(ctx context.Context, deliver func([]Said)) error {
 	}
 	defer l.running.Store(false)
 	l.inbox.open(deliver)
+	l.server.open(ctx)
+	defer l.server.close()
+	l.asked.open(ctx)
+	defer l.asked.close()
 	var wg sync.WaitGroup
 	for _, p := range l.paths {
 		wg.Go(func() { p.send(ctx) })
@@ -177,6 +201,14 @@ func (l *Link) Flush() {
 	for _, p := range l.paths {
 		p.outbox.signal()
 	}
+}
+
+// hear takes a message in pieces that came by a connection from the daemon of a boot.
+func (l *Link) hear(boot, connection uint64, kind byte, message []byte) error {
+	if kind == kindReport {
+		return l.reports.hear(boot, connection, message)
+	}
+	return l.read(boot, connection, message)
 }
 
 // Paths returns the state of every path, in the order of Config.

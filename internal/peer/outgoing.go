@@ -40,7 +40,9 @@ func (p *path) connect(ctx context.Context, b *backoff) error {
 		return fmt.Errorf("connect to %v: %w", p.peer, err)
 	}
 	began := time.Now()
+	c.aside.number = p.link.dialed.Add(1)
 	p.connected.Store(true)
+	p.reads.Store(int64(max(c.far.Items, kindAgain)))
 	gone := make(chan struct{})
 	go func() {
 		defer close(gone)
@@ -55,6 +57,11 @@ func (p *path) connect(ctx context.Context, b *backoff) error {
 	}
 	<-gone
 	p.connected.Store(false)
+	p.reads.Store(0)
+	if c.aside.report.active() {
+		p.link.reports.giveBack(c.aside.report.message, c.aside.reported)
+	}
+	p.link.Flush() // another path may be the best now
 	b.worked(began)
 	return err
 }
@@ -76,7 +83,10 @@ func (p *path) empty(ctx context.Context, c *channel, gone <-chan struct{}) erro
 	for {
 		for sent := true; sent && ctx.Err() == nil; {
 			var err error
-			if sent, err = p.sendSome(ctx, c, time.Now().Add(writeTime)); err != nil {
+			if sent, err = p.sendSome(ctx, c, time.Now().Add(writeTime)); err == nil && !sent {
+				sent, err = p.sendAside(ctx, c, time.Now().Add(writeTime))
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -121,5 +131,19 @@ func (p *path) sendSome(ctx context.Context, c *channel, by time.Time) (sent boo
 		return false, err
 	}
 	p.sent.Add(uint64(len(c.items)))
+	return true, nil
+}
+
+// sendAside sends one piece of what is no gossip.
+func (p *path) sendAside(ctx context.Context, c *channel, by time.Time) (bool, error) {
+	c.writer.begin()
+	done := p.addAside(c)
+	if done == nil {
+		return false, nil
+	}
+	if err := c.write(ctx, c.writer.end(), by); err != nil {
+		return false, err
+	}
+	done()
 	return true, nil
 }

@@ -27,6 +27,7 @@ type path struct {
 	kick chan struct{}
 
 	connected                           atomic.Bool
+	reads                               atomic.Int64 // up to which kind of item the peer reads; 0: not connected
 	heard                               atomic.Int64
 	greeting                            atomic.Int64 // accepted connections that are saying hello
 	sent, tooLong, received, duplicates atomic.Uint64
@@ -97,4 +98,11 @@ func (b *backoff) wait(ctx context.Context, kick <-chan struct{}) {
 		b.period = 0
 	case <-ctx.Done():
 	}
+}
+
+// accepted reports whether the peer's connection to this node stands.
+func (p *path) accepted() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.incoming != nil
 }
