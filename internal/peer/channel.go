@@ -1,13 +1,15 @@
 package peer
 
-// A channel is a connection after both ends said who they are. The dialing end
-// speaks first: eight bytes of magic and version, then its hello. The other end
-// answers in the same form, with a reason when it refuses. After that, frames go
-// from the dialing end to the other: see frame.go.
+// A channel is a connection after both ends proved and said who they are. First
+// comes the knock (knock.go), then TLS where the cluster has a key (secure.go), and
+// inside it a hello of either end, the dialing one first, as a frame of JSON. After
+// that, frames go from the dialing end to the other: see frame.go.
 
 import (
 	"bufio"
 	"context"
+	"crypto/hmac"
+	"crypto/tls"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -17,45 +19,43 @@ import (
 	"time"
 )
 
-// Version is the major version of the protocol. Ends of two versions refuse each
-// other; within one, fields that an end does not know are ignored.
-const Version = 2
+// What is said after the knock has a version of its own, the highest that both ends
+// know. Fields and items that an end does not know are ignored, so a release needs
+// another version only for what the other one must not ignore.
+const (
+	OldestVersion = 3
+	NewestVersion = 3
+)
 
 // MaxMessage is the longest message about one instance, in bytes of JSON.
 const MaxMessage = 1 << 20
 
 const (
-	magic         = "tanist" // then the version as uint16
-	preambleSize  = len(magic) + 2
 	maxHello      = 4096 // bytes of JSON
-	maxLabel      = 1024
 	handshakeTime = 2 * time.Second
-	readTime      = 5 * time.Second // the other end speaks every failover.TellInterval
-	writeTime     = time.Second
+	// handshakeBytes is how much an end reads of another that is not proved: twice
+	// what a handshake takes.
+	handshakeBytes = 16 << 10
+	readTime       = 5 * time.Second // the other end speaks every failover.TellInterval
+	writeTime      = time.Second
 )
 
-// hello is what each end says first.
+// hello is what each end says first of what nobody else can read or alter.
 type hello struct {
 	Node   string `json:"node"`             // label of the speaker
 	Peer   string `json:"peer"`             // label of whom it wants to speak with
-	Refuse string `json:"refuse,omitempty"` // in an answer: why not
+	Knock  []byte `json:"knock"`            // digest of the knock: what is proved is this connection
+	Reason string `json:"reason,omitempty"` // in an answer: why not
+	Refuse string `json:"refuse,omitempty"` // and in words
 	Items  int    `json:"items,omitempty"`  // up to which kind of item it reads; absent: kindAgain
 	Boot   uint64 `json:"boot,omitempty"`   // a random number of its daemon
 }
-
-func (c Config) hello() hello {
-	return hello{Node: c.Node, Peer: c.Peer, Items: lastKind, Boot: c.boot}
-}
-
-// refusal is a hello that the other end, or this one, does not accept.
-type refusal struct{ why string }
-
-func (r *refusal) Error() string { return "refused: " + r.why }
 
 // channel is one end of a connection whose hellos are exchanged. The dialing end
 // writes, the other reads.
 type channel struct {
 	conn   net.Conn
+	agreed agreement
 	in     *bufio.Reader
 	buf    []byte // of the last frame, reused
 	reader frameReader
@@ -66,83 +66,105 @@ type channel struct {
 }
 
 // dialed makes the dialing end's channel of a new connection.
-//
-// Nothing proves yet who is at the other end. Whatever will (TLS 1.3 with keys of
-// the cluster) wraps conn at the top of dialed and answered, the only two places
-// where a bare connection becomes a channel; the hello then goes inside.
-func dialed(conn net.Conn, cfg Config) (*channel, error) {
+func dialed(conn net.Conn, t terms) (*channel, error) {
 	if err := conn.SetDeadline(time.Now().Add(handshakeTime)); err != nil {
 		return nil, err
 	}
-	if err := writeHello(conn, cfg.hello()); err != nil {
+	metered := &meter{Conn: conn, left: handshakeBytes}
+	a, err := t.knock(metered)
+	if err != nil {
+		return nil, err
+	}
+	secured, err := a.key.secure(metered, clientConfig, tls.Client)
+	if err != nil {
+		return nil, err
+	}
+	if err := writeHello(secured, t.hello(a)); err != nil {
 		return nil, fmt.Errorf("send hello: %w", err)
 	}
-	version, err := readVersion(conn)
-	if err != nil {
-		return nil, fmt.Errorf("read hello: %w", err)
-	}
-	if version != Version {
-		return nil, versionRefusal(version)
-	}
-	h, err := readHello(conn)
+	h, err := readHello(secured)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("read hello: %w", err)
-	case h.Refuse != "":
-		return nil, &refusal{why: fmt.Sprintf("the peer says %.200q", h.Refuse)}
+	case h.Reason != "":
+		return nil, refusedThere(h.Reason, h.Refuse)
 	}
-	if err := checkLabels(h, cfg); err != nil {
-		return nil, err
+	if no := t.check(h, a); no != nil {
+		return nil, no
 	}
-	return &channel{conn: conn, far: h}, conn.SetDeadline(time.Time{})
+	metered.open = true
+	return &channel{conn: secured, agreed: a, far: h}, conn.SetDeadline(time.Time{})
 }
 
-// answered makes the accepting end's channel. numbered is called between the
-// dialing end's hello and the answer, when a connection is known to be wanted.
-func answered(conn net.Conn, cfg Config, numbered func()) (*channel, error) {
+// answered makes the accepting end's channel. proved is called when the other end
+// has shown that it has the key, before anything costs much. numbered is called
+// between the dialing end's hello and the answer, when a connection is known to be
+// wanted.
+func answered(conn net.Conn, t terms, proved func() error, numbered func()) (*channel, error) {
 	if err := conn.SetDeadline(time.Now().Add(handshakeTime)); err != nil {
 		return nil, err
 	}
-	h, err := readWanted(conn, cfg)
+	metered := &meter{Conn: conn, left: handshakeBytes}
+	a, err := t.answerKnock(metered)
 	if err != nil {
-		var no *refusal
-		if errors.As(err, &no) {
-			// The other end is told so that its operator reads why.
-			err = errors.Join(err, writeHello(conn, hello{Node: cfg.Node, Peer: cfg.Peer, Refuse: no.why}))
-		}
 		return nil, err
 	}
+	if err := proved(); err != nil {
+		return nil, err
+	}
+	secured, err := a.key.secure(metered, serverConfig, tls.Server)
+	if err != nil {
+		return nil, err
+	}
+	h, err := readHello(secured)
+	if err != nil {
+		return nil, fmt.Errorf("read hello: %w", err)
+	}
+	answer := t.hello(a)
+	if no := t.check(h, a); no != nil {
+		answer.Reason, answer.Refuse = no.reason.String(), no.why
+		return nil, errors.Join(no, writeHello(secured, answer))
+	}
 	numbered()
-	if err := writeHello(conn, cfg.hello()); err != nil {
+	if err := writeHello(secured, answer); err != nil {
 		return nil, fmt.Errorf("answer hello: %w", err)
 	}
-	return &channel{conn: conn, in: bufio.NewReader(conn), far: h}, conn.SetDeadline(time.Time{})
+	metered.open = true
+	return &channel{conn: secured, agreed: a, in: bufio.NewReader(secured), far: h}, conn.SetDeadline(time.Time{})
 }
 
-// readWanted reads the dialing end's hello and says why it is not wanted.
-func readWanted(conn net.Conn, cfg Config) (h hello, err error) {
-	version, err := readVersion(conn)
-	if err != nil {
-		return h, fmt.Errorf("read hello: %w", err)
-	}
-	if version != Version {
-		return h, versionRefusal(version)
-	}
-	if h, err = readHello(conn); err != nil {
-		return h, fmt.Errorf("read hello: %w", err)
-	}
-	return h, checkLabels(h, cfg)
+func (t terms) hello(a agreement) hello {
+	return hello{Node: t.node, Peer: t.peer, Knock: a.digest[:], Items: lastKind, Boot: t.boot}
 }
 
-func versionRefusal(version uint16) error {
-	return &refusal{why: fmt.Sprintf("link version %d at the one end, %d at the other", Version, version)}
+// check says why a hello is not wanted.
+func (t terms) check(h hello, a agreement) *refusal {
+	switch {
+	case h.Node != t.peer || h.Peer != t.node:
+		return refuse(ReasonLabel, "node %.64q with peer %.64q met node %.64q with peer %.64q", t.node, t.peer, h.Node, h.Peer)
+	case !hmac.Equal(h.Knock, a.digest[:]):
+		return refuse(ReasonForged, "the hello belongs to another connection")
+	}
+	return nil
 }
 
-func checkLabels(h hello, cfg Config) error {
-	if h.Node == cfg.Peer && h.Peer == cfg.Node {
-		return nil
+// meter bounds what is read of an end before it is open to it.
+type meter struct {
+	net.Conn
+	left int
+	open bool // set before anybody else uses the connection
+}
+
+func (m *meter) Read(b []byte) (int, error) {
+	if m.open {
+		return m.Conn.Read(b)
 	}
-	return &refusal{why: fmt.Sprintf("node %.64q with peer %.64q met node %.64q with peer %.64q", cfg.Node, cfg.Peer, h.Node, h.Peer)}
+	if m.left <= 0 {
+		return 0, refuse(ReasonProtocol, "not this protocol: more than %d bytes before it proved itself", handshakeBytes)
+	}
+	n, err := m.Conn.Read(b[:min(len(b), m.left)])
+	m.left -= n
+	return n, err
 }
 
 func writeHello(w io.Writer, h hello) error {
@@ -150,22 +172,8 @@ func writeHello(w io.Writer, h hello) error {
 	if err != nil {
 		return err
 	}
-	b := append(make([]byte, 0, preambleSize+4+len(body)), magic...)
-	b = binary.BigEndian.AppendUint16(b, Version)
-	b = binary.BigEndian.AppendUint32(b, uint32(len(body)))
-	_, err = w.Write(append(b, body...))
+	_, err = w.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...))
 	return err
-}
-
-func readVersion(r io.Reader) (uint16, error) {
-	var b [preambleSize]byte
-	if _, err := io.ReadFull(r, b[:]); err != nil {
-		return 0, err
-	}
-	if string(b[:len(magic)]) != magic {
-		return 0, errors.New("not this protocol")
-	}
-	return binary.BigEndian.Uint16(b[len(magic):]), nil
 }
 
 func readHello(r io.Reader) (h hello, err error) {
@@ -173,7 +181,10 @@ func readHello(r io.Reader) (h hello, err error) {
 	if err != nil {
 		return h, err
 	}
-	return h, json.Unmarshal(body, &h)
+	if err := json.Unmarshal(body, &h); err != nil {
+		return h, &malformed{err}
+	}
+	return h, nil
 }
 
 // readFrame reads one frame of at most limit bytes, into buf where it fits.

@@ -2,6 +2,8 @@ package peer
 
 import (
 	"context"
+	"crypto/hkdf"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -54,19 +56,25 @@ type said struct {
 	Boot, Seq uint64
 }
 
-func start(t *testing.T, node, peer string, paths []Path) *end {
+func start(t *testing.T, node, peer string, paths []Path, keys ...Key) *end {
 	t.Helper()
-	return startServing(t, node, peer, paths, nil)
+	return startServing(t, node, peer, paths, nil, keys...)
 }
 
 func startServing(
-	t *testing.T, node, peer string, paths []Path, serve func(context.Context, string, []byte) ([]byte, error),
+	t *testing.T, node, peer string, paths []Path, serve func(context.Context, string, []byte) ([]byte, error), keys ...Key,
 ) *end {
 	t.Helper()
-	l, err := New(Config{Node: node, Peer: peer, Paths: paths, Port: port, Serve: serve})
+	l, err := New(Config{Node: node, Peer: peer, Paths: paths, Port: port, Serve: serve, Keys: keys})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return run(t, l)
+}
+
+func run(t *testing.T, l *Link) *end {
+	t.Helper()
+	node := l.cfg.Node
 	e := &end{Link: l, states: map[string]failover.PeerState{}}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -175,9 +183,46 @@ func callFrom(t *testing.T, from, to netip.Addr) *net.TCPConn {
 // greetAs does what a peer's link does to say hello.
 func greetAs(t *testing.T, conn net.Conn, node, peer string) {
 	t.Helper()
-	if _, err := dialed(conn, Config{Node: node, Peer: peer}); err != nil {
+	if _, err := dialed(conn, termsOf(t, conn, node, peer)); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// termsOf is what a node brings to a connection, with these keys.
+func termsOf(t testing.TB, conn net.Conn, node, peer string, keys ...Key) terms {
+	t.Helper()
+	derived, err := deriveAll(keys, node, peer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return terms{
+		node: node, peer: peer, local: addrOf(conn.LocalAddr()), remote: addrOf(conn.RemoteAddr()),
+		versions: versions{OldestVersion, NewestVersion}, secrets: derived,
+	}
+}
+
+func addrOf(a net.Addr) netip.Addr { return netip.MustParseAddrPort(a.String()).Addr() }
+
+// answerAs does what a peer's link does to answer.
+func answerAs(t testing.TB, conn net.Conn, node, peer string, keys ...Key) (*channel, error) {
+	t.Helper()
+	return answered(conn, termsOf(t, conn, node, peer, keys...), func() error { return nil }, func() {})
+}
+
+// refused is how many connections and messages a path refused, of whatever reason.
+func refused(s Status) uint64 {
+	n := uint64(0)
+	for _, c := range s.Refusals {
+		n += c
+	}
+	return n
+}
+
+// testKey is a cluster key for tests.
+type testKey string
+
+func (k testKey) Derive(purpose string, n int) ([]byte, error) {
+	return hkdf.Key(sha256.New, []byte(k), nil, purpose, n)
 }
 
 // frameOf is the frame of one message, whole.

@@ -4,11 +4,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -19,20 +21,48 @@ import (
 // lone starts a link whose peer is played by the test.
 func lone(t *testing.T) (e *end, me, peer netip.Addr) {
 	t.Helper()
+	return loneWith(t)
+}
+
+func loneWith(t *testing.T, keys ...Key) (e *end, me, peer netip.Addr) {
+	t.Helper()
 	me, peer = loopback(), loopback()
-	return start(t, "primary", "reserve", []Path{{Local: me, Peer: peer}}), me, peer
+	return start(t, "primary", "reserve", []Path{{Local: me, Peer: peer}}, keys...), me, peer
+}
+
+// listenAs serves each connection to the link's port of an address.
+func listenAs(t *testing.T, at netip.Addr, serve func(net.Conn)) {
+	t.Helper()
+	ln, err := net.Listen("tcp4", netip.AddrPortFrom(at, port).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var served sync.WaitGroup
+	served.Go(func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			served.Go(func() {
+				defer conn.Close()
+				serve(conn)
+			})
+		}
+	})
+	t.Cleanup(func() { _ = ln.Close(); served.Wait() })
 }
 
 func TestAStrangerIsRefused(t *testing.T) {
 	e, me, peer := lone(t)
 	conn := callFrom(t, loopback(), me)
 	closedByPeer(t, conn)
-	eventually(t, "it is counted", func() bool { return e.path(0).Strangers > 0 })
+	eventually(t, "it is counted", func() bool { return e.path(0).Refusals[ReasonStranger] > 0 })
 	friend := callFrom(t, peer, me)
 	greetAs(t, friend, "reserve", "primary")
 	write(t, friend, frameOf(t, "compass", state(1, 1)))
 	eventually(t, "the peer is heard", func() bool { return e.last("compass").Seq == 1 })
-	if s := e.path(0); s.Refused != 0 || s.Received != 1 {
+	if s := e.path(0); refused(s) != s.Refusals[ReasonStranger] || s.Received != 1 {
 		t.Errorf("status: %+v", s)
 	}
 }
@@ -41,22 +71,37 @@ func TestThePeerOfAnotherPathIsAStranger(t *testing.T) {
 	ap, bp := twoPaths()
 	e := start(t, "primary", "reserve", ap)
 	closedByPeer(t, callFrom(t, bp[1].Local, ap[0].Local))
-	eventually(t, "it is counted", func() bool { return e.path(0).Strangers > 0 })
+	eventually(t, "it is counted", func() bool { return e.path(0).Refusals[ReasonStranger] > 0 })
 }
 
 func TestOnlyTheRightHelloIsAnswered(t *testing.T) {
-	greeting := func(version uint16, body string) []byte {
-		return append(binary.BigEndian.AppendUint16([]byte(magic), version), rawFrame(body)...)
+	knock := func(k knocked) string { return string(append(greeting(), framed(k.body())...)) }
+	right := knocked{versions: versions{OldestVersion, NewestVersion}, node: "reserve", peer: "primary"}
+	with := func(change func(*knocked)) string {
+		k := right
+		change(&k)
+		return knock(k)
 	}
 	for _, test := range []struct {
-		name, says, reason string
+		name, says string
+		reason     Reason
+		why        string
 	}{
-		{"another protocol", "GET / HTTP/1.1\r\n\r\n", "not this protocol"},
-		{"another version", string(greeting(3, `{"node":"reserve","peer":"primary"}`)), "link version 2 at the one end, 3 at the other"},
-		{"another node", string(greeting(2, `{"node":"other","peer":"primary"}`)), `node "primary" with peer "reserve" met node "other"`},
-		{"for another node", string(greeting(2, `{"node":"reserve","peer":"other"}`)), `with peer "other"`},
-		{"no JSON", string(greeting(2, `hello`)), "invalid character"},
-		{"a hello without end", magic + "\x00\x02\x00\x10\x00\x00", "more than 4096"},
+		{"another protocol", "GET / HTTP/1.1\r\n\r\n", ReasonProtocol, "not this protocol"},
+		{"TLS", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", ReasonProtocol, "not this protocol"},
+		{"an older release", magic + "\x00\x02", ReasonVersion, "link format 3 at the one end, 2 at the other"},
+		{"a newer release", magic + "\x00\x04", ReasonVersion, "link format 3 at the one end, 4 at the other"},
+		{"no common version", with(func(k *knocked) { k.versions = versions{7, 9} }), ReasonVersion, `"primary" speaks link version 3, node "reserve" 7 to 9`},
+		{"a range that is none", with(func(k *knocked) { k.versions = versions{3, 2} }), ReasonProtocol, "not this protocol"},
+		{"another node", with(func(k *knocked) { k.node = "other" }), ReasonLabel, `node "primary" with peer "reserve" met node "other"`},
+		{"for another node", with(func(k *knocked) { k.peer = "other" }), ReasonLabel, `with peer "other"`},
+		{"with a key", with(func(k *knocked) { k.offers = make([]offer, 1) }), ReasonNoKeyHere, `key_file is missing in the configuration of "primary"`},
+		{"with three keys", with(func(k *knocked) { k.offers = make([]offer, 3) }), ReasonProtocol, "not this protocol"},
+		{"a knock that is cut", string(append(greeting(), framed(right.body()[:40])...)), ReasonProtocol, "not this protocol"},
+		{"a knock with more behind it", string(append(greeting(), framed(append(right.body(), 0))...)), ReasonProtocol, "not this protocol"},
+		{"a knock that does not come", magic + "\x00\x03\x00\x40", ReasonUnfinished, "ended before it proved itself"},
+		{"a knock without end", magic + "\x00\x03\xff\xff", ReasonProtocol, "65535 bytes where 2182 are the most"},
+		{"nothing", "", ReasonUnfinished, "ended before it proved itself"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			e, me, peer := lone(t)
@@ -64,9 +109,9 @@ func TestOnlyTheRightHelloIsAnswered(t *testing.T) {
 			write(t, conn, []byte(test.says))
 			_ = conn.CloseWrite() // the other end may have closed it already
 			closedByPeer(t, conn)
-			eventually(t, "the reason", func() bool { return strings.Contains(e.path(0).ReceiveError.Text, test.reason) })
-			if s := e.path(0); s.Refused != 1 || s.Received != 0 || s.Accepted {
-				t.Errorf("status: %+v", s)
+			eventually(t, "the reason", func() bool { return strings.Contains(e.path(0).ReceiveError.Text, test.why) })
+			if s := e.path(0); refused(s) != 1 || s.Refusals[test.reason] != 1 || s.ReceiveError.Reason != test.reason || s.Received != 0 || s.Accepted {
+				t.Errorf("want %v, status: %+v", test.reason, s)
 			}
 		})
 	}
@@ -77,43 +122,34 @@ func TestBothEndsSayWhyTheyRefuse(t *testing.T) {
 	e := start(t, "primary", "reserve", []Path{{Local: a, Peer: b}})
 	f := start(t, "spare", "primary", []Path{{Local: b, Peer: a}})
 	for _, l := range []*end{e, f} {
-		eventually(t, "a refusal", func() bool {
-			return strings.Contains(l.path(0).SendError.Text+l.path(0).ReceiveError.Text, "refused: ")
+		eventually(t, "a refusal of its own and one of the peer's", func() bool {
+			s := l.path(0)
+			return strings.Contains(s.SendError.Text, "refused: the peer says") && strings.Contains(s.ReceiveError.Text, "refused: node")
 		})
-		if l.path(0).Connected {
-			t.Errorf("connected: %+v", l.path(0))
+		if s := l.path(0); s.Connected || s.Accepted || s.SendError.Reason != ReasonLabel || s.ReceiveError.Reason != ReasonLabel {
+			t.Errorf("status: %+v", s)
 		}
 	}
-	eventually(t, "the reason comes from the other end", func() bool {
-		return strings.Contains(e.path(0).SendError.Text, "the peer says") || strings.Contains(f.path(0).SendError.Text, "the peer says")
-	})
 }
 
-// A release of another version sends more than this one reads, and still learns
-// why it is refused.
-func TestARefusalArrives(t *testing.T) {
-	_, me, peer := lone(t)
+// A release of another format sends more than this one reads, and still learns
+// that it is another one: its format is in what this end says first.
+func TestAnotherFormatLearnsIt(t *testing.T) {
+	e, me, peer := lone(t)
 	conn := callFrom(t, peer, me)
-	write(t, conn, append([]byte(magic), 0, 3))
+	write(t, conn, append([]byte(magic), 0, 2))
 	write(t, conn, rawFrame(strings.Repeat("x", 3000)))
 	if err := conn.SetReadDeadline(time.Now().Add(limit)); err != nil {
 		t.Fatal(err)
 	}
-	version, err := readVersion(conn)
-	if err != nil || version != Version {
-		t.Fatalf("version %d, %v", version, err)
+	first := make([]byte, greetingSize)
+	if _, err := io.ReadFull(conn, first); err != nil || string(first) != magic+"\x00\x03" {
+		t.Fatalf("it begins with %q, %v", first, err)
 	}
-	for range 20 { // what comes after the answer must not take it back
-		_, _ = conn.Write([]byte("more"))
-		runtime.Gosched()
-	}
-	h, err := readHello(conn)
-	if err != nil || !strings.Contains(h.Refuse, "link version 2") || h.Node != "primary" {
-		t.Errorf("answer %+v, %v", h, err)
-	}
+	eventually(t, "and this end says so", func() bool { return e.path(0).Refusals[ReasonVersion] == 1 })
 }
 
-func TestAnotherVersionIsRefusedByTheDialingEnd(t *testing.T) {
+func TestAnotherFormatIsRefusedByTheDialingEnd(t *testing.T) {
 	me, peer := loopback(), loopback()
 	ln, err := net.Listen("tcp4", netip.AddrPortFrom(peer, port).String())
 	if err != nil {
@@ -126,13 +162,14 @@ func TestAnotherVersionIsRefusedByTheDialingEnd(t *testing.T) {
 			if err != nil {
 				return
 			}
-			_, _ = conn.Write(append([]byte(magic), 0, 3))
+			_, _ = conn.Write(append([]byte(magic), 0, 2))
 			_ = conn.Close()
 		}
 	}()
 	e := start(t, "primary", "reserve", []Path{{Local: me, Peer: peer}})
-	eventually(t, "the version in the status", func() bool {
-		return strings.Contains(e.path(0).SendError.Text, "link version 2 at the one end, 3 at the other")
+	eventually(t, "the format in the status", func() bool {
+		s := e.path(0)
+		return strings.Contains(s.SendError.Text, "link format 3 at the one end, 2 at the other") && s.Refusals[ReasonVersion] > 0
 	})
 }
 
@@ -176,7 +213,7 @@ func TestMalformedFramesEndTheConnection(t *testing.T) {
 			write(t, conn, frameOf(t, "compass", state(1, 1)))
 			write(t, conn, test.frame)
 			closedByPeer(t, conn)
-			eventually(t, "it is counted", func() bool { return e.path(0).Malformed == 1 })
+			eventually(t, "it is counted", func() bool { return e.path(0).Refusals[ReasonMalformed] == 1 })
 			eventually(t, "the reason", func() bool { return strings.Contains(e.path(0).ReceiveError.Text, test.reason) })
 			if got := e.last("compass").Seq; got != 1 {
 				t.Errorf("the message before it: %d", got)
@@ -205,24 +242,28 @@ func TestTheYoungestConnectionStays(t *testing.T) {
 		}
 		before = conn
 	}
-	if s := e.path(0); !s.Accepted || s.Refused != 0 {
+	if s := e.path(0); !s.Accepted || refused(s) != 0 {
 		t.Errorf("status: %+v", s)
 	}
 }
 
-func TestGreetingsAreBounded(t *testing.T) {
+func TestThoseThatSayNothingAreBounded(t *testing.T) {
 	e, me, peer := lone(t)
 	var silent []net.Conn
-	for range acceptLimit + 3 {
+	for range unprovedLimit + 3 {
 		silent = append(silent, callFrom(t, peer, me))
 	}
-	eventually(t, "the surplus is refused", func() bool { return e.path(0).Refused >= 3 })
-	for _, c := range silent {
-		closedByPeer(t, c) // the others at the end of their time
-	}
+	eventually(t, "the oldest of them make room", func() bool { return e.path(0).Refusals[ReasonCrowded] == 3 })
 	friend := callFrom(t, peer, me)
 	greetAs(t, friend, "reserve", "primary")
-	eventually(t, "then there is room again", func() bool { return e.path(0).Accepted })
+	eventually(t, "the peer is let in at once", func() bool { return e.path(0).Accepted })
+	if s := e.path(0); s.Refusals[ReasonCrowded] != 4 || s.Refusals[ReasonSlow] != 0 {
+		t.Errorf("status: %+v", s)
+	}
+	for _, c := range silent {
+		closedByPeer(t, c) // at the end of their time
+	}
+	eventually(t, "each was counted", func() bool { return e.path(0).Refusals[ReasonSlow] == unprovedLimit-1 })
 }
 
 // A peer that is stopped answers with its kernel only: the connection stands and
@@ -241,7 +282,7 @@ func TestASlowReaderHoldsNothingUp(t *testing.T) {
 				return
 			}
 			t.Cleanup(func() { _ = conn.Close() })
-			_, _ = answered(conn, Config{Node: "reserve", Peer: "primary"}, func() {})
+			_, _ = answerAs(t, conn, "reserve", "primary")
 		}
 	}()
 	a := start(t, "primary", "reserve", ap)

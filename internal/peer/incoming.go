@@ -9,21 +9,17 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"sync"
 	"time"
 )
 
-// acceptLimit is how many connections of one path may be saying hello at once.
-// Of those that said it only the youngest stays: a peer that dials again has
-// given the one before up, even where no packet of it came to say so.
-const acceptLimit = 4
-
-// incoming is one accepted connection. Its number says how young it is among
-// those of all paths.
+// incoming is one accepted connection whose other end is proved. Its number says
+// how young it is among those of all paths. Only the youngest stays: a peer that
+// dials again has given the one before up, even where no packet of it came to say so.
 type incoming struct {
 	conn   *net.TCPConn
 	number uint64
+	agreed agreement
 }
 
 func (p *path) listen(ctx context.Context) {
@@ -56,41 +52,33 @@ func (p *path) accept(ctx context.Context, ln *net.TCPListener) error {
 		if err != nil {
 			return err // it names the address
 		}
-		if !p.mayGreet(conn) {
+		if !p.fromPeer(conn) {
+			p.refusals[ReasonStranger].Add(1)
 			abort(conn)
 			continue
 		}
-		wg.Go(func() { p.serve(ctx, conn) })
+		g := &guest{conn: conn}
+		if !p.unproved.enter(ctx, g) {
+			abort(conn)
+			return ctx.Err()
+		}
+		wg.Go(func() { p.serve(ctx, g) })
 	}
 }
 
-// mayGreet decides on a new connection by its source and the number of others.
-func (p *path) mayGreet(conn *net.TCPConn) bool {
+func (p *path) fromPeer(conn *net.TCPConn) bool {
 	from, ok := conn.RemoteAddr().(*net.TCPAddr)
-	if !ok || from.AddrPort().Addr().Unmap() != p.peer {
-		p.strangers.Add(1)
-		return false
-	}
-	if p.greeting.Add(1) > acceptLimit {
-		p.greeting.Add(-1)
-		p.refused.Add(1)
-		p.failReceive(fmt.Errorf("receive from %v: more than %d connections say hello at once", p.peer, acceptLimit))
-		return false
-	}
-	return true
+	return ok && from.AddrPort().Addr().Unmap() == p.peer
 }
 
-func (p *path) serve(ctx context.Context, conn *net.TCPConn) {
-	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { abort(conn) })
+func (p *path) serve(ctx context.Context, g *guest) {
+	defer g.conn.Close()
+	stop := context.AfterFunc(ctx, func() { abort(g.conn) })
 	defer stop()
-	in := &incoming{conn: conn}
-	// The number is given before the answer: a daemon that speaks by this
-	// connection lived when it was given.
-	c, err := answered(conn, p.link.cfg, func() { in.number = p.link.accepted.Add(1) })
-	p.greeting.Add(-1)
+	in := &incoming{conn: g.conn}
+	c, err := p.welcome(ctx, g, in)
 	if err != nil {
-		p.refused.Add(1)
+		err = p.countRefusal(g, err)
 	} else if p.enter(in) {
 		err = p.receive(c, in)
 	}
@@ -99,10 +87,51 @@ func (p *path) serve(ctx context.Context, conn *net.TCPConn) {
 	}
 }
 
+// welcome lets a guest prove itself.
+func (p *path) welcome(ctx context.Context, g *guest, in *incoming) (*channel, error) {
+	at := p.unproved
+	defer func() { at.leave(g) }()
+	proved := func() error {
+		if !p.proving.enter(ctx, g) {
+			return ctx.Err()
+		}
+		p.unproved.leave(g)
+		at = p.proving
+		return nil
+	}
+	// The number is given before the answer: a daemon that speaks by this
+	// connection lived when it was given.
+	c, err := answered(g.conn, p.terms(), proved, func() { in.number = p.link.accepted.Add(1) })
+	if err == nil {
+		in.agreed = c.agreed
+	}
+	return c, err
+}
+
+// countRefusal returns what to say of a guest that did not become one.
+func (p *path) countRefusal(g *guest, err error) error {
+	reason := reasonOf(err)
+	switch {
+	case g.evicted.Load():
+		reason = ReasonCrowded
+		err = refuse(reason, "more than %d connections that prove nothing, or %d that do, came at once", unprovedLimit, provingLimit)
+	case reason == ReasonSlow:
+		err = refuse(reason, "it did not prove itself within %v", handshakeTime)
+	case reason == 0:
+		reason = ReasonUnfinished
+		err = refuse(reason, "it ended before it proved itself")
+	}
+	p.refusals[reason].Add(1)
+	return err
+}
+
 // enter makes in the connection by which the peer speaks, unless a younger one is.
 func (p *path) enter(in *incoming) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if !p.link.secrets.Load().accepts(in.agreed.key) {
+		return false // the key was taken away meanwhile
+	}
 	if p.incoming != nil {
 		if p.incoming.number > in.number {
 			return false
@@ -143,12 +172,12 @@ func (p *path) receive(c *channel, in *incoming) error {
 	if !current || errors.Is(err, io.EOF) {
 		return nil
 	}
-	var bad *malformed
-	switch {
-	case errors.As(err, &bad):
-		p.malformed.Add(1)
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	switch reason := reasonOf(err); reason {
+	case ReasonMalformed, ReasonTLS:
+		p.refusals[reason].Add(1)
+	case ReasonSlow:
 		return fmt.Errorf("nothing for %v", readTime)
+	default: // it ended
 	}
 	return err
 }

@@ -29,6 +29,10 @@ type Config struct {
 	Node, Peer string // labels
 	Paths      []Path // preferred first; no address may appear in two of them
 	Port       uint16 // TCP, of both nodes
+	// Keys prove both nodes: one, or two while they are changed. The first is
+	// preferred, either accepted. Without any, whoever has the peer's address is
+	// believed.
+	Keys []Key
 	// Serve answers the peer's calls, at most maxCalls at once; nil: there are none. It
 	// must return soon after ctx ends, which it does when the caller waits no longer.
 	// ErrUnknownCall and ErrBusy arrive as such, any other error by its text.
@@ -51,9 +55,13 @@ type Status struct {
 	TooLong    uint64 // messages longer than MaxMessage, never sent
 	Received   uint64 // messages read, duplicates included
 	Duplicates uint64 // messages not delivered: another path brought them, or newer ones
-	Malformed  uint64 // messages that ended their connection: too long, or not of this format
-	Refused    uint64 // connections of the peer's address: wrong hello, or too many at once
-	Strangers  uint64 // connections of any other address
+	// Refusals are connections that this node refused, or the peer when this node
+	// dialed, and messages that ended their connection.
+	Refusals Refusals
+
+	Proved    bool   // the peer's connection to this node stands and is proved by a key
+	SecondKey bool   // that is not this node's first one
+	Version   uint16 // of the protocol of that connection
 
 	// What last went wrong in either direction; it stays after it is over.
 	// Strangers are counted and do not appear here.
@@ -62,8 +70,9 @@ type Status struct {
 
 // Failure is an error and when it happened, by CLOCK_BOOTTIME; 0: never.
 type Failure struct {
-	Text string
-	At   mono.Instant
+	Text   string
+	Reason Reason // 0 unless something was refused
+	At     mono.Instant
 }
 
 // Link is the link to one peer. Its methods are safe for concurrent use.
@@ -72,6 +81,9 @@ type Link struct {
 	paths   []*path
 	inbox   inbox
 	running atomic.Bool
+	secrets atomic.Pointer[secrets]
+	// versions are those of this release.
+	versions versions
 	// accepted numbers the connections of all paths in the order of their hellos.
 	accepted atomic.Uint64
 	dialed   atomic.Uint64 // the same of the connections that this node made
@@ -105,8 +117,13 @@ func New(cfg Config) (*Link, error) {
 		_, _ = rand.Read(b[:]) // never fails
 		cfg.boot = binary.LittleEndian.Uint64(b[:])
 	}
-	l := &Link{cfg: cfg, said: map[string]*saying{}}
+	l := &Link{cfg: cfg, said: map[string]*saying{}, versions: versions{OldestVersion, NewestVersion}}
 	l.server.link = l
+	derived, err := deriveAll(cfg.Keys, cfg.Node, cfg.Peer)
+	if err != nil {
+		return nil, fmt.Errorf("peer link %s to %s: %w", cfg.Node, cfg.Peer, err)
+	}
+	l.secrets.Store(derived)
 	for _, p := range cfg.Paths {
 		l.paths = append(l.paths, newPath(l, p))
 	}
@@ -170,6 +187,24 @@ func (l *Link) Run(ctx context.Context, deliver func([]Said)) error {
 	wg.Wait()
 	return nil
 }
+
+// SetKeys changes the keys. Connections made under a key that is still accepted
+// stay until there are others under the preferred one; those under any other end.
+// After an error nothing has changed.
+func (l *Link) SetKeys(keys []Key) error {
+	derived, err := deriveAll(keys, l.cfg.Node, l.cfg.Peer)
+	if err != nil {
+		return fmt.Errorf("change the keys of the peer link: %w", err)
+	}
+	l.secrets.Store(derived)
+	for _, p := range l.paths {
+		p.rekeyed(derived)
+	}
+	return nil
+}
+
+// Authenticated reports whether the peer has to prove itself.
+func (l *Link) Authenticated() bool { return len(l.secrets.Load().keys) > 0 }
 
 // Send makes s the state that the peer is to know of instance, over every path,
 // and Flush sends it. It never blocks and keeps nothing of s. A state that is too

@@ -57,7 +57,7 @@ func TestTwoPathsDeliverOnce(t *testing.T) {
 		t.Errorf("heard at %d", at)
 	}
 	for i, s := range a.Paths() {
-		if s.Sent != 50 || s.Superseded != 0 || s.TooLong != 0 || s.Malformed != 0 || s.Refused != 0 || s.Strangers != 0 {
+		if s.Sent != 50 || s.Superseded != 0 || s.TooLong != 0 || refused(s) != 0 {
 			t.Errorf("path %d: %+v", i, s)
 		}
 	}

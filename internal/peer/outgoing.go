@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"time"
 )
@@ -15,7 +14,10 @@ import (
 // farewell is how long a message may take that is sent after the end of ctx.
 const farewell = 100 * time.Millisecond
 
-var errGone = errors.New("the peer closed the connection")
+var (
+	errGone  = errors.New("the peer closed the connection")
+	errRekey = errors.New("there are other keys")
+)
 
 func (p *path) send(ctx context.Context) {
 	var b backoff
@@ -37,6 +39,7 @@ func (p *path) connect(ctx context.Context, b *backoff) error {
 	c, err := p.greet(ctx, conn)
 	if err != nil {
 		abort(conn)
+		p.countRefused(err)
 		return fmt.Errorf("connect to %v: %w", p.peer, err)
 	}
 	began := time.Now()
@@ -47,12 +50,16 @@ func (p *path) connect(ctx context.Context, b *backoff) error {
 	go func() {
 		defer close(gone)
 		// Nothing comes back by this connection but its end.
-		_, _ = io.Copy(io.Discard, conn)
+		_, _ = c.conn.Read(make([]byte, 1))
 	}()
-	if err = p.empty(ctx, c, gone); err != nil {
+	switch err = p.empty(ctx, c, gone); {
+	case errors.Is(err, errRekey):
+		_ = conn.Close()
+		*b, err = backoff{}, nil // the next one is due at once
+	case err != nil:
 		abort(conn)
 		err = fmt.Errorf("send to %v: %w", p.peer, err)
-	} else {
+	default:
 		_ = conn.Close() // the kernel still sends what it has
 	}
 	<-gone
@@ -69,7 +76,7 @@ func (p *path) connect(ctx context.Context, b *backoff) error {
 func (p *path) greet(ctx context.Context, conn *net.TCPConn) (*channel, error) {
 	stop := context.AfterFunc(ctx, func() { abort(conn) })
 	defer stop()
-	return dialed(conn, p.link.cfg)
+	return dialed(conn, p.terms())
 }
 
 // empty sends what is and what comes in the outbox until the connection fails.
@@ -94,6 +101,10 @@ func (p *path) empty(ctx context.Context, c *channel, gone <-chan struct{}) erro
 		case <-p.outbox.wake:
 		case <-gone:
 			return errGone
+		case <-p.rekey:
+			if !p.link.secrets.Load().prefers(c.agreed.key) {
+				return errRekey
+			}
 		case <-ctx.Done():
 			return p.finish(ctx, c)
 		}

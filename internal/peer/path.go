@@ -5,6 +5,7 @@ package peer
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -25,13 +26,16 @@ type path struct {
 	outbox      *outbox
 	// kick has one slot: the peer just connected to us, so dialing is worth it.
 	kick chan struct{}
+	// rekey has one slot: the keys are others.
+	rekey chan struct{}
+
+	unproved, proving *door
 
 	connected                           atomic.Bool
 	reads                               atomic.Int64 // up to which kind of item the peer reads; 0: not connected
 	heard                               atomic.Int64
-	greeting                            atomic.Int64 // accepted connections that are saying hello
 	sent, tooLong, received, duplicates atomic.Uint64
-	malformed, refused, strangers       atomic.Uint64
+	refusals                            refusals
 
 	mu           sync.Mutex // guards the fields below
 	incoming     *incoming  // by which the peer speaks
@@ -40,31 +44,60 @@ type path struct {
 }
 
 func newPath(l *Link, p Path) *path {
-	return &path{link: l, local: p.Local, peer: p.Peer, outbox: newOutbox(), kick: make(chan struct{}, 1)}
+	return &path{
+		link: l, local: p.Local, peer: p.Peer, outbox: newOutbox(),
+		kick: make(chan struct{}, 1), rekey: make(chan struct{}, 1),
+		unproved: newDoor(unprovedLimit), proving: newDoor(provingLimit),
+	}
+}
+
+// terms is what this end brings to a connection made now.
+func (p *path) terms() terms {
+	l := p.link
+	return terms{
+		node: l.cfg.Node, peer: l.cfg.Peer, local: p.local, remote: p.peer,
+		versions: l.versions, secrets: l.secrets.Load(), boot: l.cfg.boot,
+	}
+}
+
+func failure(err error) Failure {
+	f := Failure{Text: err.Error(), At: now()}
+	var no *refusal
+	if errors.As(err, &no) {
+		f.Reason = no.reason
+	}
+	return f
 }
 
 func (p *path) failSend(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.sendError = Failure{Text: err.Error(), At: now()}
+	p.sendError = failure(err)
 }
 
 func (p *path) failReceive(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.receiveError = Failure{Text: err.Error(), At: now()}
+	p.receiveError = failure(err)
 }
 
 func (p *path) status() Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return Status{
+	counts := p.refusals.load()
+	s := Status{
 		Peer: p.peer, Connected: p.connected.Load(), Accepted: p.incoming != nil, Heard: mono.Instant(p.heard.Load()),
 		Sent: p.sent.Load(), Superseded: p.outbox.superseded(), TooLong: p.tooLong.Load(),
-		Received: p.received.Load(), Duplicates: p.duplicates.Load(), Malformed: p.malformed.Load(),
-		Refused: p.refused.Load(), Strangers: p.strangers.Load(),
+		Received: p.received.Load(), Duplicates: p.duplicates.Load(), Refusals: counts,
 		SendError: p.sendError, ReceiveError: p.receiveError,
 	}
+	if p.incoming != nil {
+		if k := p.incoming.agreed.key; k != nil {
+			s.Proved, s.SecondKey = true, !p.link.secrets.Load().prefers(k)
+		}
+		s.Version = p.incoming.agreed.version
+	}
+	return s
 }
 
 // backoff spaces attempts: firstWait from one beginning to the next, then twice

@@ -123,7 +123,7 @@ func TestWireFormatIsGolden(t *testing.T) {
 		golden(t, test.file, frameOf(t, "compass", test.state))
 	}
 	var b bytes.Buffer
-	if err := writeHello(&b, hello{Node: "primary", Peer: "reserve"}); err != nil {
+	if err := writeHello(&b, hello{Node: "primary", Peer: "reserve", Knock: []byte("digest")}); err != nil {
 		t.Fatal(err)
 	}
 	golden(t, "hello.bin", b.Bytes())

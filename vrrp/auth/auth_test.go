@@ -181,6 +181,37 @@ func TestOpenByMode(t *testing.T) {
 	}
 }
 
+// TestDerive holds that purposes, keys and lengths are apart from each other, and
+// that nothing else gets at the heartbeat's keys.
+func TestDerive(t *testing.T) {
+	keys := testKey(t, 0, 100)
+	seen := map[string]string{}
+	for i, k := range keys {
+		for _, purpose := range []string{"tanist a", "tanist b", "tanist a\x00"} {
+			b, err := k.Derive(purpose, 32)
+			if err != nil || len(b) != 32 {
+				t.Fatalf("%d bytes, %v", len(b), err)
+			}
+			here := fmt.Sprint(i, purpose)
+			if at, again := seen[string(b)]; again {
+				t.Errorf("%s gives what %s does", here, at)
+			}
+			seen[string(b)] = here
+			if again, _ := k.Derive(purpose, 32); !bytes.Equal(b, again) {
+				t.Errorf("%s gives another key each time", here)
+			}
+		}
+	}
+	for _, purpose := range []string{"", "tanist heartbeat 1\x00\x33compass"} {
+		if _, err := keys[0].Derive(purpose, 32); err == nil {
+			t.Errorf("a key for %q", purpose)
+		}
+	}
+	if _, err := (Key{}).Derive("tanist a", 32); err == nil {
+		t.Error("an empty key gives one")
+	}
+}
+
 // TestInstancesAreApart seals for one virtual router and opens for another.
 func TestInstancesAreApart(t *testing.T) {
 	keys := testKey(t, 0)

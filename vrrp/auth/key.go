@@ -21,7 +21,8 @@ const (
 	keyIDLen = 2
 	// deriveInfo separates what is derived here from any other use of the
 	// cluster key, and one version of the trailer from the next.
-	deriveInfo = "tanist heartbeat 1\x00"
+	deriveInfo    = heartbeatPart + "1\x00"
+	heartbeatPart = "tanist heartbeat "
 )
 
 // Key is one cluster key. It prints as a placeholder: a key must not get into a
@@ -41,6 +42,24 @@ func Equal(a, b []Key) bool {
 		same = subtle.ConstantTimeCompare(one[:], other[:]) == 1 && same
 	}
 	return same
+}
+
+// Derive returns n bytes that only who has the key can make, others for every
+// purpose. A purpose begins with "tanist " and the name of its part; the
+// heartbeat's is not to be had.
+func (k Key) Derive(purpose string, n int) ([]byte, error) {
+	switch {
+	case k.secret == nil:
+		return nil, errors.New("the cluster key is empty")
+	case purpose == "" || strings.HasPrefix(purpose, heartbeatPart):
+		return nil, fmt.Errorf("derive a key for %q: not a purpose of its own", purpose)
+	}
+	secret := k.secret()
+	b, err := hkdf.Key(sha256.New, secret[:], nil, purpose, n)
+	if err != nil {
+		return nil, fmt.Errorf("derive a key for %q: %w", purpose, err)
+	}
+	return b, nil
 }
 
 // ParseKeys reads a key file: one key, or two, each a line of 64 hexadecimal
