@@ -30,18 +30,25 @@ type verdict struct {
 }
 
 func newCheckMaster(c *common) *cobra.Command {
-	var quiet, asJSON bool
+	var quiet, asJSON, legacy bool
 	cmd := &cobra.Command{
 		Use:   "check-master",
 		Short: "Tell scripts whether this node is active: exit status 0 yes, 1 no, 2 unknown",
 		Long: "Prints one word, active, standby, promoting, demoting or unknown, and the reason on\n" +
 			"standard error. The exit status is 0 when this node is active: it has the role, the\n" +
 			"kernel has the address and the promotion is finished; 1 when it is not; 2 when that\n" +
-			"is unknown or the records disagree.",
+			"is unknown or the records disagree.\n\n" +
+			"--legacy stands in for Compass's check_current_master_server.py: it prints one of its\n" +
+			"two sentences, in colour on a terminal, and the exit status is 0 for both. What that\n" +
+			"script did when it could not read its files it does when the answer is unknown: no\n" +
+			"sentence, the reason on standard error, and exit status 1.",
 		// Called wrongly it knows nothing, and 1 would say that this is the standby.
 		Args: func(cmd *cobra.Command, args []string) error { return misused(cmd, cobra.NoArgs(cmd, args)) },
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			v := checkMaster(cmd.Context(), c)
+			if legacy {
+				return sayLegacy(cmd.OutOrStdout(), cmd.ErrOrStderr(), v)
+			}
 			switch {
 			case quiet:
 			case asJSON:
@@ -59,6 +66,8 @@ func newCheckMaster(c *common) *cobra.Command {
 	cmd.SetFlagErrorFunc(misused)
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print nothing, only the exit status counts")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&legacy, "legacy", false, "print the sentences of check_current_master_server.py, and exit 0 for both")
+	cmd.MarkFlagsMutuallyExclusive("quiet", "json", "legacy")
 	return cmd
 }
 

@@ -1,0 +1,36 @@
+package main
+
+// What Compass's check_current_master_server.py says, for scripts that read it.
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/tanist-ha/tanist/internal/control"
+)
+
+// The sentences, to the letter.
+const (
+	legacyActive  = "Данный сервер является активным мастер сервером"
+	legacyStandby = "Данный сервер НЕ является активным мастер сервером"
+)
+
+// sayLegacy prints the sentence. Whoever reads it looks for the words or for their
+// lack, so that an unknown role has none.
+func sayLegacy(stdout, stderr io.Writer, v verdict) error {
+	sentence, colour := legacyStandby, "\x1b[33m"
+	switch v.status {
+	case masterActive:
+		sentence, colour = legacyActive, "\x1b[32m"
+	case masterStandby:
+	default:
+		fmt.Fprintf(stderr, "%s: %s\n", control.WordUnknown, v.Reason)
+		return exitError{exitProblem}
+	}
+	if os.Getenv("NO_COLOR") == "" && isTerminal(stdout) {
+		sentence = colour + sentence + "\x1b[0m"
+	}
+	fmt.Fprintln(stdout, sentence)
+	return nil
+}
