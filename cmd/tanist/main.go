@@ -92,6 +92,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(
 		newRun(c), newCheck(c), newStatus(c), newCheckMaster(c), newSwitchover(c),
 		newReplication(c), newHistory(c), newRelease(c), newKeygen(), newVersion(), newConfig(),
+		newAnnounce(c),
 	)
 	return root
 }

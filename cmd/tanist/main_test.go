@@ -202,6 +202,7 @@ type fake struct {
 	replication []control.ReplicationLine
 	replicated  control.ReplicationRequest
 	refusal     error
+	announced   []control.Announced
 }
 
 func (f *fake) Replication(_ context.Context, r control.ReplicationRequest, news func(control.ReplicationLine)) error {

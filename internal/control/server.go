@@ -85,6 +85,7 @@ type Daemon interface {
 	// Replication does what is wanted and calls news with a line for each database,
 	// one call at a time.
 	Replication(ctx context.Context, r ReplicationRequest, news func(ReplicationLine)) error
+	Announcer
 }
 
 // Server serves the control socket.
@@ -92,6 +93,7 @@ type Server struct {
 	daemon       Daemon
 	commands     chan struct{}
 	replications chan struct{}
+	asked        chan struct{}
 	listener     net.Listener
 }
 
@@ -124,6 +126,7 @@ func Listen(path string, d Daemon) (*Server, error) {
 	return &Server{
 		daemon: d, listener: l,
 		commands: make(chan struct{}, maxCommands), replications: make(chan struct{}, maxReplications),
+		asked: make(chan struct{}, maxAsked),
 	}, nil
 }
 
@@ -163,6 +166,7 @@ func (s *Server) Run(ctx context.Context) error {
 	mux.HandleFunc("GET /v1/status", s.status)
 	mux.HandleFunc("POST /v1/switchover", s.switchover)
 	mux.HandleFunc("POST /v1/replication", s.replication)
+	mux.HandleFunc("POST /v1/announce", s.announce)
 	serving, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	srv := &http.Server{
