@@ -46,6 +46,7 @@ func Parse(name string, data []byte) (*File, error) {
 	if problem != nil {
 		return nil, Problems{*problem}
 	}
+	src.root = root
 	f := d.file(d.value(root, ""))
 	if len(d.problems) > 0 {
 		all := d.problems.sorted()

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"go.yaml.in/yaml/v4"
 )
 
 // MaxSize bounds a configuration file, in bytes.
@@ -24,6 +26,7 @@ type position struct{ line, column int }
 type source struct {
 	name  string
 	lines []string // secrets starred out
+	root  *yaml.Node
 }
 
 // normalise returns the text for the parser. CRLF becomes LF and a byte order
