@@ -83,6 +83,7 @@ func (d *daemon) tend(ctx, leave context.Context, reload <-chan struct{}) error 
 	for _, s := range services {
 		watch(s)
 	}
+	d.keepApplied()
 	for {
 		select {
 		case <-ctx.Done():
@@ -194,6 +195,7 @@ func (d *daemon) tryReload(ctx context.Context, watch func(*service)) (string, e
 		return c.words(), err
 	}
 	d.order(next)
+	d.keepApplied()
 	return c.words(), nil
 }
 
