@@ -82,6 +82,10 @@ func (h *history) add(e Entry) {
 		c = &chronicle{promotion: map[uint64]*Passage{}}
 		h.of[r.Instance] = c
 	}
+	if r.Kind == Commanded { // it stands beside whatever is told
+		h.alone(e)
+		return
+	}
 	override, offer := c.override, c.offer
 	c.override, c.offer = nil, nil
 	switch r.Kind {
@@ -165,7 +169,7 @@ func (h *history) began(c *chronicle, e Entry, override, offer *Passage) {
 	h.passages = append(h.passages, p)
 }
 
-// remove takes out one of the latest two passages.
+// remove takes out one of the latest passages.
 func (h *history) remove(p *Passage) {
 	for i := len(h.passages) - 1; i >= 0; i-- {
 		if h.passages[i] == p {

@@ -40,11 +40,12 @@ const (
 	Strayed                        // what a step left is no longer so; Step says what is the case
 	Mended                         // and is so again
 	Notified                       // what became of the notice of a notify step
+	Commanded                      // an operator told this node to do something
 )
 
 // String returns the kind as the journal names it, for good.
 func (k RecordKind) String() string {
-	names := [...]string{"", "began", "stepped", "ended", "override", "reverted", "learned", "acquired", "missed", "strayed", "mended", "notified"}
+	names := [...]string{"", "began", "stepped", "ended", "override", "reverted", "learned", "acquired", "missed", "strayed", "mended", "notified", "commanded"}
 	if k > 0 && int(k) < len(names) {
 		return names[k]
 	}
@@ -59,13 +60,16 @@ type Record struct {
 	Role     Role   // where the transition leads
 	Planned  bool
 	Lossy    bool          // Began: the other node's databases may have more than this one's
-	Reason   string        // Began: the cause; Override: the operator's words
+	Reason   string        // Began: the cause; Override, Commanded: the operator's words
 	Step     Result        // Stepped, Strayed, Mended; Notified: how the delivery ended
 	Ending   Ending        // Ended
 	Duration time.Duration // Ended: of the whole transition
-	UID      uint32        // Override: who
+	UID      uint32        // Override, Commanded: who
 	Loss     Loss          // Missed
 	Attempts uint32        // Notified: how often the notice was tried
+	// Command is what was wanted, in the words of the command line, Arguments the rest
+	// of it. It was journaled before anything was done, and says not what came of it.
+	Command, Arguments string // Commanded
 }
 
 // Loss is what a promotion may have left behind of one database, whose source was
@@ -134,7 +138,7 @@ func (m Memory) Fold(r Record) Memory {
 		if r.Epoch == m.ActiveEpoch {
 			m.ActiveEpoch = m.previous
 		}
-	case Stepped, Override, Learned, Missed, Strayed, Mended, Notified:
+	case Stepped, Override, Learned, Missed, Strayed, Mended, Notified, Commanded:
 	}
 	return m
 }

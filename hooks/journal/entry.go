@@ -43,6 +43,9 @@ type entry struct {
 	UID      uint32        `json:"uid,omitempty"`
 	Loss     *loss         `json:"loss,omitempty"`
 	Attempts uint32        `json:"attempts,omitempty"`
+
+	Command   string `json:"command,omitempty"`
+	Arguments string `json:"arguments,omitempty"`
 }
 
 // loss has no number where none is known.
@@ -109,6 +112,7 @@ func marshal(e Entry) ([]byte, error) {
 		At: e.At.UTC().Format(time.RFC3339Nano), Boot: e.Boot, Kind: words.Of(hooks.Began, r.Kind),
 		Instance: r.Instance, Epoch: r.Epoch, Role: words.Of(hooks.Standby, r.Role), Planned: r.Planned, Lossy: r.Lossy, Reason: r.Reason,
 		Ending: words.Of(hooks.Completed, r.Ending), Duration: r.Duration, UID: r.UID, Loss: toLoss(r.Loss), Attempts: r.Attempts,
+		Command: r.Command, Arguments: r.Arguments,
 	}
 	if s := r.Step; s != (hooks.Result{}) {
 		out.Step = &step{
@@ -141,6 +145,7 @@ func unmarshal(payload []byte) (Entry, error) {
 	e := Entry{At: at.UTC(), Boot: in.Boot, Record: hooks.Record{
 		Kind: words.Value(hooks.Began, in.Kind), Instance: in.Instance, Epoch: in.Epoch, Role: words.Value(hooks.Standby, in.Role),
 		Planned: in.Planned, Lossy: in.Lossy, Reason: in.Reason, Ending: words.Value(hooks.Completed, in.Ending), Duration: in.Duration, UID: in.UID, Loss: in.Loss.record(), Attempts: in.Attempts,
+		Command: in.Command, Arguments: in.Arguments,
 	}}
 	if e.Record.Kind == words.Unknown {
 		e.Unknown = in.Kind

@@ -299,7 +299,7 @@ func (c *checker) journals(n *node, e failover.Append) {
 			c.w.fail("I3", "%s journals an override without a reason", n.label)
 		}
 	case hooks.Stepped:
-	case hooks.Learned, hooks.Acquired, hooks.Missed, hooks.Strayed, hooks.Mended, hooks.Notified:
+	case hooks.Learned, hooks.Acquired, hooks.Missed, hooks.Strayed, hooks.Mended, hooks.Notified, hooks.Commanded:
 	}
 }
 

@@ -197,7 +197,7 @@ func record(e failover.Append) string {
 		s += fmt.Sprintf(" %q", r.Reason)
 	case hooks.Missed:
 		s += fmt.Sprintf(" of %s: %d proved (%t), at most %d (%t) %s", r.Loss.Database, r.Loss.Proved, r.Loss.ProvedKnown, r.Loss.AtMost, r.Loss.AtMostKnown, r.Loss.Transactions)
-	case hooks.Reverted, hooks.Learned, hooks.Acquired, hooks.Notified:
+	case hooks.Reverted, hooks.Learned, hooks.Acquired, hooks.Notified, hooks.Commanded:
 	}
 	if e.ID != 0 {
 		s += fmt.Sprintf(" durably #%d", e.ID)
