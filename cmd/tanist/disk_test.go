@@ -200,6 +200,10 @@ func TestStandbyOnAFullDisk(t *testing.T) {
 	if got.code != exitProblem || !strings.Contains(got.stderr, "KiB free") || !strings.Contains(got.stderr, "cannot write its journal") {
 		t.Errorf("check: %+v", got)
 	}
+	got = tanist(t, append([]string{"replication", "stop", "--all"}, p.flags("reserve")...)...)
+	if got.code != exitProblem || !strings.Contains(got.stderr, "nothing was changed: journal who wants it: ") || !strings.Contains(got.stderr, "no space left") {
+		t.Errorf("a command that nobody could know of: %+v", got)
+	}
 	p.signal("primary", syscall.SIGKILL)
 	_ = p.on["primary"].Wait()
 	eventually(t, "the refusal", func() bool {
@@ -386,11 +390,18 @@ func (p *diskPair) stepsDown(way string, mend func()) {
 	})
 	p.leaves("primary")
 	var demoted bool
+	var told []string
 	for _, passage := range p.whole("primary") {
+		if r := passage.Record; r.Kind == hooks.Commanded {
+			told = append(told, r.Command+": "+r.Reason)
+		}
 		demoted = demoted || passage.Transition && passage.Record.Role == hooks.Standby && passage.Ending == hooks.Completed
 	}
 	if !demoted {
 		t.Error("no demotion in the journal")
+	}
+	if way == "switchover" && (len(told) != 2 || told[1] != "switchover: the disk dies") {
+		t.Errorf("of its commands the journal knows %q", told)
 	}
 	p.leaves("reserve")
 }

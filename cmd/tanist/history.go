@@ -93,10 +93,10 @@ func (c choice) of(all []passage) ([]passage, error) {
 	var kept []passage
 	var instances []string
 	for _, p := range all {
-		if !slices.Contains(instances, p.Record.Instance) {
+		if p.Record.Instance != "" && !slices.Contains(instances, p.Record.Instance) {
 			instances = append(instances, p.Record.Instance)
 		}
-		if (c.instance == "" || p.Record.Instance == c.instance) && (!c.oneEpoch || p.Of(c.epoch)) {
+		if (c.instance == "" || p.Record.Instance == "" || p.Record.Instance == c.instance) && (!c.oneEpoch || p.Of(c.epoch)) {
 			kept = append(kept, p)
 		}
 	}
@@ -156,7 +156,7 @@ type historyEntry struct {
 	Instance string    `json:"instance"`
 	Epoch    uint64    `json:"epoch"`
 	// Kind is promote, demote, override, learned, reverted, acquired, missed, stepped,
-	// ended, strayed, mended, notified, or what a newer release calls it.
+	// ended, strayed, mended, notified, commanded, or what a newer release calls it.
 	Kind    string `json:"kind"`
 	Planned bool   `json:"planned"`
 	Reason  string `json:"reason,omitempty"`
@@ -174,6 +174,8 @@ type historyEntry struct {
 	Overrides  []historyOverride `json:"overrides,omitempty"`
 	Boot       string            `json:"boot,omitempty"`     // of the kernel
 	Attempts   uint32            `json:"attempts,omitempty"` // of a notice
+	// Command, of kind commanded: what a person told this node to do, and who it was.
+	Command *historyCommand `json:"command,omitempty"`
 }
 
 type historyStep struct {
@@ -184,6 +186,13 @@ type historyStep struct {
 	DurationMS float64   `json:"duration_ms"`
 	Detail     string    `json:"detail,omitempty"`
 	Output     string    `json:"output,omitempty"` // what its program printed, as far as the journal keeps it
+}
+
+type historyCommand struct {
+	Command   string `json:"command"`
+	Arguments string `json:"arguments,omitempty"`
+	UID       uint32 `json:"uid"`
+	User      string `json:"user"`
 }
 
 type historyOverride struct {
@@ -210,6 +219,9 @@ func (v historyView) document(path string, passages []passage) historyDocument {
 				At: s.At, Name: s.Step.Name, Title: s.Step.Title, Result: strings.ReplaceAll(s.Step.Outcome.String(), " ", "_"),
 				DurationMS: millis(s.Step.Duration), Detail: s.Step.Detail, Output: s.Step.Output,
 			})
+		}
+		if r.Kind == hooks.Commanded {
+			e.Command = &historyCommand{Command: r.Command, Arguments: r.Arguments, UID: r.UID, User: v.account(r.UID)}
 		}
 		if r.Kind == hooks.Missed {
 			e.Losses = control.NewLosses([]hooks.Loss{r.Loss})

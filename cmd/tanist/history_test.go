@@ -134,6 +134,16 @@ var usualHistories = map[string]func(h *told) *told{
 			Name: "page", Title: "notify /usr/local/bin/page", Outcome: hooks.Failed, Detail: "exit status 3: no", Output: "dialling\x1b[31m\nno\n", Duration: 15 * time.Second,
 		}})
 	},
+	"commanded": func(h *told) *told {
+		h.add(0, hooks.Record{
+			Kind: hooks.Commanded, UID: 1000, Command: "switchover", Arguments: "to=reserve timeout=1m0s", Reason: "new memory\nfor the primary",
+		})
+		h.gaveAll(6)
+		h.add(time.Hour, hooks.Record{Kind: hooks.Commanded, Command: "replication stop", Arguments: "databases=all"})
+		h.add(time.Minute, hooks.Record{Kind: hooks.Commanded, Instance: "sextant", UID: 1000, Command: "block", Arguments: `for_ms=7200000`, Reason: "its disk is slow"})
+		h.list = append(h.list, hooks.Entry{At: h.now, Boot: h.boot, Record: hooks.Record{Kind: hooks.Commanded, Command: "maintenance", Arguments: "state=on"}})
+		return h
+	},
 	"of-a-newer-release": func(h *told) *told {
 		h.add(0, hooks.Record{Kind: 255, Epoch: 7, Reason: "so high", Step: hooks.Result{Name: "levitate", Outcome: hooks.Changed}})
 		h.list[0].Unknown = "levitated"

@@ -37,6 +37,17 @@ func (v historyView) in(p paint, text string) string {
 	return "\x1b[" + string(p) + "m" + text + "\x1b[0m"
 }
 
+// about is the instance and the epoch of a record, as far as it has them.
+func about(r hooks.Record) string {
+	switch {
+	case r.Instance == "":
+		return "node  "
+	case r.Kind == hooks.Commanded:
+		return r.Instance + "  "
+	}
+	return fmt.Sprintf("%s  epoch %d  ", r.Instance, r.Epoch)
+}
+
 // print writes passages for a person, the latest last.
 func (v historyView) print(w io.Writer, passages []passage) error {
 	for i, p := range passages {
@@ -58,7 +69,7 @@ func (v historyView) print(w io.Writer, passages []passage) error {
 
 func (v historyView) one(b *strings.Builder, p passage) {
 	r := p.Record
-	head := p.At.In(v.zone).Format("2006-01-02 15:04:05 MST") + fmt.Sprintf("  %s  epoch %d  ", r.Instance, r.Epoch)
+	head := p.At.In(v.zone).Format("2006-01-02 15:04:05 MST") + "  " + about(r)
 	b.WriteString(v.in(bold, clean(head+p.heading())))
 	if p.Transition {
 		words, colour := p.ending()
@@ -67,6 +78,11 @@ func (v historyView) one(b *strings.Builder, p passage) {
 	b.WriteByte('\n')
 	if p.Transition {
 		v.line(b, "why", because(r.Reason, reasonWords(r.Reason)))
+	} else if r.Kind == hooks.Commanded {
+		v.line(b, "by", v.account(r.UID))
+		if r.Reason != "" {
+			v.line(b, "why", r.Reason)
+		}
 	} else if r.Reason != "" && r.Kind != hooks.Override {
 		v.line(b, "why", r.Reason)
 	}
@@ -88,6 +104,9 @@ func (v historyView) one(b *strings.Builder, p passage) {
 		v.line(b, "reverted", "the promotion did not come about, known at "+p.Reverted.In(v.zone).Format("15:04:05"))
 	}
 }
+
+// commandWords is a command with its arguments.
+func commandWords(r hooks.Record) string { return strings.TrimSpace(r.Command + " " + r.Arguments) }
 
 func (v historyView) line(b *strings.Builder, name, text string) {
 	fmt.Fprintf(b, "  %-9s %s\n", name, clean(text))
@@ -119,6 +138,8 @@ func (p passage) heading() string {
 		return p.kind() + ", " + planned
 	case hooks.Override:
 		return "override"
+	case hooks.Commanded:
+		return "told to: " + commandWords(p.Record)
 	case hooks.Learned:
 		if p.Record.Planned {
 			return "handing over: the epoch was given to the other node"

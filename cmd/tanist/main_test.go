@@ -221,6 +221,10 @@ func (f *fake) Replication(_ context.Context, r control.ReplicationRequest, news
 	return f.refusal
 }
 
+func (f *fake) Commanded(context.Context, control.Command) error { return nil }
+
+func (f *fake) Refused(control.Refusal) {}
+
 func (f *fake) Status(context.Context) (control.Document, error) { return f.doc, nil }
 
 func (f *fake) Switchover(_ context.Context, r control.SwitchoverRequest, news func(control.Line)) error {

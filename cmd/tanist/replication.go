@@ -85,9 +85,11 @@ func newReplicationVerb(c *common, verb control.ReplicationVerb, short string) *
 	cmd.Flags().BoolVar(&all, "all", false, "all databases of the instance")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, one line for each database")
 	cmd.Flags().DurationVar(&timeout, "timeout", time.Minute, "until it is given up")
+	if verb != control.ReplicationStatus && verb != control.ReplicationWait {
+		cmd.Flags().StringVar(&r.Reason, "reason", "", "why; it stays in the journal")
+	}
 	if verb == control.ReplicationRejoin {
 		cmd.Flags().BoolVar(&r.Discard, "discard", false, "give up the transactions that only this node has; needs --reason")
-		cmd.Flags().StringVar(&r.Reason, "reason", "", "why, with --discard; it stays in the journal")
 	}
 	return cmd
 }

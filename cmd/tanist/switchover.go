@@ -61,7 +61,7 @@ func newSwitchover(c *common) *cobra.Command {
 	cmd.Flags().BoolVar(&r.DryRun, "dry-run", false, "check everything on both nodes, change nothing")
 	cmd.Flags().DurationVar(&timeout, "timeout", time.Minute, "until the address has moved; then everything is rolled back")
 	cmd.Flags().BoolVar(&r.Force, "force", false, "go on against the gate; needs --reason, and stays in the journal")
-	cmd.Flags().StringVar(&r.Reason, "reason", "", "why, with --force")
+	cmd.Flags().StringVar(&r.Reason, "reason", "", "why; it stays in the journal, and --force wants one")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, one line for each step")
 	return cmd
 }

@@ -8,11 +8,8 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,11 +18,10 @@ import (
 // Limits of the control socket. Whoever may open it is trusted, but not with
 // the daemon's memory.
 const (
-	maxBody        = 64 << 10
-	maxCommands    = 4  // switchovers that are watched at once
-	maxConnections = 64 // one more waits in the kernel
-	maxReason      = 1024
-	readPatience   = 5 * time.Second
+	maxBody      = 64 << 10
+	maxCommands  = 4 // switchovers that are watched at once
+	maxReason    = 1024
+	readPatience = 5 * time.Second
 	// writePatience is how long a caller may leave an answer unread.
 	writePatience = 5 * time.Second
 	// statusPatience bounds the daemon's own answer.
@@ -86,6 +82,7 @@ type Daemon interface {
 	// one call at a time.
 	Replication(ctx context.Context, r ReplicationRequest, news func(ReplicationLine)) error
 	Announcer
+	Recorder
 }
 
 // Server serves the control socket.
@@ -95,6 +92,8 @@ type Server struct {
 	replications chan struct{}
 	asked        chan struct{}
 	listener     net.Listener
+	authority    authority
+	changes      *places
 }
 
 // Listen opens the socket: 0660, group tanist where there is one. A socket that
@@ -113,18 +112,16 @@ func Listen(path string, d Daemon) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}
-	if g, err := user.LookupGroup("tanist"); err == nil {
-		gid, err := strconv.Atoi(g.Gid)
-		if err == nil {
-			err = os.Chown(path, -1, gid)
-		}
-		if err != nil {
-			_ = l.Close()
-			return nil, fmt.Errorf("give %s to group tanist: %w", path, err)
-		}
+	a, err := newAuthority()
+	if err == nil && a.hasGroup {
+		err = os.Chown(path, -1, int(a.group))
+	}
+	if err != nil {
+		_ = l.Close()
+		return nil, fmt.Errorf("give %s to group %s: %w", path, Group, err)
 	}
 	return &Server{
-		daemon: d, listener: l,
+		daemon: d, listener: l, authority: a, changes: newPlaces(a.privileged, userChanges, maxChanges),
 		commands: make(chan struct{}, maxCommands), replications: make(chan struct{}, maxReplications),
 		asked: make(chan struct{}, maxAsked),
 	}, nil
@@ -158,24 +155,25 @@ func clearAway(path string) error {
 	return nil
 }
 
-type callerKey struct{}
-
-// Run serves until ctx ends. Answers under way then get a moment to come out.
-func (s *Server) Run(ctx context.Context) error {
-	mux := http.NewServeMux()
+// routes returns the endpoints that there are.
+func (s *Server) routes() *routes {
+	mux := &routes{server: s, mux: http.NewServeMux()}
 	mux.HandleFunc("GET /v1/status", s.status)
 	mux.HandleFunc("POST /v1/switchover", s.switchover)
 	mux.HandleFunc("POST /v1/replication", s.replication)
 	mux.HandleFunc("POST /v1/announce", s.announce)
+	return mux
+}
+
+// Run serves until ctx ends. Answers under way then get a moment to come out.
+func (s *Server) Run(ctx context.Context) error {
 	serving, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	srv := &http.Server{
-		Handler: mux, ReadTimeout: readPatience, IdleTimeout: readPatience,
+		Handler: seated(s.routes().mux), ReadTimeout: readPatience, IdleTimeout: readPatience,
 		MaxHeaderBytes: 8 << 10,
 		BaseContext:    func(net.Listener) context.Context { return serving },
-		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, callerKey{}, caller(c))
-		},
+		ConnContext:    identified,
 	}
 	over, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
@@ -188,32 +186,13 @@ func (s *Server) Run(ctx context.Context) error {
 		end()
 		_ = srv.Close()
 	}()
-	err := srv.Serve(limited{s.listener, make(chan struct{}, maxConnections)})
+	err := srv.Serve(newLimited(s.listener, s.authority.privileged))
 	cancel()
 	<-ended
 	if ctx.Err() != nil {
 		return nil
 	}
 	return fmt.Errorf("serve the control socket: %w", err)
-}
-
-// caller asks the kernel who is at the other end.
-func caller(c net.Conn) *unix.Ucred {
-	uc, ok := c.(interface{ Unwrap() net.Conn })
-	if ok {
-		c = uc.Unwrap()
-	}
-	u, ok := c.(*net.UnixConn)
-	if !ok {
-		return nil
-	}
-	raw, err := u.SyscallConn()
-	if err != nil {
-		return nil
-	}
-	var cred *unix.Ucred
-	_ = raw.Control(func(fd uintptr) { cred, _ = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
-	return cred
 }
 
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {
@@ -282,35 +261,4 @@ func readRequest(w http.ResponseWriter, r *http.Request) (req SwitchoverRequest,
 	}
 	req.UID = cred.Uid
 	return req, 0, nil
-}
-
-// limited bounds the connections that are open at once.
-type limited struct {
-	net.Listener
-	open chan struct{}
-}
-
-func (l limited) Accept() (net.Conn, error) {
-	l.open <- struct{}{}
-	c, err := l.Listener.Accept()
-	if err != nil {
-		<-l.open
-		return nil, err
-	}
-	return &counted{Conn: c, open: l.open}, nil
-}
-
-// counted gives its place back once, whoever closes it and how often.
-type counted struct {
-	net.Conn
-	open chan struct{}
-	once sync.Once
-}
-
-func (c *counted) Unwrap() net.Conn { return c.Conn }
-
-func (c *counted) Close() error {
-	err := c.Conn.Close()
-	c.once.Do(func() { <-c.open })
-	return err
 }

@@ -35,6 +35,33 @@ type daemon struct {
 	mu         sync.Mutex // guards the fields below
 	asked      []SwitchoverRequest
 	replicated []ReplicationRequest
+	commanded  []Command
+	refused    []Refusal
+	unrecorded error // what Commanded answers
+}
+
+func (d *daemon) Commanded(_ context.Context, c Command) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	acted := len(d.asked)
+	for _, r := range d.replicated {
+		if r.Verb != ReplicationStatus && r.Verb != ReplicationWait {
+			acted++
+		}
+	}
+	if acted > len(d.commanded) {
+		return errors.New("it acted before it was journaled")
+	}
+	if d.unrecorded == nil {
+		d.commanded = append(d.commanded, c)
+	}
+	return d.unrecorded
+}
+
+func (d *daemon) Refused(r Refusal) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.refused = append(d.refused, r)
 }
 
 func (d *daemon) Status(context.Context) (Document, error) { return d.doc, d.err }

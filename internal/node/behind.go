@@ -22,7 +22,7 @@ func telling(k hooks.RecordKind) bool {
 	switch k {
 	case hooks.Stepped, hooks.Strayed, hooks.Mended, hooks.Notified:
 		return true
-	case hooks.Began, hooks.Ended, hooks.Override, hooks.Reverted, hooks.Learned, hooks.Acquired, hooks.Missed:
+	case hooks.Began, hooks.Ended, hooks.Override, hooks.Reverted, hooks.Learned, hooks.Acquired, hooks.Missed, hooks.Commanded:
 	}
 	return false
 }
@@ -34,7 +34,7 @@ func deciding(r hooks.Record) bool {
 	switch r.Kind {
 	case hooks.Began:
 		return r.Role != hooks.Active
-	case hooks.Ended, hooks.Override, hooks.Reverted, hooks.Learned, hooks.Acquired:
+	case hooks.Ended, hooks.Override, hooks.Reverted, hooks.Learned, hooks.Acquired, hooks.Commanded:
 		return true
 	case hooks.Stepped, hooks.Missed, hooks.Strayed, hooks.Mended, hooks.Notified:
 	}

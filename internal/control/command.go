@@ -1,0 +1,235 @@
+package control
+
+// Whatever is not a GET is taken for a change: its caller has to be one who may,
+// and the daemon journals it before it acts. That is so for every route there is, also
+// for one that says nothing about itself, so that none can be forgotten.
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// maxArguments bounds what is journaled of a command's arguments, in bytes.
+	maxArguments = 1024
+	// maxChanges bounds the changes under way at once of all users but root, and
+	// userChanges those of one. Each endpoint has a bound of its own beside it.
+	maxChanges  = 16
+	userChanges = 8
+)
+
+// Command is a change that somebody wants, as it is journaled.
+type Command struct {
+	Instance  string // empty: none was named
+	Verb      string // switchover, replication follow, block
+	Arguments string // what else was asked for, as key=value
+	Reason    string // the caller's words
+	UID       uint32 // of the caller, from the kernel
+	// Safer says that it may make the pair safer, and so is not kept from it by a
+	// journal that cannot be written: what else it needs of the journal the core knows.
+	Safer bool
+}
+
+// Refusal is a change that was refused before it began.
+type Refusal struct {
+	Verb string
+	UID  uint32
+	Why  error
+}
+
+// Recorder is what the server tells of changes.
+type Recorder interface {
+	// Commanded journals a command before it is carried out. With an error it is not.
+	Commanded(ctx context.Context, c Command) error
+	// Refused is told of a command whose caller may not. It does not block.
+	Refused(r Refusal)
+}
+
+// describer says what a request would change, and whether it would change anything.
+type describer func(body []byte) (c Command, changes bool, err error)
+
+// describers are of the routes of which there is more to say than describe does.
+func describers() map[string]describer {
+	return map[string]describer{
+		"POST /v1/switchover":  describeSwitchover,
+		"POST /v1/replication": describeReplication,
+	}
+}
+
+// routes are the endpoints of the server.
+type routes struct {
+	server   *Server
+	mux      *http.ServeMux
+	patterns []string
+}
+
+// HandleFunc adds an endpoint, as http.ServeMux does.
+func (rt *routes) HandleFunc(pattern string, h http.HandlerFunc) {
+	rt.patterns = append(rt.patterns, pattern)
+	say := describers()[pattern]
+	if say == nil {
+		say = func(body []byte) (Command, bool, error) { return describe(pattern, body) }
+	}
+	rt.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet || r.Method == http.MethodHead {
+			h(w, r)
+			return
+		}
+		rt.server.change(w, r, say, h)
+	})
+}
+
+// change lets a change through that its caller may make, once it is journaled.
+func (s *Server) change(w http.ResponseWriter, r *http.Request, say describer, h http.HandlerFunc) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil {
+		http.Error(w, fmt.Sprintf("the request is not understood: %v", err), http.StatusBadRequest)
+		return
+	}
+	// The request is here: from now on its caller may wait as long as the answer takes.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	cred, _ := r.Context().Value(callerKey{}).(*unix.Ucred)
+	if cred == nil {
+		http.Error(w, "the kernel does not say who is asking", http.StatusForbidden)
+		return
+	}
+	c, changes, err := say(body)
+	groups, _ := r.Context().Value(groupsKey{}).([]uint32)
+	if denied := s.authority.mayChange(cred, groups); denied != nil && (changes || err != nil) {
+		s.daemon.Refused(Refusal{Verb: c.Verb, UID: cred.Uid, Why: denied})
+		http.Error(w, denied.Error(), http.StatusForbidden)
+		return
+	}
+	switch {
+	case err != nil:
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	case !changes:
+		h(w, r)
+		return
+	}
+	if !s.changes.take(cred.Uid) {
+		http.Error(w, "too many changes are under way", http.StatusTooManyRequests)
+		return
+	}
+	defer s.changes.giveBack(cred.Uid)
+	c.UID = cred.Uid
+	if err := s.daemon.Commanded(r.Context(), c); err != nil {
+		http.Error(w, fmt.Sprintf("nothing was changed: %v", err), http.StatusServiceUnavailable)
+		return
+	}
+	h(w, r)
+}
+
+// describe is for a route that says nothing more of itself: its name is the verb,
+// the body's fields are the arguments.
+func describe(pattern string, body []byte) (Command, bool, error) {
+	c := Command{Verb: path.Base(pattern)}
+	fields := map[string]any{}
+	if len(bytes.TrimSpace(body)) > 0 {
+		dec := json.NewDecoder(bytes.NewReader(body))
+		dec.UseNumber()
+		if err := dec.Decode(&fields); err != nil {
+			return c, true, fmt.Errorf("the request is not understood: %w", err)
+		}
+	}
+	c.Instance, _ = fields["instance"].(string)
+	c.Reason, _ = fields["reason"].(string)
+	if len(c.Reason) > maxReason {
+		return c, true, fmt.Errorf("a reason of more than %d bytes", maxReason)
+	}
+	var words []string
+	for name, v := range fields {
+		if name != "instance" && name != "reason" && v != nil && v != "" && v != false {
+			words = append(words, name+"="+argument(v))
+		}
+	}
+	slices.Sort(words)
+	c.Arguments = clip(strings.Join(words, " "))
+	return c, true, nil
+}
+
+func argument(v any) string {
+	if s, ok := v.(string); ok {
+		return quoted(s)
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		return "?"
+	}
+	return string(b)
+}
+
+func quoted(s string) string {
+	if s == "" || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == '"' || r == '=' || !strconv.IsPrint(r) }) {
+		return strconv.Quote(s)
+	}
+	return s
+}
+
+func clip(s string) string {
+	if len(s) <= maxArguments {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxArguments], "") + "..."
+}
+
+// decode reads a body of one kind of request.
+func decode(body []byte, into any) error {
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(into); err != nil {
+		return fmt.Errorf("the request is not understood: %w", err)
+	}
+	return nil
+}
+
+// describeSwitchover leaves it to the core what a journal that cannot be written
+// forbids: it refuses a handover that can wait and no other.
+func describeSwitchover(body []byte) (Command, bool, error) {
+	c := Command{Verb: "switchover", Safer: true}
+	var r SwitchoverRequest
+	if err := decode(body, &r); err != nil {
+		return c, true, err
+	}
+	var words []string
+	if r.To != "" {
+		words = append(words, "to="+quoted(r.To))
+	}
+	if r.Force {
+		words = append(words, "force=true")
+	}
+	c.Instance, c.Reason = r.Instance, r.Reason
+	c.Arguments = clip(strings.Join(append(words, "timeout="+(time.Duration(r.TimeoutMS)*time.Millisecond).String()), " "))
+	return c, !r.DryRun, r.check()
+}
+
+func describeReplication(body []byte) (Command, bool, error) {
+	c := Command{Verb: "replication"}
+	var r ReplicationRequest
+	if err := decode(body, &r); err != nil {
+		return c, true, err
+	}
+	c.Verb, c.Instance, c.Reason = "replication "+string(r.Verb), r.Instance, r.Reason
+	words := []string{"databases=" + quoted(strings.Join(r.Databases, ","))}
+	if len(r.Databases) == 0 {
+		words[0] = "databases=all"
+	}
+	if r.Discard {
+		words = append(words, "discard=true")
+	}
+	c.Arguments = clip(strings.Join(words, " "))
+	return c, r.Verb != ReplicationStatus && r.Verb != ReplicationWait, r.Check()
+}
