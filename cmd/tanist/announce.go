@@ -10,9 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"go.uber.org/zap"
 
-	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/internal/control"
 	"github.com/tanist-ha/tanist/internal/node"
 )
@@ -72,14 +70,10 @@ func showAnnounced(stdout, stderr io.Writer, list []control.Announced) {
 		if a.Refused != "" {
 			fmt.Fprintf(stderr, "%s: %s\n", a.Instance, a.Refused)
 		}
-		if a.Unjournaled != "" {
-			fmt.Fprintf(stderr, "%s: not in the journal: %s\n", a.Instance, a.Unjournaled)
-		}
 	}
 }
 
-// Announce announces what is meant and held. It waits neither for the journal's disk
-// for long nor for a pause between two announcements that goes beyond its time.
+// Announce announces what is meant and held. It does not wait for a pause between two announcements that goes beyond its time.
 func (d *daemon) Announce(ctx context.Context, r control.AnnounceRequest) ([]control.Announced, error) {
 	names := d.node.Names()
 	if r.Instance != "" {
@@ -102,11 +96,6 @@ func (d *daemon) Announce(ctx context.Context, r control.AnnounceRequest) ([]con
 		var err error
 		if a.Times, err = d.burst(ctx, s); err != nil {
 			a.Refused = d.whyUnannounced(ctx, name, err)
-		}
-		if a.Times > 0 {
-			if err := d.commanded(ctx, name, r.UID, fmt.Sprintf("announce %s, %d times", strings.Join(a.VIPs, ", "), a.Times)); err != nil {
-				a.Unjournaled = err.Error()
-			}
 		}
 		list = append(list, a)
 	}
@@ -144,21 +133,4 @@ func (d *daemon) whyUnannounced(ctx context.Context, name string, err error) str
 		}
 	}
 	return why
-}
-
-// recordTime is what the journal gets to write down a command that is done anyway.
-const recordTime = 2 * time.Second
-
-// commanded puts a command that an operator gave into log and journal.
-func (d *daemon) commanded(ctx context.Context, instance string, uid uint32, what string) error {
-	d.log.info("command", zap.String("instance", instance), zap.String("command", what), zap.Uint32("uid", uid))
-	ctx, cancel := context.WithTimeout(ctx, recordTime)
-	defer cancel()
-	st, err := d.node.Status(ctx, instance)
-	if err != nil {
-		return err
-	}
-	return d.node.Record(ctx, instance, hooks.Record{
-		Kind: hooks.Override, Instance: instance, Epoch: uint64(st.Epoch), Reason: what, UID: uid,
-	})
 }

@@ -150,6 +150,9 @@ func (r releaser) nobodyRuns(ctx context.Context) error {
 	}
 }
 
+// recordTime is what the journal's disk gets.
+const recordTime = 2 * time.Second
+
 // journal opens the journal, which keeps a daemon from starting meanwhile. Only one
 // that a daemon has open is an error: a disk that is full or hangs must not hold an
 // address, and where there is no state there is nobody to read it.

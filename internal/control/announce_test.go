@@ -3,7 +3,6 @@ package control
 import (
 	"context"
 	"errors"
-	"os"
 	"strings"
 	"testing"
 
@@ -12,9 +11,6 @@ import (
 
 // Announce answers with what it was asked, or with the error.
 func (d *daemon) Announce(_ context.Context, r AnnounceRequest) ([]Announced, error) {
-	if r.UID != uint32(os.Getuid()) {
-		return nil, errors.New("another user")
-	}
 	return []Announced{{Instance: r.Instance, Interface: "eth0", VIPs: []string{"192.0.2.100/24"}, Times: 5}}, d.err
 }
 

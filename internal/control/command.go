@@ -64,6 +64,7 @@ func describers() map[string]describer {
 	return map[string]describer{
 		"POST /v1/switchover":  describeSwitchover,
 		"POST /v1/replication": describeReplication,
+		"POST /v1/announce":    describeAnnounce,
 	}
 }
 
