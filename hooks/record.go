@@ -29,18 +29,18 @@ type RecordKind uint8
 
 // What a Record is about.
 const (
-	Began    RecordKind = iota + 1 // a transition begins
-	Stepped                        // one of its steps ended
-	Ended                          // the transition ended; Ending says how
-	Override                       // an operator overrode the gate
-	Reverted                       // the promotion of this epoch did not come about
-	Learned                        // the other node is Active in this epoch
-	Acquired                       // the address came with the planned promotion of this epoch
-	Missed                         // what the promotion of this epoch may have left behind of one database
-	Strayed                        // what a step left is no longer so; Step says what is the case
-	Mended                         // and is so again
-	Notified                       // what became of the notice of a notify step
-	Commanded                      // an operator told this node to do something
+	Began     RecordKind = iota + 1 // a transition begins
+	Stepped                         // one of its steps ended
+	Ended                           // the transition ended; Ending says how
+	Override                        // an operator overrode the gate
+	Reverted                        // the promotion of this epoch did not come about
+	Learned                         // the other node is Active in this epoch
+	Acquired                        // the address came with the planned promotion of this epoch
+	Missed                          // what the promotion of this epoch may have left behind of one database
+	Strayed                         // what a step left is no longer so; Step says what is the case
+	Mended                          // and is so again
+	Notified                        // what became of the notice of a notify step
+	Commanded                       // an operator told this node to do something
 )
 
 // String returns the kind as the journal names it, for good.

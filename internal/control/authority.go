@@ -88,7 +88,7 @@ type authority struct {
 
 // newAuthority looks up the group as it is now.
 func newAuthority() (authority, error) {
-	a := authority{self: uint32(os.Geteuid())} //nolint:gosec // a user's number is never negative
+	a := authority{self: uint32(os.Geteuid())}
 	g, err := user.LookupGroup(Group)
 	if err != nil {
 		return a, nil //nolint:nilerr // there is no such group
