@@ -29,23 +29,28 @@ type RecordKind uint8
 
 // What a Record is about.
 const (
-	Began     RecordKind = iota + 1 // a transition begins
-	Stepped                         // one of its steps ended
-	Ended                           // the transition ended; Ending says how
-	Override                        // an operator overrode the gate
-	Reverted                        // the promotion of this epoch did not come about
-	Learned                         // the other node is Active in this epoch
-	Acquired                        // the address came with the planned promotion of this epoch
-	Missed                          // what the promotion of this epoch may have left behind of one database
-	Strayed                         // what a step left is no longer so; Step says what is the case
-	Mended                          // and is so again
-	Notified                        // what became of the notice of a notify step
-	Commanded                       // an operator told this node to do something
+	Began       RecordKind = iota + 1 // a transition begins
+	Stepped                           // one of its steps ended
+	Ended                             // the transition ended; Ending says how
+	Override                          // an operator overrode the gate
+	Reverted                          // the promotion of this epoch did not come about
+	Learned                           // the other node is Active in this epoch
+	Acquired                          // the address came with the planned promotion of this epoch
+	Missed                            // what the promotion of this epoch may have left behind of one database
+	Strayed                           // what a step left is no longer so; Step says what is the case
+	Mended                            // and is so again
+	Notified                          // what became of the notice of a notify step
+	Blocking                          // an operator's block of this node, as Hold has it from now on
+	Maintaining                       // the pair's maintenance, as Hold has it from now on
+	Leasing                           // what the nodes know of each other's leases under maintenance
+	Parted                            // the daemon ended under maintenance and left the address where it is
+	Adopted                           // the next one found it there and goes on
+	Commanded                         // an operator told this node to do something
 )
 
 // String returns the kind as the journal names it, for good.
 func (k RecordKind) String() string {
-	names := [...]string{"", "began", "stepped", "ended", "override", "reverted", "learned", "acquired", "missed", "strayed", "mended", "notified", "commanded"}
+	names := [...]string{"", "began", "stepped", "ended", "override", "reverted", "learned", "acquired", "missed", "strayed", "mended", "notified", "block", "maintenance", "lease", "left", "adopted", "commanded"}
 	if k > 0 && int(k) < len(names) {
 		return names[k]
 	}
@@ -60,13 +65,14 @@ type Record struct {
 	Role     Role   // where the transition leads
 	Planned  bool
 	Lossy    bool          // Began: the other node's databases may have more than this one's
-	Reason   string        // Began: the cause; Override, Commanded: the operator's words
+	Reason   string        // Began: the cause; Override, Blocking, Maintaining, Commanded: the operator's words
 	Step     Result        // Stepped, Strayed, Mended; Notified: how the delivery ended
 	Ending   Ending        // Ended
 	Duration time.Duration // Ended: of the whole transition
-	UID      uint32        // Override, Commanded: who
+	UID      uint32        // Override, Blocking, Maintaining, Commanded: who
 	Loss     Loss          // Missed
 	Attempts uint32        // Notified: how often the notice was tried
+	Hold     Hold          // Blocking, Maintaining, Leasing
 	// Command is what was wanted, in the words of the command line, Arguments the rest
 	// of it. It was journaled before anything was done, and says not what came of it.
 	Command, Arguments string // Commanded
@@ -97,6 +103,14 @@ type Memory struct {
 	Attempt  uint64
 	Role     Role // where the last transition led
 	Finished bool // and whether it ended as Completed
+
+	Block, Maintenance Holding
+	// Promised says that the peer waits for the lease of a maintenance before it takes
+	// this node's address.
+	Promised bool
+	// PeerLease is the longest lease that the peer's addresses may have beyond the
+	// configured one, 0: none.
+	PeerLease time.Duration
 }
 
 func (m Memory) promoted(epoch uint64) Memory {
@@ -138,7 +152,9 @@ func (m Memory) Fold(r Record) Memory {
 		if r.Epoch == m.ActiveEpoch {
 			m.ActiveEpoch = m.previous
 		}
-	case Stepped, Override, Learned, Missed, Strayed, Mended, Notified, Commanded:
+	case Blocking, Maintaining, Leasing:
+		m = m.hold(r)
+	case Stepped, Override, Learned, Missed, Strayed, Mended, Notified, Parted, Adopted, Commanded:
 	}
 	return m
 }

@@ -46,6 +46,7 @@ type entry struct {
 
 	Command   string `json:"command,omitempty"`
 	Arguments string `json:"arguments,omitempty"`
+	Hold      *hold  `json:"hold,omitempty"`
 }
 
 // loss has no number where none is known.
@@ -112,7 +113,7 @@ func marshal(e Entry) ([]byte, error) {
 		At: e.At.UTC().Format(time.RFC3339Nano), Boot: e.Boot, Kind: words.Of(hooks.Began, r.Kind),
 		Instance: r.Instance, Epoch: r.Epoch, Role: words.Of(hooks.Standby, r.Role), Planned: r.Planned, Lossy: r.Lossy, Reason: r.Reason,
 		Ending: words.Of(hooks.Completed, r.Ending), Duration: r.Duration, UID: r.UID, Loss: toLoss(r.Loss), Attempts: r.Attempts,
-		Command: r.Command, Arguments: r.Arguments,
+		Command: r.Command, Arguments: r.Arguments, Hold: toHold(r.Hold),
 	}
 	if s := r.Step; s != (hooks.Result{}) {
 		out.Step = &step{
@@ -145,7 +146,7 @@ func unmarshal(payload []byte) (Entry, error) {
 	e := Entry{At: at.UTC(), Boot: in.Boot, Record: hooks.Record{
 		Kind: words.Value(hooks.Began, in.Kind), Instance: in.Instance, Epoch: in.Epoch, Role: words.Value(hooks.Standby, in.Role),
 		Planned: in.Planned, Lossy: in.Lossy, Reason: in.Reason, Ending: words.Value(hooks.Completed, in.Ending), Duration: in.Duration, UID: in.UID, Loss: in.Loss.record(), Attempts: in.Attempts,
-		Command: in.Command, Arguments: in.Arguments,
+		Command: in.Command, Arguments: in.Arguments, Hold: in.Hold.record(),
 	}}
 	if e.Record.Kind == words.Unknown {
 		e.Unknown = in.Kind
