@@ -193,7 +193,7 @@ func (o *Orchestrator) yieldOnce() {
 func (o *Orchestrator) leaseOver() bool { return o.leaseOverAt(o.now) }
 
 func (o *Orchestrator) leaseOverAt(at mono.Instant) bool {
-	wait := o.cfg.Lease + leaseGrace
+	wait := o.peerLeaseMost() + leaseGrace
 	if o.yieldsTo() {
 		// Both may be waiting for the other's lease, and neither hears the other.
 		wait += o.cfg.Router.Interval.Duration() + yieldTime

@@ -81,7 +81,10 @@ func (o *Orchestrator) thinkBid() {
 		return
 	}
 	g := o.ground()
+	w, held := o.heldBack()
 	switch {
+	case g.ok && held:
+		o.stayHeld(w)
 	case g.ok:
 		o.beginBid(&bid{reason: g.reason})
 	case g.say && (g.state != Backup || o.state != Backup || g.why.Reason == PeerActive):

@@ -23,20 +23,22 @@ func (o *Orchestrator) start(s Started) {
 	o.recall(s)
 	o.board.Recall(s.Checks)
 	o.recondone(s.Condoned)
+	o.recallHolds(s)
 	o.route(vrrp.Startup{})
 	wasActive := s.Memory.Role == hooks.Active && o.activeEpoch == o.epoch
 	if s.Leftover && (wasActive || o.cutOff(s)) {
 		o.role = hooks.Active
-		o.emit(Hold{Lease: o.cfg.Lease})
+		o.emit(Hold{Lease: o.leaseNow()})
 		o.lease.progress = o.now
-		o.haveAddress(o.now)
-		o.lease.before = 0 // if this renewal fails, there is only what is left
+		o.haveAddress(o.now, o.leaseNow())
+		o.lease.before, o.lease.lengthBefore = 0, 0 // if this renewal fails, there is only what is left
 		if s.Left > 0 {
-			o.lease.before = o.now.Add(min(s.Left, o.cfg.Lease) - o.cfg.Lease)
+			o.lease.before, o.lease.lengthBefore = o.now, s.Left
 		}
 		o.route(vrrp.Claim{})
 		o.last = &Transition{Epoch: o.epoch, Role: hooks.Active, Reason: Adopted, Ending: hooks.Completed, Began: time.Duration(o.now)}
 		o.enter(Active, Why{Reason: Adopted})
+		o.adoptedUnderMaintenance(s.Left)
 		if !s.Memory.Finished {
 			o.fixAt = o.now // with the address, what came before it in the plan was done
 		}
@@ -82,6 +84,7 @@ func (o *Orchestrator) peerSaid(s PeerState) {
 	}
 	o.peer = peerView{known: true, at: o.now, state: s}
 	o.epoch = max(o.epoch, s.Epoch)
+	o.learnMaintenance(&s)
 	if s.State == Promoting && o.state != Promoting {
 		o.dirty = true // it waits for this answer before it takes the address
 	}
@@ -172,7 +175,7 @@ func (o *Orchestrator) peerState() PeerState {
 		Boot: o.boot, Seq: o.told, Stamp: o.now, State: o.state, Why: o.why,
 		Epoch: o.epoch, ActiveEpoch: o.heldEpoch(), Holds: o.lease.held,
 		Bids: o.bids(), Hears: o.linkFresh() || !o.silent, Sources: o.toldSources(),
-		Gate: o.toldGate(), Positions: o.measure.positions, Granted: o.granted,
+		Gate: o.toldGate(), Positions: o.measure.positions, Granted: o.granted, Maintenance: o.toldMaintenance(),
 	}
 	if o.peer.known {
 		s.Echo = o.peer.state.Stamp
@@ -258,6 +261,7 @@ func (o *Orchestrator) renumber() {
 }
 
 func (o *Orchestrator) durable(ev Durable) {
+	o.holdDurable(ev)
 	o.bidDurable(ev)
 	o.giveDurable(ev)
 	o.takeDurable(ev)

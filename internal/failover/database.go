@@ -134,6 +134,10 @@ func (o *Orchestrator) thinkDatabases() {
 		o.deadSaid = Why{}
 		return
 	}
+	if o.maintained() {
+		o.sayHeld(Why{Reason: InMaintenance, Detail: o.describeDead(lost), Gate: o.maintenanceGate()})
+		return
+	}
 	o.deadAt = o.now.Add(deadRetry)
 	o.beginGive(&giving{
 		cause: DatabaseDown, lost: lost, detail: o.describeDead(lost), until: o.now.Add(o.cfg.DrainTimeout + prepareTime),

@@ -213,7 +213,7 @@ func (o *Orchestrator) repaired(ending hooks.Ending) {
 // thinkStop ends the daemon's role: handed over if the peer can take it, else
 // dropped.
 func (o *Orchestrator) thinkStop() {
-	if !o.stopping {
+	if !o.stopping || o.parts() {
 		return
 	}
 	switch {

@@ -34,6 +34,9 @@ type (
 		// that an operator overrode.
 		Checks   []health.Status
 		Condoned []string
+		// BlockLeft and MaintenanceLeft are how much is left of the holds of Memory that
+		// end by themselves, by the wall clock.
+		BlockLeft, MaintenanceLeft time.Duration
 	}
 	// Tick says that the time of Deadline has come, or any other time.
 	Tick struct{}
@@ -137,6 +140,11 @@ type (
 		Command ID
 		Request Request
 	}
+	// HoldWanted is an operator's command about a block or the maintenance.
+	HoldWanted struct {
+		Command ID
+		Request HoldRequest
+	}
 	// StopWanted asks for a planned leave; Stopped follows as an effect.
 	StopWanted struct{}
 )
@@ -173,4 +181,5 @@ func (Checked) event()          {}
 func (DatabaseFenced) event()   {}
 func (Disturbed) event()        {}
 func (SwitchoverWanted) event() {}
+func (HoldWanted) event()       {}
 func (StopWanted) event()       {}

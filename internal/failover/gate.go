@@ -17,6 +17,7 @@ import (
 func (o *Orchestrator) gate(cause replication.Cause, lost []string) replication.Verdict {
 	q := replication.Question{Cause: cause, Databases: o.databases}
 	q.Health, q.HealthDetail = o.fitness(cause)
+	o.holds(&q)
 	if len(lost) > 0 && cause == replication.Planned {
 		q.Databases = slices.Clone(o.databases)
 		for i := range q.Databases {
@@ -51,11 +52,13 @@ func (o *Orchestrator) plannedGate() replication.Verdict {
 	return o.gate(replication.Planned, o.lostInTake())
 }
 
-func (o *Orchestrator) bidGate() replication.Verdict {
+func (o *Orchestrator) bidGate() replication.Verdict { return o.gate(o.bidCause(), nil) }
+
+func (o *Orchestrator) bidCause() replication.Cause {
 	if o.resumes() {
-		return o.gate(replication.Resume, nil)
+		return replication.Resume
 	}
-	return o.gate(replication.SourceLost, nil)
+	return replication.SourceLost
 }
 
 // standingGate answers whether this node could be promoted now, whatever it is.

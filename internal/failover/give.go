@@ -88,6 +88,8 @@ func (o *Orchestrator) beginGive(g *giving) {
 	switch {
 	case o.state != Active || o.run != nil && o.run.purpose != asserting && o.run.purpose != mending || o.giving():
 		w = Why{Reason: Busy, Detail: "this node is " + o.state.String()}
+	case o.maintained() && !g.request.Force:
+		w = Why{Reason: GateClosed, Gate: o.maintenanceGate()}
 	case !o.linkFresh():
 		w = Why{Reason: PeerUnreachable}
 	case o.unwritable != nil && g.canWait():

@@ -71,6 +71,7 @@ func (o *Orchestrator) noteFlap(s health.Status) {
 func (o *Orchestrator) thinkHealth() {
 	w, faulty := o.fault()
 	switch {
+	case faulty && o.role == hooks.Active && o.staysInPlace():
 	case faulty && o.role == hooks.Active:
 		o.stepDown(w, hooks.OnFault)
 	case faulty && (o.state == Backup || o.state == Fault) && !o.busy() && o.bid == nil && !o.taking():
@@ -235,6 +236,8 @@ func (o *Orchestrator) kept(g *giving, w Why, wait time.Duration) {
 func (o *Orchestrator) inTheWay() Why {
 	p := o.peer.state
 	switch {
+	case o.maintained():
+		return Why{Reason: GateClosed, Gate: o.maintenanceGate()}
 	case !o.linkFresh():
 		return Why{Reason: PeerUnreachable}
 	case len(p.Gate) > 0:
@@ -247,6 +250,9 @@ func (o *Orchestrator) inTheWay() Why {
 
 // stays returns why the role stays here though a check wants it to move.
 func (o *Orchestrator) stays() (Why, bool) {
+	if w, stays := o.inPlace(); stays {
+		return w, true
+	}
 	s, away := o.wantsAway()
 	if !away || o.state != Active || o.giving() {
 		return Why{}, false

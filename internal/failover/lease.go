@@ -16,12 +16,15 @@ import (
 const renewRetry = 50 * time.Millisecond
 
 type lease struct {
-	held     bool
-	progress mono.Instant // of the heartbeat: the last advertisement
-	renewed  mono.Instant // the last renewal that did not fail
-	before   mono.Instant // the one before, in force again when the last one failed
-	renewAt  mono.Instant
-	acquire  ID // of the Hold that adds the address, 0: none is awaited
+	held         bool
+	progress     mono.Instant  // of the heartbeat: the last advertisement
+	renewed      mono.Instant  // the last renewal that did not fail
+	before       mono.Instant  // the one before, in force again when the last one failed
+	length       time.Duration // of the last renewal
+	lengthBefore time.Duration
+	acquiring    time.Duration // of the Hold that is awaited
+	renewAt      mono.Instant
+	acquire      ID // of the Hold that adds the address, 0: none is awaited
 
 	burst     int // announcements left of the running burst
 	burstAt   mono.Instant
@@ -70,7 +73,7 @@ func (o *Orchestrator) checkLate() {
 	switch late := o.now.Sub(o.lease.progress); {
 	case late > o.patience():
 		o.stepDown(Why{Reason: Late, Detail: "the loop was away for " + late.Round(time.Millisecond).String()}, hooks.OnFault)
-	case o.lease.held && o.now.Sub(o.lease.renewed) > o.cfg.Lease:
+	case o.lease.held && o.lease.over(o.now):
 		o.stepDown(Why{Reason: LeaseLost}, hooks.OnFault)
 	}
 }
@@ -81,9 +84,10 @@ func (o *Orchestrator) tickLease() {
 		return
 	}
 	if !o.now.Before(l.renewAt) {
-		l.before, l.renewed = l.renewed, o.now
+		l.before, l.lengthBefore = l.renewed, l.length
+		l.renewed, l.length = o.now, o.leaseNow()
 		l.renewAt = o.nextRenewal()
-		o.emit(Hold{Lease: o.cfg.Lease})
+		o.emit(Hold{Lease: l.length})
 	}
 	if l.calmAt > 0 && !o.now.Before(l.calmAt) {
 		l.calmAt = 0
@@ -141,14 +145,15 @@ func (o *Orchestrator) acquire() {
 		return
 	}
 	o.lease.acquire = o.id()
-	o.lease.before = o.now
-	o.emit(Hold{ID: o.lease.acquire, Lease: o.cfg.Lease})
+	o.lease.before, o.lease.acquiring = o.now, o.leaseNow()
+	o.emit(Hold{ID: o.lease.acquire, Lease: o.lease.acquiring})
 }
 
-// haveAddress notes that the kernel has the address as of since.
-func (o *Orchestrator) haveAddress(since mono.Instant) {
+// haveAddress notes that the kernel has the address for a time as of since.
+func (o *Orchestrator) haveAddress(since mono.Instant, lease time.Duration) {
 	l := &o.lease
 	l.held, l.renewed, l.before = true, since, since
+	l.length, l.lengthBefore = lease, lease
 	l.renewAt = o.nextRenewal()
 	if l.progress < since {
 		l.progress = since
@@ -180,7 +185,7 @@ func (o *Orchestrator) heldAnswer(ev Held) {
 	l := &o.lease
 	if ev.ID == 0 {
 		if l.held && ev.Err != nil {
-			l.renewed, l.renewAt = l.before, o.now.Add(renewRetry)
+			l.renewed, l.length, l.renewAt = l.before, l.lengthBefore, o.now.Add(renewRetry)
 		}
 		return
 	}
@@ -193,7 +198,7 @@ func (o *Orchestrator) heldAnswer(ev Held) {
 		o.pivotEnded(hooks.Failed, ev.Err.Error())
 		return
 	}
-	o.haveAddress(since)
+	o.haveAddress(since, l.acquiring)
 	if o.taking() {
 		// The old node lets go at the first advertisement: by then the neighbours have
 		// to know who answers.

@@ -79,7 +79,7 @@ func (o *Orchestrator) addressLost(ev AddressLost) {
 	if !o.lease.held {
 		return
 	}
-	o.emit(Hold{Lease: o.cfg.Lease})
+	o.emit(Hold{Lease: o.lease.length})
 	o.announceNow()
 	r := &o.restored
 	if r.Last == 0 || o.now.Sub(r.Last) >= restoredEvery {

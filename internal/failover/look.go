@@ -26,7 +26,7 @@ func (o *Orchestrator) lookFirst() {
 		o.rollBack(g.why)
 		return
 	case l.until == 0:
-		l.until = o.now.Add(o.cfg.Lease + leaseGrace)
+		l.until = o.now.Add(o.peerLeaseMost() + leaseGrace)
 	}
 	l.id, l.asked = o.id(), o.now
 	l.at = min(o.now.Add(retryDelay), l.until)

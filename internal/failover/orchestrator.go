@@ -23,8 +23,10 @@ type Config struct {
 	PreemptDelay time.Duration
 	StartupDelay time.Duration // no takeover this soon after the start
 
-	Lease    time.Duration // lifetime of the address in the kernel, whole seconds
-	Announce Announcement
+	Lease time.Duration // lifetime of the address in the kernel, whole seconds
+	// MaintenanceLease is what it is under maintenance; zero: MaintenanceLease.
+	MaintenanceLease time.Duration
+	Announce         Announcement
 
 	Databases    []string // those of the configuration
 	Discovers    bool     // more are found while it runs
@@ -164,6 +166,7 @@ type Orchestrator struct {
 	rival     rival
 	drift     drifting
 	attested  attested
+	hold      holdState
 }
 
 // New returns an orchestrator that waits for Started.
@@ -179,6 +182,9 @@ func New(cfg Config) (*Orchestrator, error) {
 	}
 	if cfg.Lease < time.Second {
 		return nil, fmt.Errorf("instance %s: a lease of %s, shorter than a second", cfg.Instance, cfg.Lease)
+	}
+	if cfg.MaintenanceLease == 0 {
+		cfg.MaintenanceLease = MaintenanceLease
 	}
 	o := &Orchestrator{
 		cfg: cfg, router: router, board: health.NewBoard(cfg.Checks),
@@ -221,7 +227,7 @@ func (o *Orchestrator) Deadline() (mono.Instant, bool) {
 	if t, ok := o.router.Deadline(); ok {
 		at = min(at, t)
 	}
-	at = min(at, o.lease.deadline(), o.earlyDeadline(), o.linkDeadline(), o.guardDeadline())
+	at = min(at, o.lease.deadline(), o.earlyDeadline(), o.linkDeadline(), o.guardDeadline(), o.holdDeadline())
 	if o.run != nil {
 		if t, ok := o.run.run.Deadline(); ok {
 			at = min(at, t)
@@ -277,6 +283,8 @@ func (o *Orchestrator) handle(ev Event) {
 		o.checked(ev)
 	case SwitchoverWanted:
 		o.switchoverWanted(ev)
+	case HoldWanted:
+		o.holdWanted(ev)
 	case StopWanted:
 		if !o.stopping {
 			o.stopping, o.stopAt = true, o.now
@@ -300,6 +308,7 @@ func (o *Orchestrator) tick() {
 	o.tickBid()
 	o.tickGive()
 	o.tickWish()
+	o.tickHold()
 }
 
 // think takes the decisions that follow from what is the case, whichever event

@@ -52,6 +52,8 @@ type PeerState struct {
 	Wish *Wish
 	// Granted answers the peer's Wish of that ID.
 	Granted *Grant
+	// Maintenance is the register as this node has it durably, nil before the first.
+	Maintenance *Maintenance
 }
 
 // Sources says whether the databases of a node replicate from anywhere.

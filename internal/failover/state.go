@@ -83,6 +83,10 @@ const (
 	LongTransaction                // a transaction runs longer than closing writes would let it
 	DataLost                       // a promotion may have left transactions of a lost source behind
 	Recovered                      // what kept this node from the role is over
+	InMaintenance                  // an operator suspended failover of the pair
+	MaintenanceOver                // and it is suspended no longer
+	Blocked                        // an operator forbids this node the role
+	Unblocked                      // and does so no longer
 )
 
 // String returns the reason as status, log, journal and the link between the nodes
@@ -95,6 +99,7 @@ func (r Reason) String() string {
 		"timed_out", "withdrawn", "busy", "settling", "not_elected", "drifted", "cannot_ask", "renumbered",
 		"link_down", "address_taken", "stranger_answers", "fence_failed", "deaf", "address_found",
 		"database_down", "databases_changed", "long_transaction", "data_lost", "recovered",
+		"maintenance", "maintenance_over", "blocked", "unblocked",
 	}
 	if int(r) < len(names) {
 		return names[r]

@@ -39,7 +39,9 @@ type Status struct {
 	Unprotected          []string // databases of the source that this node lacks
 	Drift                []Drift  // what is not as the role's plan left it
 	Labels               []Label  // as the latest check found them
-	Claimant             string   // who else answers for the held address: the peer's label or a hardware address
+	Block                *HoldStatus
+	Maintenance          *HoldStatus
+	Claimant             string // who else answers for the held address: the peer's label or a hardware address
 }
 
 // Status returns the status as of now, as a copy.
@@ -61,6 +63,7 @@ func (o *Orchestrator) Status(now mono.Instant) Status {
 		s.Stays = &w
 	}
 	s.Drift, s.Labels = o.drift.list(len(o.drift.strays)), o.drift.labels
+	s.Block, s.Maintenance = o.blockStatus(), o.maintenanceStatus()
 	if o.lease.held {
 		s.Claimant = o.guard.claimant
 	}

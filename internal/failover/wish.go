@@ -126,6 +126,7 @@ func (o *Orchestrator) bidFor(r Request, command ID, wish HandoverID) {
 		o.bid = nil // the operator's takes its place
 	}
 	w, faulty := o.fault()
+	held := o.heldGate(o.bidCause())
 	switch {
 	case o.bid != nil, o.busy() && o.run.purpose != closing && o.run.purpose != settling, o.taking(), o.giving(),
 		o.router.State() != vrrp.Backup, o.stopping:
@@ -134,6 +135,8 @@ func (o *Orchestrator) bidFor(r Request, command ID, wish HandoverID) {
 		o.answerBid(b, RefusedTo, w) // not by force either
 	case !o.silent && !r.Force:
 		o.answerBid(b, RefusedTo, Why{Reason: Busy, Detail: "an Active was heard a moment ago"})
+	case len(held) > 0 && !r.Force:
+		o.answerBid(b, RefusedTo, Why{Reason: GateClosed, Gate: held})
 	case r.DryRun:
 		out, w := Done, Why{Reason: b.reason}
 		if verdict := o.bidGate(); !verdict.Open && !r.Force {

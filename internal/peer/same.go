@@ -16,7 +16,8 @@ func sameState(a, b *failover.PeerState) bool {
 		sameWhy(a.Why, b.Why) && slices.Equal(a.Gate, b.Gate) && samePositions(a.Positions, b.Positions) &&
 		slices.Equal(a.Stopped, b.Stopped) && slices.Equal(a.Steps, b.Steps) &&
 		slices.Equal(a.Drift, b.Drift) && slices.Equal(a.Labels, b.Labels) &&
-		sameGive(a.Give, b.Give) && sameTake(a.Take, b.Take) && sameWish(a.Wish, b.Wish) && sameGrant(a.Granted, b.Granted)
+		sameGive(a.Give, b.Give) && sameTake(a.Take, b.Take) && sameWish(a.Wish, b.Wish) && sameGrant(a.Granted, b.Granted) &&
+		sameMaintenance(a.Maintenance, b.Maintenance)
 }
 
 func sameWhy(a, b failover.Why) bool {
@@ -65,6 +66,7 @@ func keep(s *failover.PeerState) failover.PeerState {
 	k.Gate, k.Positions = slices.Clone(s.Gate), slices.Clone(s.Positions)
 	k.Stopped, k.Steps = slices.Clone(s.Stopped), slices.Clone(s.Steps)
 	k.Drift, k.Labels = slices.Clone(s.Drift), slices.Clone(s.Labels)
+	k.Maintenance = keepMaintenance(s.Maintenance)
 	if s.Give != nil {
 		g := *s.Give
 		g.Positions, g.Lost = slices.Clone(g.Positions), slices.Clone(g.Lost)

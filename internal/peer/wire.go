@@ -39,6 +39,7 @@ type message struct {
 	Granted     *grant         `json:"granted,omitempty"`
 	Drift       []drift        `json:"drift,omitempty"`
 	Labels      []label        `json:"labels,omitempty"`
+	Maintenance *maintenance   `json:"maintenance,omitempty"`
 }
 
 type why struct {
@@ -160,6 +161,7 @@ func toWire(instance string, s failover.PeerState) message {
 		Holds: s.Holds, Bids: s.Bids, Hears: s.Hears, Sources: words.Of(failover.NoDatabases, s.Sources),
 		Gate: each(s.Gate, toGateReason), Positions: each(s.Positions, toPosition),
 		Stopped: s.Stopped, Steps: each(s.Steps, toStep), Drift: each(s.Drift, toDrift), Labels: each(s.Labels, toLabel),
+		Maintenance: toMaintenance(s.Maintenance),
 	}
 	if g := s.Give; g != nil {
 		m.Give = &give{
@@ -188,6 +190,7 @@ func (m message) core() failover.PeerState {
 		Holds: m.Holds, Bids: m.Bids, Hears: m.Hears, Sources: words.Value(failover.NoDatabases, m.Sources),
 		Gate: each(m.Gate, gateReason.core), Stopped: m.Stopped, Steps: each(m.Steps, step.core),
 		Drift: each(atMost(m.Drift, told), drift.core), Labels: each(atMost(m.Labels, told), label.core),
+		Maintenance: m.Maintenance.core(),
 	}
 	s.Positions, _ = readPositions(m.Positions)
 	if g := m.Give; g != nil {
