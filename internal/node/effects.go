@@ -65,6 +65,8 @@ type instance struct {
 	announceAt    mono.Instant // when a refused announcement is tried again, 0: none was
 	announceUntil mono.Instant
 
+	glimpse glimpse // for readers outside of the loop
+
 	renews bool // its lease is to be renewed at the end of the turn
 	lease  time.Duration
 
@@ -93,6 +95,8 @@ func (in *instance) step(work context.Context, ev failover.Event) (decided mono.
 		in.forward(work, ev)
 		return in.node.now()
 	}
+	in.glimpse.stepping.Store(true)
+	defer in.glimpse.write(in.Core)
 	for pending := []failover.Event{ev}; len(pending) > 0; pending = pending[1:] {
 		if ended, ok := pending[0].(failover.StepEnded); ok {
 			delete(in.steps, ended.ID)

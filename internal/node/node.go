@@ -88,8 +88,9 @@ type Node struct {
 	renewing  []*instance // those that want their lease renewed at the end of the turn
 	renewals  []Renewal   // for one call, reused
 	pending   pending
-	asking    []question // put in this turn
-	told      bool       // something was sent by the link in this turn
+	asking    []question   // put in this turn
+	told      bool         // something was sent by the link in this turn
+	turned    atomic.Int64 // when the loop last ended a turn
 
 	workers sync.WaitGroup
 	closing sync.WaitGroup // those of the workers that close writes at once
@@ -272,6 +273,7 @@ func (n *Node) loop(ctx, kill, work context.Context) error {
 		n.renew(work)
 		n.putQuestions(work)
 		n.flush()
+		n.turned.Store(int64(n.now()))
 		n.cfg.Watchdog.Progress()
 	}
 	return nil
