@@ -53,6 +53,8 @@ type daemon struct {
 	recall    *recall.File
 	notices   *notices
 	web       *web.Server
+	known     lastKnown
+	eye       *kernelEye
 
 	mu       sync.Mutex // guards the fields below
 	file     *config.File
@@ -79,7 +81,7 @@ type service struct {
 // build opens what the daemon works with. Nothing runs and no address is touched
 // until run.
 func build(c *common, file *config.File, self int, log *logger) (*daemon, error) {
-	d := &daemon{common: c, file: file, nodes: file.Nodes, self: self, log: log}
+	d := &daemon{common: c, file: file, nodes: file.Nodes, self: self, log: log, eye: newKernelEye(heldAddresses)}
 	var err error
 	var entries []journal.Entry
 	if d.journal, entries, err = journal.Open(filepath.Join(c.stateDir, "journal")); err != nil {

@@ -191,6 +191,7 @@ func (d *daemon) supervise(leave, kill context.Context, reload <-chan struct{}, 
 	part(d.web.Run)
 	part(d.sight.run)
 	part(d.learn)
+	part(d.refresh)
 	part(func(ctx context.Context) error { return d.tend(ctx, leave, reload) })
 	part(func(ctx context.Context) error { return d.tellManager(ctx, leave) })
 

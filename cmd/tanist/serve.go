@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/tanist-ha/tanist/internal/control"
@@ -17,10 +16,9 @@ func (d *daemon) Status(ctx context.Context) (control.Document, error) {
 	return d.document(ctx, (*survey).latest)
 }
 
-// document makes it with the units and labels that look returns.
-func (d *daemon) document(
-	ctx context.Context, look func(*survey, context.Context) ([]control.Unit, []control.Label),
-) (control.Document, error) {
+// document makes it with the units and labels that look returns. It waits for nothing
+// that can hang: see lastknown.go.
+func (d *daemon) document(ctx context.Context, look func(*survey, context.Context) sighting) (control.Document, error) {
 	doc := control.Document{
 		Node: d.nodes[d.self].Label, Version: version, Instances: []control.Instance{},
 		Peer: control.Peer{Label: d.nodes[1-d.self].Label, Paths: d.paths(), Instances: []control.PeerInstance{}},
@@ -29,39 +27,46 @@ func (d *daemon) document(
 	doc.Heartbeat, doc.Journal = heartbeatPaths(advertisements), journalDocument(d.node.Journal())
 	services, reloaded := d.now()
 	doc.Reload = reloaded
-	states := map[*service]failover.Status{}
-	for _, s := range services {
-		st, err := d.node.Status(ctx, s.cfg.Name)
-		switch {
-		case err == nil:
-			states[s] = st
-		case slices.Contains(d.node.Names(), s.cfg.Name):
-			return doc, err
-		} // else a reload has just taken it out
+	began := time.Now()
+	patience, cancel := context.WithTimeout(ctx, loopPatience)
+	defer cancel()
+	looked := sightings(patience, services, look)
+	known, err := d.recollect(patience, services)
+	if err != nil {
+		return doc, err
 	}
-	onInterface := map[string][]netip.Addr{} // each is asked once, and after the states
+	seen := looked()
+	asking, cancel := context.WithTimeout(ctx, kernelPatience)
+	defer cancel()
+	onInterface := map[string]addressesOf{} // each is asked once, and after the states
 	for _, s := range services {
-		st, ok := states[s]
+		r, ok := known[s.cfg.Name]
 		if !ok {
 			continue
 		}
 		held, asked := onInterface[s.cfg.Interface]
 		if !asked {
-			held = heldAddresses(s.cfg.Interface)
+			held = d.eye.addresses(asking, s.cfg.Interface)
 			onInterface[s.cfg.Interface] = held
 		}
-		units, labels := look(s.survey, ctx)
-		doc.Instances = append(doc.Instances, control.NewInstance(time.Now(), st, control.Extra{
-			VIPs: s.cfg.VIPs, Interface: s.cfg.Interface, Units: units, Labels: wanted(labels, st.Labels), Drift: s.databases.problems(),
-			Held:      func(a netip.Addr) bool { return slices.Contains(held, a) },
+		in := control.NewInstance(r.date(), r.status, control.Extra{
+			VIPs: s.cfg.VIPs, Interface: s.cfg.Interface, Held: held.has,
+			Units: seen[s].units, Labels: wanted(seen[s].labels, r.status.Labels), Drift: s.databases.problems(),
 			Heartbeat: instanceHeartbeat(advertisements, s.cfg.Name), Sampled: s.prober.Last,
-		}))
-		doc.Epoch = max(doc.Epoch, uint64(st.Epoch))
-		doc.Peer.Reachable = doc.Peer.Reachable || st.PeerFresh
-		if st.PeerKnown {
-			doc.Peer.Instances = append(doc.Peer.Instances, control.NewPeerInstance(st))
+		})
+		held.doubt(in.VIPs)
+		in.UnitsAgeMS, in.LabelsAgeMS = olderThan(began, seen[s].unitsAt), olderThan(began, seen[s].labelsAt)
+		if !r.fresh {
+			d.outdated(&in, s, r)
+		}
+		doc.Instances = append(doc.Instances, in)
+		doc.Epoch = max(doc.Epoch, uint64(r.status.Epoch))
+		doc.Peer.Reachable = doc.Peer.Reachable || r.status.PeerFresh && r.fresh
+		if r.status.PeerKnown {
+			doc.Peer.Instances = append(doc.Peer.Instances, r.peer())
 		}
 	}
+	d.sayStale(&doc)
 	return doc, nil
 }
 

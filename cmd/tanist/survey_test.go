@@ -25,7 +25,8 @@ func TestASurveyOfNothing(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	units, labels := s.latest(ctx)
+	is := s.latest(ctx)
+	units, labels := is.units, is.labels
 	if units == nil || labels == nil || len(units)+len(labels) != 0 {
 		t.Errorf("units %v, labels %v: empty lists in the status are wanted", units, labels)
 	}
@@ -52,7 +53,7 @@ func TestASurveyLooksWhenAsked(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- s.run(ctx) }()
 	for end := time.Now().Add(patience); ; {
-		_, labels := s.latest(t.Context())
+		labels := s.latest(t.Context()).labels
 		var read []string
 		for _, l := range labels {
 			read = append(read, l.Key+"="+l.Value+l.Error)

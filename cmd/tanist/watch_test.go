@@ -139,17 +139,19 @@ func TestSurvey(t *testing.T) {
 	if diff := cmp.Diff([]string{"lsyncd@reserve.service"}, s.names); diff != "" {
 		t.Errorf("units: %s", diff)
 	}
-	if u, l := s.latest(t.Context()); u == nil || l == nil || len(u)+len(l) > 0 {
-		t.Errorf("before the first look: %v, %v", u, l)
+	nobody, leave := context.WithCancel(t.Context())
+	leave()
+	if is := s.latest(nobody); len(is.units) != 1 || is.units[0].Error != notSeen || len(is.labels) != 2 || is.labels[1].Error != notSeen || !is.unitsAt.IsZero() {
+		t.Errorf("before the first look: %+v", is)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	over := make(chan error, 1)
 	go func() { over <- s.run(ctx) }()
 	eventually(t, "a look", func() bool {
-		u, l := s.latest(t.Context())
-		return len(u) == 1 && u[0].Error != "" && !u[0].Running && len(l) == 2
+		is := s.latest(t.Context())
+		return !is.unitsAt.IsZero() && len(is.units) == 1 && is.units[0].Error != "" && !is.units[0].Running && len(is.labels) == 2
 	})
-	_, labels := s.latest(t.Context())
+	labels := s.latest(t.Context()).labels
 	if labels[0] != (control.Label{File: label, Key: "site.active", Value: "primary"}) || labels[1].Error == "" {
 		t.Errorf("labels: %+v", labels)
 	}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/tanist-ha/tanist/internal/config"
-	"github.com/tanist-ha/tanist/internal/control"
 	"github.com/tanist-ha/tanist/internal/heartbeat"
 	"github.com/tanist-ha/tanist/internal/web"
 )
@@ -56,7 +55,7 @@ func (d *daemon) facts(ctx context.Context) (web.Facts, error) {
 		return web.Facts{}, err
 	}
 	f := web.Facts{Document: doc, Dropped: map[string]map[string]uint64{}}
-	if f.Counters, err = d.node.Counters(ctx); err != nil {
+	if f.Counters, err = d.counters(ctx); err != nil {
 		return f, err
 	}
 	advertisements := d.heartbeat.Status()
@@ -76,19 +75,16 @@ func webPaths(s heartbeat.Status) []web.Path {
 }
 
 // known returns what was seen last, and has it looked at again if that is old.
-func (s *survey) known(ctx context.Context) ([]control.Unit, []control.Label) {
-	s.mu.Lock()
-	seen, read, at := s.seen, s.read, s.at
-	s.mu.Unlock()
-	switch {
-	case s.idle():
-	case at.IsZero():
+func (s *survey) known(ctx context.Context) sighting {
+	is := s.last()
+	if is.unitsAt.IsZero() && is.labelsAt.IsZero() {
 		return s.latest(ctx)
-	case time.Since(at) > surveyAge:
-		select {
-		case s.asked <- make(chan struct{}):
-		default: // somebody else has just asked
-		}
 	}
-	return seen, read
+	if len(s.names) > 0 && time.Since(is.unitsAt) > surveyAge {
+		s.units.remind()
+	}
+	if len(s.keys) > 0 && time.Since(is.labelsAt) > surveyAge {
+		s.labels.remind()
+	}
+	return is
 }

@@ -23,6 +23,9 @@ type Document struct {
 	Journal   *Journal   `json:"journal,omitempty"`
 	// Heartbeat are the paths of the advertisements.
 	Heartbeat []HeartbeatPath `json:"heartbeat"`
+	// LoopSilentMS is for how long the control loop has ended no turn, absent where it
+	// answered in time.
+	LoopSilentMS *int64 `json:"loop_silent_ms,omitempty"`
 }
 
 func newRestored(now time.Time, s failover.Status) *Restored {
@@ -76,6 +79,15 @@ type Instance struct {
 	Heartbeat      *Heartbeat  `json:"heartbeat"`
 	ClaimedBy      string      `json:"claimed_by,omitempty"` // who else answers for the held address: the peer's label or a hardware address
 	Restored       *Restored   `json:"restored,omitempty"`   // absent as long as nobody took an address off
+	// Stale says that the control loop did not answer in time: this is what it told AgeMS
+	// ago, absent if it never did; VIPs are as of now. Certain says that its state is that
+	// of now all the same.
+	Stale   bool   `json:"stale,omitempty"`
+	AgeMS   *int64 `json:"age_ms,omitempty"`
+	Certain bool   `json:"certain,omitempty"`
+	// UnitsAgeMS and LabelsAgeMS are absent where they were looked at for this answer.
+	UnitsAgeMS  *int64 `json:"units_age_ms,omitempty"`
+	LabelsAgeMS *int64 `json:"labels_age_ms,omitempty"`
 }
 
 // Restored is how often somebody else took a held address off the interface and
@@ -86,11 +98,13 @@ type Restored struct {
 	At      time.Time `json:"at"`
 }
 
-// VIP is one virtual address. Held is the kernel's word, not the daemon's.
+// VIP is one virtual address. Held is the kernel's word, not the daemon's; with an Error
+// it gave none.
 type VIP struct {
 	Address   string `json:"address"`
 	Interface string `json:"interface"`
 	Held      bool   `json:"held"`
+	Error     string `json:"error,omitempty"`
 }
 
 // Gate says whether this node could be promoted now.

@@ -3,6 +3,7 @@ package control
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Verdict is the answer to whether this node is active, for scripts and load balancers.
@@ -27,6 +28,9 @@ const (
 func Judge(in Instance) Verdict {
 	held := 0
 	for _, v := range in.VIPs {
+		if v.Error != "" {
+			return Verdict{WordUnknown, v.Address + ": " + v.Error}
+		}
 		if v.Held {
 			held++
 		}
@@ -34,6 +38,9 @@ func Judge(in Instance) Verdict {
 	why := in.Reason
 	if in.Detail != "" {
 		why += ": " + in.Detail
+	}
+	if in.Stale && !in.Certain {
+		return Verdict{WordUnknown, "the control loop does not answer; " + lastTold(in, why)}
 	}
 	switch in.State {
 	case "active":
@@ -50,6 +57,14 @@ func Judge(in Instance) Verdict {
 		return Verdict{WordUnknown, fmt.Sprintf("%s, but the kernel has %d of %d addresses", in.State, held, len(in.VIPs))}
 	}
 	return Verdict{WordStandby, in.State + ": " + why}
+}
+
+func lastTold(in Instance, why string) string {
+	if in.AgeMS == nil {
+		return "nothing is known"
+	}
+	age := time.Duration(*in.AgeMS) * time.Millisecond
+	return fmt.Sprintf("%s before it was %s: %s", age.Round(100*time.Millisecond), in.State, why)
 }
 
 // Errors of Pick.

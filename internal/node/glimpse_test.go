@@ -93,3 +93,24 @@ func TestStatusesOfMoreThanOneTurn(t *testing.T) {
 		}
 	})
 }
+
+// BenchmarkStatuses is what a daemon with 255 instances pays once in a second so that
+// there is something to tell when its loop hangs.
+func BenchmarkStatuses(b *testing.B) {
+	var names []string
+	all := make([]*failover.Orchestrator, 255)
+	for i := range all {
+		core, err := failover.New(coreConfig(fmt.Sprintf("i%03d", i), uint8(i+1)))
+		if err != nil {
+			b.Fatal(err)
+		}
+		core.Step(1, failover.Started{Boot: 1}, nil)
+		all[i], names = core, append(names, fmt.Sprintf("i%03d", i))
+	}
+	for b.Loop() {
+		told := make(map[string]failover.Status, len(names))
+		for i, core := range all {
+			told[names[i]] = core.Status(2)
+		}
+	}
+}
