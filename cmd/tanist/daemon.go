@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -55,6 +56,10 @@ type daemon struct {
 	web       *web.Server
 	known     lastKnown
 	eye       *kernelEye
+	started   time.Time
+	host      atomic.Pointer[control.Host]
+	clocks    clockOffset
+	reported  reported
 
 	mu       sync.Mutex // guards the fields below
 	file     *config.File
@@ -81,7 +86,7 @@ type service struct {
 // build opens what the daemon works with. Nothing runs and no address is touched
 // until run.
 func build(c *common, file *config.File, self int, log *logger) (*daemon, error) {
-	d := &daemon{common: c, file: file, nodes: file.Nodes, self: self, log: log, eye: newKernelEye(heldAddresses)}
+	d := &daemon{common: c, file: file, nodes: file.Nodes, self: self, log: log, eye: newKernelEye(heldAddresses), started: time.Now()}
 	var err error
 	var entries []journal.Entry
 	if d.journal, entries, err = journal.Open(filepath.Join(c.stateDir, "journal")); err != nil {
@@ -98,11 +103,12 @@ func build(c *common, file *config.File, self int, log *logger) (*daemon, error)
 	if d.keys, err = clusterKeys(file); err != nil {
 		return nil, err
 	}
+	d.describe(file)
 	if d.heartbeat, err = openHeartbeat(file, self, d.keys, c.stateDir, clock, log); err != nil {
 		return nil, err
 	}
 	me, other := file.Nodes[self], file.Nodes[1-self]
-	link := peer.Config{Node: me.Label, Peer: other.Label, Port: file.PeerPort}
+	link := peer.Config{Node: me.Label, Peer: other.Label, Port: file.PeerPort, Serve: d.answer}
 	for i := range me.Addresses {
 		link.Paths = append(link.Paths, peer.Path{Local: me.Addresses[i], Peer: other.Addresses[i]})
 	}

@@ -183,6 +183,7 @@ func (d *daemon) tryReload(ctx context.Context, watch func(*service)) (string, e
 	d.mu.Lock()
 	d.file = next
 	d.mu.Unlock()
+	d.describe(next)
 	for _, s := range c.changed {
 		d.exchange(s.old, s.new)
 		s.new.probe(ctx)

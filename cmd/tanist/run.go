@@ -192,6 +192,8 @@ func (d *daemon) supervise(leave, kill context.Context, reload <-chan struct{}, 
 	part(d.sight.run)
 	part(d.learn)
 	part(d.refresh)
+	part(d.tellReport)
+	part(d.askClock)
 	part(func(ctx context.Context) error { return d.tend(ctx, leave, reload) })
 	part(func(ctx context.Context) error { return d.tellManager(ctx, leave) })
 

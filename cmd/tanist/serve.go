@@ -13,7 +13,9 @@ import (
 
 // Status makes the document of both nodes.
 func (d *daemon) Status(ctx context.Context) (control.Document, error) {
-	return d.document(ctx, (*survey).latest)
+	doc, err := d.document(ctx, (*survey).latest)
+	d.both(&doc)
+	return doc, err
 }
 
 // document makes it with the units and labels that look returns. It waits for nothing
@@ -26,7 +28,7 @@ func (d *daemon) document(ctx context.Context, look func(*survey, context.Contex
 	advertisements := d.heartbeat.Status()
 	doc.Heartbeat, doc.Journal = heartbeatPaths(advertisements), journalDocument(d.node.Journal())
 	services, reloaded := d.now()
-	doc.Reload = reloaded
+	doc.Reload, doc.Host = reloaded, d.hostNow()
 	began := time.Now()
 	patience, cancel := context.WithTimeout(ctx, loopPatience)
 	defer cancel()

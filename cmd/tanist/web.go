@@ -54,6 +54,7 @@ func (d *daemon) facts(ctx context.Context) (web.Facts, error) {
 	if err != nil {
 		return web.Facts{}, err
 	}
+	d.both(&doc)
 	f := web.Facts{Document: doc, Dropped: map[string]map[string]uint64{}}
 	if f.Counters, err = d.counters(ctx); err != nil {
 		return f, err

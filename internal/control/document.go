@@ -26,6 +26,9 @@ type Document struct {
 	// LoopSilentMS is for how long the control loop has ended no turn, absent where it
 	// answered in time.
 	LoopSilentMS *int64 `json:"loop_silent_ms,omitempty"`
+	Host         *Host  `json:"host,omitempty"`
+	// Cut says what was left out because it was too long for the link; see Cut.
+	Cut []string `json:"cut,omitempty"`
 }
 
 func newRestored(now time.Time, s failover.Status) *Restored {
@@ -237,6 +240,13 @@ type Peer struct {
 	// instances; nil until one came. ReportAgeMS is how long ago it came.
 	Report      *Document `json:"report,omitempty"`
 	ReportAgeMS *int64    `json:"report_age_ms,omitempty"`
+	// ClockOffsetMS is how far the peer's wall clock is ahead of this node's, give or
+	// take ClockUncertaintyMS; null when unknown. ClocksDiffer: by more than ClockTolerance.
+	ClockOffsetMS      *float64 `json:"clock_offset_ms"`
+	ClockUncertaintyMS *float64 `json:"clock_uncertainty_ms"`
+	ClocksDiffer       bool     `json:"clocks_differ"`
+	// Configuration is in what the two nodes' configurations differ; null when unknown.
+	Configuration *Difference `json:"configuration"`
 }
 
 // Path is one way between the two nodes.
@@ -245,7 +255,10 @@ type Path struct {
 	Heard       bool   `json:"heard"`         // something came this way a moment ago
 	HearsUs     *bool  `json:"hears_us"`      // our connection to the peer stands; null when unknown
 	LastHeardMS *int64 `json:"last_heard_ms"` // null: never
-	Error       string `json:"error,omitempty"`
+	// PeerHeard is whether the peer ever heard us this way, as it says; null when unknown.
+	PeerHeard      *bool  `json:"peer_heard"`
+	PeerHeardMSAgo *int64 `json:"peer_heard_ms_ago"` // null: never, or unknown
+	Error          string `json:"error,omitempty"`
 }
 
 // PeerInstance is what the peer last said about an instance.

@@ -2,13 +2,17 @@ package control
 
 // HeartbeatPath is one way that advertisements take.
 type HeartbeatPath struct {
-	Interface   string            `json:"interface,omitempty"` // of the VRRP group
-	Local       string            `json:"local"`               // empty while a group's is not known
-	Peer        string            `json:"peer"`                // the other node's, or the group
-	Up          bool              `json:"up"`                  // it can send and receive
-	LastHeardMS *int64            `json:"last_heard_ms"`       // null: never. Only an active node says anything
-	Error       string            `json:"error,omitempty"`
-	Dropped     map[string]uint64 `json:"dropped"` // packets by reason, those that there were
+	Interface   string `json:"interface,omitempty"` // of the VRRP group
+	Local       string `json:"local"`               // empty while a group's is not known
+	Peer        string `json:"peer"`                // the other node's, or the group
+	Up          bool   `json:"up"`                  // it can send and receive
+	LastHeardMS *int64 `json:"last_heard_ms"`       // null: never. Only an active node says anything
+	// PeerHeard is whether the peer ever heard us this way, as it says; null when unknown.
+	// Only an active node says anything.
+	PeerHeard      *bool             `json:"peer_heard"`
+	PeerHeardMSAgo *int64            `json:"peer_heard_ms_ago"` // null: never, or unknown
+	Error          string            `json:"error,omitempty"`
+	Dropped        map[string]uint64 `json:"dropped"` // packets by reason, those that there were
 }
 
 // Heartbeat is what the advertisements of an instance are like.

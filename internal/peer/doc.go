@@ -8,7 +8,9 @@
 // Each node dials out to send and listens to receive, so every TCP connection
 // carries messages one way.
 //
-// The link has no authentication yet. It listens on the configured addresses
-// only and takes connections from the peer's configured address of the same path
-// only, which keeps mistakes out, not an attacker on the network.
+// Both ends prove that they have the cluster key and which node they are, before
+// either costs the other much: see docs/peer-link.md. Without a key the link
+// listens on the configured addresses only and takes connections from the peer's
+// configured address of the same path only, which keeps mistakes out, not an
+// attacker on the network.
 package peer

@@ -21,8 +21,8 @@ import (
 const (
 	kindReport = 3
 	kindLetter = 4
-	// lastKind is what this release says in its hello.
-	lastKind = kindLetter
+	// Items is the last kind of item that this release reads, as it says in its hello.
+	Items = kindLetter
 
 	// pieceSize is the most that gossip waits for: 33 ms on a line of 1 Mbit/s.
 	pieceSize = 4 << 10

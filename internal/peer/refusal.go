@@ -27,7 +27,7 @@ const (
 	ReasonStranger   Reason = iota + 1 // from another address than the peer's of this path
 	ReasonCrowded                      // newer connections took its place before it proved itself
 	ReasonSlow                         // it did not prove itself in time
-	ReasonUnfinished                   // it ended before it proved itself
+	ReasonUnfinished                   // it ended before it proved itself, as one does that asks whether this host lives
 	ReasonProtocol                     // it speaks something else
 	ReasonVersion                      // no version of the protocol is common to both ends
 	ReasonNoKeyHere                    // the peer proves itself with a key, this node has none

@@ -50,6 +50,9 @@ func (l *Link) Report(body []byte) error {
 	return nil
 }
 
+// ReportWanted reports whether a report would be sent now.
+func (l *Link) ReportWanted() bool { return l.best() != nil }
+
 // PeerReport returns the newest report of the peer and when it came, by
 // CLOCK_BOOTTIME. The body must not be changed.
 func (l *Link) PeerReport() (body []byte, at mono.Instant, ok bool) {
