@@ -152,6 +152,7 @@ func (h *hostCheck) run(ctx context.Context) {
 func (h *hostCheck) keyFile() {
 	at := keyPlace(h.file)
 	if at == "" {
+		h.unprovedLink()
 		return
 	}
 	var problems config.Problems

@@ -64,8 +64,9 @@ func TestCheckPrintsNotes(t *testing.T) {
 	if err := json.Unmarshal([]byte(got.stdout), &doc); err != nil {
 		t.Fatal(err)
 	}
-	if got.code != exitProblem || doc.OK || len(doc.Problems) != 1 || len(doc.Notes) != 2 ||
-		!strings.Contains(doc.Notes[0].Message, "preempt_delay") || !strings.Contains(doc.Notes[1].Message, "no replicate_from") {
+	if got.code != exitProblem || doc.OK || len(doc.Problems) != 1 || len(doc.Notes) != 3 ||
+		!strings.Contains(doc.Notes[0].Message, "preempt_delay") || !strings.Contains(doc.Notes[1].Message, "the peer link is not authenticated") ||
+		!strings.Contains(doc.Notes[2].Message, "no replicate_from") {
 		t.Errorf("%+v", doc)
 	}
 }

@@ -41,7 +41,8 @@ type daemon struct {
 	self      int
 	node      *node.Node
 	heartbeat *heartbeat.Heartbeat
-	keys      []auth.Key
+	keys      []auth.Key // of the heartbeat
+	linkKeys  []auth.Key
 	link      *peer.Link
 	journal   *journal.Journal
 	units     *systemd.Units
@@ -104,11 +105,12 @@ func build(c *common, file *config.File, self int, log *logger) (*daemon, error)
 		return nil, err
 	}
 	d.describe(file)
+	d.linkKeys = d.keys
 	if d.heartbeat, err = openHeartbeat(file, self, d.keys, c.stateDir, clock, log); err != nil {
 		return nil, err
 	}
 	me, other := file.Nodes[self], file.Nodes[1-self]
-	link := peer.Config{Node: me.Label, Peer: other.Label, Port: file.PeerPort, Serve: d.answer}
+	link := peer.Config{Node: me.Label, Peer: other.Label, Port: file.PeerPort, Keys: linkKeys(d.keys), Serve: d.answer}
 	for i := range me.Addresses {
 		link.Paths = append(link.Paths, peer.Path{Local: me.Addresses[i], Peer: other.Addresses[i]})
 	}

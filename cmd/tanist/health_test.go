@@ -134,6 +134,7 @@ func running(pids []string) bool {
 }
 
 const askedConfig = `
+key_file: %s
 nodes:
   primary: {addresses: [192.0.2.11]}
   reserve: {addresses: [192.0.2.12]}
@@ -167,9 +168,13 @@ func TestCheckAsksHealth(t *testing.T) {
 	defer l.Close()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "tanist.yaml")
+	key := filepath.Join(dir, "key")
+	if got := tanist(t, "keygen", key); got.code != exitOK {
+		t.Fatalf("keygen: %+v", got)
+	}
 	ask := func(checks ...string) ran {
 		t.Helper()
-		text := fmt.Sprintf(askedConfig, "      - {"+strings.Join(checks, "}\n      - {")+"}\n")
+		text := fmt.Sprintf(askedConfig, key, "      - {"+strings.Join(checks, "}\n      - {")+"}\n")
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -182,7 +187,7 @@ func TestCheckAsksHealth(t *testing.T) {
 	now := ask("name: tcp, tcp: '127.0.0.1:1'", "name: exec, exec: [/bin/sh, -c, 'echo why; exit 3'], effect: fault",
 		"name: hangs, exec: [/bin/sleep, 1000], timeout: 100ms", "name: file, file: /nowhere")
 	for _, want := range []string{
-		"note: " + file + ":11:", "health check tcp fails now: connect to 127.0.0.1:1: connect: connection refused",
+		"note: " + file + ":12:", "health check tcp fails now: connect to 127.0.0.1:1: connect: connection refused",
 		"health check exec fails now: /bin/sh: exit status 3: why", "the effect fault",
 		"health check hangs fails now: no answer within 100ms", "health check file fails now: /nowhere does not exist", "\nok: ",
 	} {
@@ -193,7 +198,7 @@ func TestCheckAsksHealth(t *testing.T) {
 	never := ask("name: program, exec: [/nowhere/program]", "name: user, exec: {command: [/bin/true], user: tanist-nobody}", "name: link, link: veth9",
 		"name: disk, disk: {path: /nowhere, min_free: 1%}", "name: own, gateway: 192.0.2.11", "name: unit, tcp: '127.0.0.1:1'")
 	for _, want := range []string{
-		":11:9: health check program: run /nowhere/program", "tanist-nobody", "there is no interface veth9", "/nowhere does not exist",
+		":12:9: health check program: run /nowhere/program", "tanist-nobody", "there is no interface veth9", "/nowhere does not exist",
 		"192.0.2.11 is an address of this host", "hint: name another host's address",
 	} {
 		if never.code != exitProblem || !strings.Contains(never.stderr, want) {

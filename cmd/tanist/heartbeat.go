@@ -35,12 +35,10 @@ func (d *daemon) beat(in config.Instance, router vrrp.Config) (*heartbeat.Route,
 	return d.heartbeat.Add(cfg)
 }
 
-// clusterKeys reads the key file if an instance authenticates.
+// clusterKeys reads the key file if the file names it or an instance authenticates.
 func clusterKeys(file *config.File) ([]auth.Key, error) {
-	for _, in := range file.Instances {
-		if in.Heartbeat.Auth != config.AuthNone {
-			return readKeys(file, keyPlace(file))
-		}
+	if at := keyPlace(file); at != "" {
+		return readKeys(file, at)
 	}
 	return nil, nil
 }

@@ -38,12 +38,12 @@ func TestKeyFile(t *testing.T) {
 		keyFile, auth string
 		keys          int
 		want          string // of run
-		inCheck       bool   // check wants it too when nothing authenticates
+		inCheck       bool   // check says so too
 	}{
 		{key, "hmac", 1, "", false},
 		{key, "permissive", 1, "", false},
-		{key, "none", 0, "", false},
-		{open, "none", 0, "", true},
+		{key, "none", 1, "", false}, // the peer link's
+		{open, "none", 0, "2:11: " + open + " can be read by others than its owner (mode 0644)", true},
 		{open, "hmac", 0, "2:11: " + open + " can be read by others than its owner (mode 0644)", true},
 		{filepath.Join(dir, "none"), "hmac", 0, "does not exist", true},
 	} {

@@ -287,7 +287,7 @@ func document(state string, held bool) control.Document {
 			{Interface: "eth1", Peer: "224.0.0.18", Error: "look up interface eth1: no such device", Dropped: map[string]uint64{}},
 		},
 		Peer: control.Peer{
-			Label: "primary", Reachable: true,
+			Label: "primary", Reachable: true, Authenticated: true,
 			Paths: []control.Path{
 				{Address: "10.77.0.11", Heard: true, HearsUs: &yes, LastHeardMS: &heard},
 				{Address: "10.77.1.11", HearsUs: &no, Error: "connection refused"},

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tanist-ha/tanist/internal/control"
+	"github.com/tanist-ha/tanist/internal/peer"
 	"github.com/tanist-ha/tanist/vrrp"
 )
 
@@ -222,6 +223,18 @@ func rotate(t *testing.T, key string, status func(node string) control.Document,
 			in := status("reserve").Instances[0]
 			if h := in.Heartbeat; in.State != "backup" || !*h.Proved || len(h.Dropped) != 0 || h.SecondKey != (i == 1 && node == "primary") {
 				t.Errorf("step %d on %s: %s, %+v", i, node, in.State, h)
+			}
+			for label := range daemons {
+				eventually(t, "the link to be up and proved", func() bool {
+					doc := status(label)
+					link := doc.Peer.Paths[0]
+					return doc.Peer.Authenticated && link.Heard && link.HearsUs != nil && *link.HearsUs && link.Proved
+				})
+				link := status(label).Peer.Paths[0]
+				delete(link.Refused, peer.ReasonUnfinished.String()) // a node that asks whether the other one's host lives
+				if len(link.Refused) != 0 {
+					t.Errorf("step %d on %s: %s refused %v", i, node, label, link.Refused)
+				}
 			}
 		}
 	}

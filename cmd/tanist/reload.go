@@ -45,6 +45,9 @@ const (
 	reloadFailed    = "failed"
 )
 
+// keyChanged is what a reload says that found other keys in the file.
+const keyChanged = "the cluster key"
+
 // now returns what the daemon works with, and its last reload.
 func (d *daemon) now() ([]*service, *control.Reload) {
 	d.mu.Lock()
@@ -175,6 +178,9 @@ func (d *daemon) tryReload(ctx context.Context, watch func(*service)) (string, e
 	if err := d.swapWith(ctx, keys, c); err != nil {
 		c.close()
 		return "", err
+	}
+	if err := d.rekeyLink(keys, c); err != nil {
+		return c.words(), err
 	}
 	d.log.setLevel(next.Log.Level)
 	if c.http {
@@ -372,7 +378,7 @@ func (d *daemon) swapWith(ctx context.Context, keys []auth.Key, c *change) error
 		return errors.Join(err, d.heartbeat.SetKeys(d.keys))
 	}
 	d.keys = keys
-	c.others = append(c.others, "the cluster key")
+	c.others = append(c.others, keyChanged)
 	return nil
 }
 

@@ -165,12 +165,7 @@ func (d *daemon) supervise(leave, kill context.Context, reload <-chan struct{}, 
 		return err
 	}
 	d.log.info("starting", zap.String("version", version), zap.String("node", d.nodes[d.self].Label))
-	d.log.warn("the peer link is not authenticated in this release: it accepts only the configured addresses")
-	for _, s := range d.services {
-		if m := s.cfg.Heartbeat.Auth; m != config.AuthHMAC {
-			d.log.warn("advertisements are accepted without proof", zap.String("instance", s.cfg.Name), zap.Stringer("auth", m))
-		}
-	}
+	d.warnUnproved()
 
 	world, end := context.WithCancel(context.Background())
 	defer end()

@@ -28,7 +28,7 @@ func (d *daemon) document(ctx context.Context, look func(*survey, context.Contex
 	advertisements := d.heartbeat.Status()
 	doc.Heartbeat, doc.Journal = heartbeatPaths(advertisements), journalDocument(d.node.Journal())
 	services, reloaded := d.now()
-	doc.Reload, doc.Host = reloaded, d.hostNow()
+	doc.Reload, doc.Host, doc.Peer.Authenticated = reloaded, d.hostNow(), d.link.Authenticated()
 	began := time.Now()
 	patience, cancel := context.WithTimeout(ctx, loopPatience)
 	defer cancel()
@@ -99,9 +99,7 @@ func (d *daemon) paths() []control.Path {
 	now := bootClock()
 	for _, p := range d.link.Paths() {
 		path := control.Path{Address: p.Peer.String()}
-		if p.SendError.At > p.Heard { // an error that is over explains nothing
-			path.Error = p.SendError.Text
-		}
+		proofOf(&path, p)
 		if p.Heard != 0 {
 			silent := now.Sub(p.Heard)
 			ms := silent.Milliseconds()

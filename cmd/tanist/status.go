@@ -190,9 +190,9 @@ func printGate(t io.Writer, node string, g control.Gate) {
 
 func reachable(p control.Peer) string {
 	if p.Reachable {
-		return "up, " + p.Label + " answers"
+		return "up, " + p.Label + " answers" + unproved(p)
 	}
-	return "down, nothing heard of " + p.Label
+	return "down, nothing heard of " + p.Label + unproved(p)
 }
 
 func pathWords(p control.Path) string {
@@ -208,7 +208,10 @@ func pathWords(p control.Path) string {
 	if p.HearsUs != nil {
 		words = append(words, word(*p.HearsUs, "hears us", "does not hear us"))
 	}
-	if p.Error != "" && (p.HearsUs == nil || !*p.HearsUs) {
+	if p.SecondKey {
+		words = append(words, "the peer uses the second key")
+	}
+	if p.Error != "" && (p.HearsUs == nil || !*p.HearsUs || p.Reason != "") {
 		words = append(words, p.Error)
 	}
 	return strings.Join(words, ", ")

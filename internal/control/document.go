@@ -247,6 +247,8 @@ type Peer struct {
 	ClocksDiffer       bool     `json:"clocks_differ"`
 	// Configuration is in what the two nodes' configurations differ; null when unknown.
 	Configuration *Difference `json:"configuration"`
+	// Authenticated says that the peer has to prove itself on the link: there is a key.
+	Authenticated bool `json:"authenticated"`
 }
 
 // Path is one way between the two nodes.
@@ -259,6 +261,16 @@ type Path struct {
 	PeerHeard      *bool  `json:"peer_heard"`
 	PeerHeardMSAgo *int64 `json:"peer_heard_ms_ago"` // null: never, or unknown
 	Error          string `json:"error,omitempty"`
+	// Reason is the error's where it is a refusal, of this node's or of the peer's: see
+	// docs/peer-link.md. Refused counts all of them by reason.
+	Reason  string            `json:"reason,omitempty"`
+	Refused map[string]uint64 `json:"refused,omitempty"`
+	// Proved says that the peer's connection stands and is proved by the key, SecondKey
+	// that this is not this node's first one. Version is the protocol's on it, 0 while
+	// there is none.
+	Proved    bool   `json:"proved"`
+	SecondKey bool   `json:"second_key,omitempty"`
+	Version   uint16 `json:"version,omitempty"`
 }
 
 // PeerInstance is what the peer last said about an instance.

@@ -1,0 +1,94 @@
+package main
+
+// What the peer link proves, and what the operator is told where it does not.
+
+import (
+	"fmt"
+	"slices"
+
+	"go.uber.org/zap"
+
+	"github.com/tanist-ha/tanist/internal/config"
+	"github.com/tanist-ha/tanist/internal/control"
+	"github.com/tanist-ha/tanist/internal/peer"
+	"github.com/tanist-ha/tanist/vrrp/auth"
+)
+
+// linkKeys are the cluster's keys as the peer link takes them.
+func linkKeys(keys []auth.Key) []peer.Key {
+	var ks []peer.Key
+	for _, k := range keys {
+		ks = append(ks, k)
+	}
+	return ks
+}
+
+// rekeyLink gives the link the keys of a file that is in force. Unlike the
+// heartbeat it has no setting beside them: without keys it proves nothing, as after
+// a start.
+func (d *daemon) rekeyLink(keys []auth.Key, c *change) error {
+	if auth.Equal(keys, d.linkKeys) {
+		return nil
+	}
+	if err := d.link.SetKeys(linkKeys(keys)); err != nil {
+		return err
+	}
+	d.linkKeys = keys
+	if !slices.Contains(c.others, keyChanged) {
+		c.others = append(c.others, "the peer link's key")
+	}
+	d.warnUnprovedLink()
+	return nil
+}
+
+// warnUnproved says at the start what anybody on the network could forge.
+func (d *daemon) warnUnproved() {
+	d.warnUnprovedLink()
+	for _, s := range d.services {
+		if m := s.cfg.Heartbeat.Auth; m != config.AuthHMAC {
+			d.log.warn("advertisements are accepted without proof", zap.String("instance", s.cfg.Name), zap.Stringer("auth", m))
+		}
+	}
+}
+
+func (d *daemon) warnUnprovedLink() {
+	if !d.link.Authenticated() {
+		d.log.warn("the peer link is not authenticated, whoever has the peer's address is believed: name a key_file, from `tanist keygen`")
+	}
+}
+
+// unprovedLink notes a configuration without a key. It works, where nobody else is
+// on the network.
+func (h *hostCheck) unprovedLink() {
+	me, other := h.file.Nodes[h.self].Label, h.file.Nodes[1-h.self].Label
+	h.notice("nodes", "make a key with `tanist keygen`, copy it to the other node, and name it as key_file in the configuration of both",
+		"the peer link is not authenticated: who takes the address of %s can tell %s what it likes", other, me)
+}
+
+func unproved(p control.Peer) string {
+	if p.Authenticated {
+		return ""
+	}
+	return ", NOT AUTHENTICATED: there is no key_file"
+}
+
+// proofOf adds to a path of the status what was proved and what was refused. An
+// error that is over explains nothing.
+func proofOf(path *control.Path, p peer.Status) {
+	path.Proved, path.SecondKey, path.Version = p.Proved, p.SecondKey, p.Version
+	if refused := counted(p.Refusals.ByName()); len(refused) > 0 {
+		path.Refused = refused
+	}
+	last := p.SendError
+	// What the peer cannot send is worth more than that its connections ended.
+	if r := p.ReceiveError; r.Reason != 0 && r.Reason != peer.ReasonUnfinished && !p.Accepted && (p.Connected || last.Reason == 0) {
+		last = r
+	}
+	if last.At <= p.Heard {
+		return
+	}
+	path.Error = last.Text
+	if last.Reason != 0 {
+		path.Reason = fmt.Sprint(last.Reason)
+	}
+}
