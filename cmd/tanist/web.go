@@ -63,7 +63,7 @@ func (d *daemon) facts(ctx context.Context) (web.Facts, error) {
 	for _, in := range advertisements.Instances {
 		f.Dropped[in.Name] = in.Dropped
 	}
-	f.Process = web.Process{Paths: webPaths(advertisements), Events: d.node.Dropped(), LogLines: d.log.dropped.Load()}
+	f.Process = web.Process{Paths: webPaths(advertisements), Events: d.node.Dropped(), LogLines: d.log.dropped.Load(), Refused: d.link.Refusals().ByName()}
 	return f, nil
 }
 

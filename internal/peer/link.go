@@ -255,6 +255,16 @@ func (l *Link) Paths() []Status {
 	return out
 }
 
+// Refusals returns those of all paths together.
+func (l *Link) Refusals() (all Refusals) {
+	for _, p := range l.paths {
+		for reason, n := range p.refusals.load() {
+			all[reason] += n
+		}
+	}
+	return all
+}
+
 // now reads CLOCK_BOOTTIME, which Linux always has.
 func now() mono.Instant {
 	var ts unix.Timespec

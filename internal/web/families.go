@@ -54,6 +54,7 @@ const (
 	eventsDropped
 	logDropped
 	buildInfo
+	linkRefused
 )
 
 var families = [...]family{
@@ -87,6 +88,7 @@ var families = [...]family{
 	eventsDropped:     {"tanist_events_dropped_total", counter, nil, "Events that were dropped because the control loop was far behind.", true},
 	logDropped:        {"tanist_log_lines_dropped_total", counter, nil, "Lines of the log that were dropped because nobody read them.", true},
 	buildInfo:         {"tanist_build_info", gauge, []string{"version", "node"}, "1, with the version and the label of this node.", true},
+	linkRefused:       {"tanist_link_refused_total", counter, []string{"reason"}, "Connections and messages of the peer link that were refused, by this node or by the peer.", true},
 }
 
 func (f family) desc() *prometheus.Desc {

@@ -201,5 +201,6 @@ func (e *emitter) process(doc control.Document, p Process) {
 	}
 	e.emit(eventsDropped, float64(p.Events))
 	e.emit(logDropped, float64(p.LogLines))
+	e.counts(linkRefused, p.Refused)
 	e.emit(buildInfo, 1, doc.Version, doc.Node)
 }

@@ -49,6 +49,8 @@ type Process struct {
 	Paths    []Path // of the heartbeat
 	Events   uint64 // that the loop was too far behind for
 	LogLines uint64 // that nobody read in time
+	// Refused is what the peer link refused, by reason, also at 0.
+	Refused map[string]uint64
 }
 
 // Path is one way that advertisements take.
