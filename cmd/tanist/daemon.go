@@ -110,7 +110,10 @@ func build(c *common, file *config.File, self int, log *logger) (*daemon, error)
 		return nil, err
 	}
 	me, other := file.Nodes[self], file.Nodes[1-self]
-	link := peer.Config{Node: me.Label, Peer: other.Label, Port: file.PeerPort, Keys: linkKeys(d.keys), Serve: d.answer}
+	link := peer.Config{
+		Node: me.Label, Peer: other.Label, Port: file.PeerPort, Keys: linkKeys(d.keys),
+		Serve: d.answer, Runs: d.runs, Confirm: d.confirm,
+	}
 	for i := range me.Addresses {
 		link.Paths = append(link.Paths, peer.Path{Local: me.Addresses[i], Peer: other.Addresses[i]})
 	}

@@ -41,6 +41,27 @@ func (d *daemon) rekeyLink(keys []auth.Key, c *change) error {
 	return nil
 }
 
+// runs is what this node's heartbeat is now, for the peer to believe.
+func (d *daemon) runs() []peer.Run {
+	services, _ := d.now()
+	runs := make([]peer.Run, 0, len(services))
+	for _, s := range services {
+		boot, sequence := d.heartbeat.Said(s.cfg.Name)
+		runs = append(runs, peer.Run{Instance: s.cfg.Name, Boot: boot, Sequence: sequence})
+	}
+	return runs
+}
+
+// confirm believes the peer's. One that is older than it seems to be has lost its
+// disk and its clock, which is worth a line.
+func (d *daemon) confirm(runs []peer.Run) {
+	for _, r := range runs {
+		if d.heartbeat.Confirm(r.Instance, r.Boot, r.Sequence) {
+			d.log.info("another run of the peer's heartbeat is confirmed by the peer link", zap.String("instance", r.Instance))
+		}
+	}
+}
+
 // warnUnproved says at the start what anybody on the network could forge.
 func (d *daemon) warnUnproved() {
 	d.warnUnprovedLink()

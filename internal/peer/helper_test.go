@@ -264,3 +264,25 @@ func closedByPeer(t *testing.T, conn net.Conn) {
 		t.Fatalf("the connection still stands after %v", limit)
 	}
 }
+
+// tcpPair returns both ends of a connection.
+func tcpPair(t testing.TB) (ours, theirs *net.TCPConn) {
+	t.Helper()
+	ln, err := net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(netip.AddrPortFrom(loopback(), 0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	far, err := net.Dial("tcp4", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if theirs, err = tcp(far); err != nil {
+		t.Fatal(err)
+	}
+	if ours, err = ln.AcceptTCP(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ours.Close(); _ = theirs.Close() })
+	return ours, theirs
+}

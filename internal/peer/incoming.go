@@ -162,7 +162,12 @@ func (p *path) leave(in *incoming) bool {
 func (p *path) receive(c *channel, in *incoming) error {
 	var err error
 	var batch []Said
-	c.reader.further.done = func(kind byte, message []byte) error { return p.link.hear(c.far.Boot, in.number, kind, message) }
+	c.reader.further.done = func(kind byte, message []byte) error {
+		if kind == kindPresence {
+			return p.link.hearPresence(c, in.number, message)
+		}
+		return p.link.hear(c.far.Boot, in.number, kind, message)
+	}
 	for err == nil {
 		batch, err = p.receiveFrame(c, in.number, batch[:0])
 		clear(batch) // what was said is not to be held until the next frame of this size

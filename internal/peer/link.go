@@ -33,6 +33,10 @@ type Config struct {
 	// preferred, either accepted. Without any, whoever has the peer's address is
 	// believed.
 	Keys []Key
+	// Runs returns what this node's heartbeat is now, and Confirm takes the peer's; by
+	// connections only that a key proves. Neither may block. Either may be nil.
+	Runs    func() []Run
+	Confirm func([]Run)
 	// Serve answers the peer's calls, at most maxCalls at once; nil: there are none. It
 	// must return soon after ctx ends, which it does when the caller waits no longer.
 	// ErrUnknownCall and ErrBusy arrive as such, any other error by its text.
@@ -92,6 +96,8 @@ type Link struct {
 	letters letters
 	asked   asked
 	server  server
+
+	presences presences
 
 	// sending keeps the order of Send the order of every outbox, and guards said.
 	sending sync.Mutex

@@ -16,13 +16,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 )
 
 const (
 	kindReport = 3
 	kindLetter = 4
 	// Items is the last kind of item that this release reads, as it says in its hello.
-	Items = kindLetter
+	Items = kindPresence
 
 	// pieceSize is the most that gossip waits for: 33 ms on a line of 1 Mbit/s.
 	pieceSize = 4 << 10
@@ -116,6 +117,8 @@ func (f *further) item(p *parser) error {
 		message, err = f.report.add(content, maxReportMessage)
 	case kindLetter:
 		message, err = f.letter.add(content, maxLetter)
+	case kindPresence:
+		message = content
 	}
 	if err != nil || message == nil || f.done == nil {
 		return err
@@ -132,12 +135,17 @@ type aside struct {
 	report, letter cut
 	reported       uint64 // the number of the report
 	written        uint64 // the serial of the last letter begun
+	presence       [][]byte
+	presented      time.Time // when presence was made
 }
 
 // addAside adds a piece to the frame and returns what is to be done when it is
 // sent, nil when there is nothing to send.
 func (p *path) addAside(c *channel) (sent func()) {
 	a := &c.aside
+	if sent := p.addPresence(c); sent != nil {
+		return sent
+	}
 	if !a.letter.active() && c.far.Items >= kindLetter {
 		a.letter.message = p.link.letters.next(a, c.far.Boot)
 	}
