@@ -118,7 +118,8 @@ type holdCommand struct {
 	command ID
 	request HoldRequest
 	journal ID           // of the record that is on its way, 0: it is durable
-	next    Maintenance  // of MaintenanceHold
+	base    Maintenance  // of MaintenanceHold: what it changes
+	next    Maintenance  // and into what
 	until   mono.Instant // once it is durable: for how long the peer is waited for
 }
 
@@ -293,6 +294,7 @@ func (o *Orchestrator) adopt(m Maintenance, durable bool) {
 	m.Settled = false
 	h.register, h.since, h.durable, h.journal = m, o.now, durable, 0
 	h.forced, h.retryAt = false, 0
+	o.persistHold()
 	if m.On {
 		h.peerLease = max(h.peerLease, m.Lease)
 		o.noteHold(Why{Reason: InMaintenance, Detail: heldReason(m.Reason, m.UID, m.By)})
@@ -312,6 +314,9 @@ func (o *Orchestrator) persistHold() {
 	h := &o.hold
 	if h.durable || h.journal != 0 || o.now.Before(h.retryAt) {
 		return
+	}
+	if c := h.commands[MaintenanceHold]; c != nil && c.journal != 0 {
+		return // the journal's last word is to be the one that holds
 	}
 	h.journal, h.retryAt = o.id(), o.now.Add(retryDelay)
 	o.emit(Append{ID: h.journal, Record: o.maintenanceRecord(h.register, h.forced)})

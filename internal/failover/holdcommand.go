@@ -41,6 +41,7 @@ func (o *Orchestrator) journalHold(c *holdCommand) {
 		o.emit(Append{ID: c.journal, Record: o.blockRecord(r)})
 		return
 	}
+	c.base = o.hold.register
 	c.next = Maintenance{
 		Version: o.hold.register.Version + 1, By: o.cfg.Node, On: r.On, Reason: r.Reason, UID: r.UID,
 	}
@@ -76,7 +77,7 @@ func (o *Orchestrator) commanded(c *holdCommand, err error) {
 	case r.Kind == BlockHold:
 		h.commands[r.Kind] = nil
 		o.blocked(c)
-	case !c.next.newer(h.register):
+	case !c.base.same(h.register):
 		o.journalHold(c) // the peer was faster, and an operator's latest word counts
 	default:
 		o.adopt(c.next, true)

@@ -42,3 +42,9 @@ func (o *Orchestrator) leftUntil(at mono.Instant) time.Duration {
 	}
 	return max(1, at.Sub(o.now))
 }
+
+// Maintained reports whether this node knows of a maintenance that is on.
+func (o *Orchestrator) Maintained() bool { return o.maintained() }
+
+// Blocked reports whether an operator forbids this node the role.
+func (o *Orchestrator) Blocked() bool { return o.hold.block.on }

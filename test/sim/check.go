@@ -80,6 +80,8 @@ type watched struct {
 	decided   failover.Epoch // of the latest takeover that a gate let through
 	drift     bool           // the latest begin only puts writes right
 	cancelled *step
+	// Since when this daemon knows of its holds, 0: it does not, and when it last did.
+	maintained, blocked, suspended time.Duration
 }
 
 func (c *checker) begin() {
@@ -94,6 +96,7 @@ func (c *checker) started(n *node) {
 	x := &c.nodes[n.i]
 	c.disturbed = c.w.now
 	x.index, x.cancelled = -1, nil
+	x.maintained, x.blocked = 0, 0
 	x.heardOf = false
 	clear(x.heard)
 	for _, r := range n.disk.newer {
@@ -127,7 +130,8 @@ func (c *checker) heard(n *node, s *failover.PeerState) {
 }
 
 // after is I1 and I5, and what must be true whatever just happened.
-func (c *checker) after(*node) {
+func (c *checker) after(n *node) {
+	c.noteHolds(n)
 	c.holders()
 	c.leases()
 	c.interfaces()
@@ -195,7 +199,7 @@ func (c *checker) holders() {
 	}
 	if bound > 0 && (!a.runs() || !b.runs()) {
 		// The kernel's clock alone ends it.
-		bound += w.setup.Lease + expiry
+		bound += w.setup.longest() + expiry
 	}
 	if w.now-together > bound || bound == 0 {
 		w.fail("I1", "both nodes have the address for %s and can exchange packets for %s, linked %t, %s heard its peer %s ago",
@@ -215,6 +219,9 @@ func (c *checker) begins() {
 		// was away for less than its peer's patience, puts it back.
 		c.apart = true
 		w.putBacks++
+	case w.forced:
+		c.apart = true
+		w.alone++
 	case taker.foreign:
 		// It takes the address whenever it hears nobody, whoever has it.
 		c.apart = true
@@ -285,6 +292,10 @@ func (c *checker) journals(n *node, e failover.Append) {
 			}
 			if !r.Planned && !x.override {
 				c.takeover(n)
+				c.promotes(n, r)
+			}
+			if r.Planned {
+				c.promotes(n, r)
 			}
 			if !r.Planned {
 				x.decided = failover.Epoch(r.Epoch)
@@ -299,7 +310,10 @@ func (c *checker) journals(n *node, e failover.Append) {
 			c.w.fail("I3", "%s journals an override without a reason", n.label)
 		}
 	case hooks.Stepped:
-	case hooks.Learned, hooks.Acquired, hooks.Missed, hooks.Strayed, hooks.Mended, hooks.Notified, hooks.Commanded:
+	case hooks.Adopted:
+		c.w.adopted++
+	case hooks.Learned, hooks.Acquired, hooks.Missed, hooks.Strayed, hooks.Mended, hooks.Notified,
+		hooks.Blocking, hooks.Maintaining, hooks.Leasing, hooks.Parted, hooks.Commanded:
 	}
 }
 

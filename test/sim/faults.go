@@ -32,9 +32,15 @@ type faults struct {
 func Faults(seed uint64) *World { return faultsOf(seed, Broken{}, allFaults) }
 
 func faultsOf(seed uint64, b Broken, kinds []func(*faults)) *World {
+	return faultsIn(seed, b, kinds, func(*World, *Setup) {})
+}
+
+// faultsIn lets further things be drawn into the configuration.
+func faultsIn(seed uint64, b Broken, kinds []func(*faults), further func(*World, *Setup)) *World {
 	draw := NewWorld(seed, DefaultSetup())
 	s := draw.drawSetup()
 	s.Broken = b
+	further(draw, &s)
 	draw.mayRepair(s.Promote, s.Demote)
 	w := NewWorld(seed, s)
 	f := &faults{w: w, kinds: kinds}
@@ -149,6 +155,9 @@ func (f *faults) mend() {
 		n.recovers()
 	}
 	w.net.changed()
+	if w.setup.MaintenanceLease > 0 {
+		f.release()
+	}
 	f.strays(0, mendedFor-strayUntil)
 	f.after(mendedFor, func() {
 		w.check.finally()

@@ -188,7 +188,7 @@ func (c *checker) healthy(n *node) {
 		return
 	}
 	s, failing := n.sick.board.Failing(health.Fault)
-	if failing && s.Verdict == health.Failing && n.kernel.own() {
+	if failing && s.Verdict == health.Failing && n.kernel.own() && !n.maintained() {
 		c.w.fail("fault", "%s has the address though %s fails, which it was told", n.label, s.Check.Name)
 	}
 }

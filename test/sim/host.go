@@ -29,7 +29,11 @@ func (n *node) start() {
 	n.examined()
 	n.w.check.started(n)
 	n.disk.sync() // the journal is read and written anew
-	n.step(failover.Started{Boot: n.w.rng.Uint64() | 1, Memory: n.disk.memory(), Positions: n.disk.newer, Leftover: n.kernel.own(), Left: n.kernel.left()})
+	ev := failover.Started{Boot: n.w.rng.Uint64() | 1, Memory: n.disk.memory(), Positions: n.disk.newer, Leftover: n.kernel.own(), Left: n.kernel.left()}
+	ev.BlockLeft, _ = ev.Memory.Block.Left(n.w.date())
+	ev.MaintenanceLeft, _ = ev.Memory.Maintenance.Left(n.w.date())
+	n.forgets(&ev)
+	n.step(ev)
 	if n.core != nil {
 		n.present()
 	}

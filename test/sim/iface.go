@@ -151,7 +151,7 @@ func (c *checker) interfaces() {
 			continue
 		}
 		debounce := min(c.proofs[n.i].patience/2, linkLongest)
-		if k.down != "" && k.own() && w.now-max(k.since, n.awake) > debounce+noticeSlack {
+		if k.down != "" && k.own() && w.now-max(k.since, n.awake, c.nodes[n.i].suspended) > debounce+noticeSlack {
 			w.fail("link", "%s has the address %s after its interface went down: %s", n.label, w.now-k.since, k.down)
 		}
 		refused := k.failing && n.state.Holds // the holder would make it its own

@@ -18,6 +18,7 @@ type kernel struct {
 	n       *node
 	has     bool
 	until   time.Duration // the lifetime ends
+	lease   time.Duration // as it was set
 	removal time.Duration // the address is gone
 	failing bool          // adding and renewing fail
 	iface
@@ -36,7 +37,7 @@ func (k *kernel) hold(lease time.Duration) {
 	w := k.n.w
 	w.settleAll()
 	k.has, k.planted, k.taken = true, false, false
-	k.until = w.now + k.n.lasts(lease)
+	k.lease, k.until = lease, w.now+k.n.lasts(lease)
 	k.removal = k.until + time.Duration(w.rng.Int64N(int64(expiry)))
 	if w.setup.Broken.NoExpiry || lease == 0 {
 		k.removal = 1 << 60

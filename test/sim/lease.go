@@ -59,9 +59,8 @@ func (c *checker) woke(n *node, effects []failover.Effect) {
 // renews is I2 of a renewal: it follows a proof of progress.
 func (c *checker) renews(n *node, e failover.Hold) {
 	p := &c.proofs[n.i]
+	c.lengthens(n, e)
 	switch {
-	case e.Lease != c.w.setup.Lease:
-		c.w.fail("I2", "%s holds the address for %s", n.label, e.Lease)
 	case e.ID != 0:
 		p.progress = n.clock()
 	case n.clock().Sub(p.progress) > p.patience:
@@ -73,7 +72,7 @@ func (c *checker) renews(n *node, e failover.Hold) {
 func (c *checker) leases() {
 	w := c.w
 	for _, n := range w.nodes {
-		if n.kernel.has && !n.kernel.planted && !n.foreign && w.now-n.ran > w.setup.Lease+expiry+leaseSlack && !n.frozen && n.kernel.holds() {
+		if n.kernel.has && !n.kernel.planted && !n.foreign && w.now-n.ran > max(n.kernel.lease, w.setup.Lease)+expiry+leaseSlack && !n.frozen && n.kernel.holds() {
 			w.fail("I2", "%s still has the address %s after its daemon did anything", n.label, w.now-n.ran)
 		}
 	}

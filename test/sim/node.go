@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/internal/failover"
 	"github.com/tanist-ha/tanist/internal/mono"
 	"github.com/tanist-ha/tanist/replication"
@@ -208,7 +209,7 @@ func (n *node) do(e failover.Effect) {
 		n.sprung(onSend)
 		w.net.advertise(n.i, e.Advertisement.Priority, e.Epoch)
 	case failover.Hold:
-		n.hold(e)
+		n.hold(n.bendHold(e))
 	case failover.Drop:
 		if !n.kernel.planted { // or a claim goes on without somebody's address
 			n.claimed = -1
@@ -245,6 +246,10 @@ func (n *node) do(e failover.Effect) {
 	case failover.Answer:
 		w.check.answered(n, e)
 	case failover.Stopped:
+		if w.setup.Broken.Goodbye {
+			n.dropped()
+		}
+		w.check.left(n)
 		w.say(n.i, "daemon ended")
 		n.kill()
 		w.schedule(w.between(time.Second, backAfter), item{kind: kStart, node: uint8(n.i)})
@@ -320,6 +325,11 @@ var errDisk = errors.New("write journal: no space left on device")
 
 func (n *node) append(e failover.Append) {
 	n.w.check.journals(n, e)
+	e.Record.Hold = e.Record.Hold.Dated(n.w.date())
+	if n.disk.failing && e.ID != 0 && e.Record.Hold != (hooks.Hold{}) {
+		n.answer(soon, failover.Durable{ID: e.ID, Err: errDisk})
+		return
+	}
 	if !n.disk.failing {
 		n.disk.tail = append(n.disk.tail, e.Record)
 		if len(e.Positions) > 0 {
@@ -435,7 +445,7 @@ func (n *node) told(it *item) {
 	n.linkBoot, n.linkSeq, n.heard = s.Boot, s.Seq, n.w.now
 	n.word, n.peerHeld = n.clock(), s.Holds
 	n.w.check.heard(n, s)
-	n.step(it.ev)
+	n.step(n.bendSaid(it.ev))
 }
 
 // hungRead is how long the reader waits for a database.

@@ -19,10 +19,12 @@ func world(scenario string, seed uint64) (*World, error) {
 		return Address(seed), nil
 	case "foreign":
 		return Foreign(seed), nil
+	case "maintenance":
+		return Maintained(seed), nil
 	case "boundaries":
 		return Boundary(seed)
 	}
-	return nil, fmt.Errorf("scenario %s is not plain, faults, address, foreign or boundaries", scenario)
+	return nil, fmt.Errorf("scenario %s is not plain, faults, address, foreign, maintenance or boundaries", scenario)
 }
 
 // Tally is what happened in one or more seeds.
@@ -44,6 +46,9 @@ type Tally struct {
 	Fenced    int           // takeovers behind a required fence
 	Unhealthy int           // demotions that a health check brought about
 	Salvaged  int           // switchovers away from a database that died
+	Parted    int           // daemons that left under maintenance with the address
+	Adopted   int           // and were found by the next one
+	Alone     int           // second holders that an operator took upon himself
 }
 
 // Add adds what happened in other seeds.
@@ -62,6 +67,9 @@ func (t *Tally) Add(u Tally) {
 	t.Fenced += u.Fenced
 	t.Salvaged += u.Salvaged
 	t.Unhealthy += u.Unhealthy
+	t.Parted += u.Parted
+	t.Adopted += u.Adopted
+	t.Alone += u.Alone
 	t.Longest = max(t.Longest, u.Longest)
 }
 
@@ -70,7 +78,7 @@ func (w *World) tally() Tally {
 		Failovers: max(0, w.takeovers-1), Simulated: w.now, Steps: w.stepped,
 		Rounds: w.rounds, Unlucky: w.unlucky, Races: w.races, Longest: w.longest,
 		PutBacks: w.putBacks, Overrun: w.overrun, Restored: w.restored, Removed: w.removed, Downs: w.downs, Fenced: w.fenced,
-		Salvaged: w.salvaged, Unhealthy: w.unhealthy,
+		Salvaged: w.salvaged, Unhealthy: w.unhealthy, Parted: w.parted, Adopted: w.adopted, Alone: w.alone,
 	}
 }
 

@@ -90,6 +90,8 @@ func (t *transcript) event(ev failover.Event) string {
 		return fmt.Sprintf("checked #%d, cannot %d", ev.ID, len(ev.Cannot))
 	case failover.SwitchoverWanted:
 		return fmt.Sprintf("operator wants %s (dry-run %t, force %t)", ev.Request.To, ev.Request.DryRun, ev.Request.Force)
+	case failover.HoldWanted:
+		return fmt.Sprintf("operator wants %s %t (for %s, force %t)", ev.Request.Kind, ev.Request.On, ev.Request.For, ev.Request.Force)
 	case failover.StopWanted:
 		return "told to stop"
 	}
@@ -197,7 +199,9 @@ func record(e failover.Append) string {
 		s += fmt.Sprintf(" %q", r.Reason)
 	case hooks.Missed:
 		s += fmt.Sprintf(" of %s: %d proved (%t), at most %d (%t) %s", r.Loss.Database, r.Loss.Proved, r.Loss.ProvedKnown, r.Loss.AtMost, r.Loss.AtMostKnown, r.Loss.Transactions)
-	case hooks.Reverted, hooks.Learned, hooks.Acquired, hooks.Notified, hooks.Commanded:
+	case hooks.Blocking, hooks.Maintaining, hooks.Leasing:
+		s += fmt.Sprintf(" on %t version %d by %s promised %t settled %t", r.Hold.On, r.Hold.Version, r.Hold.By, r.Hold.Promised, r.Hold.Settled)
+	case hooks.Reverted, hooks.Learned, hooks.Acquired, hooks.Notified, hooks.Parted, hooks.Adopted, hooks.Commanded:
 	}
 	if e.ID != 0 {
 		s += fmt.Sprintf(" durably #%d", e.ID)

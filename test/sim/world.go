@@ -23,14 +23,16 @@ type Setup struct {
 	WriteRate uint64 // transactions a second that clients commit
 	Interval  vrrp.Centiseconds
 	Lease     time.Duration
-	Policy    replication.Policy
-	Drain     time.Duration
-	Promote   hooks.Plan
-	Demote    hooks.Plan
-	Checks    []health.Check
-	Probe     time.Duration // from one sample of a check to the next
-	Preempt   bool
-	Priority  [2]uint8 // zero: 254 and 253
+	// MaintenanceLease is the one under maintenance, zero: there is none.
+	MaintenanceLease time.Duration
+	Policy           replication.Policy
+	Drain            time.Duration
+	Promote          hooks.Plan
+	Demote           hooks.Plan
+	Checks           []health.Check
+	Probe            time.Duration // from one sample of a check to the next
+	Preempt          bool
+	Priority         [2]uint8 // zero: 254 and 253
 
 	Delay, Jitter time.Duration // of every packet
 	Double        float64       // chance that a packet comes twice
@@ -79,6 +81,10 @@ type Broken struct {
 	NumbYield     bool // nor of those that want the role to move
 	Restless      bool // somebody moves the address while nothing should happen
 	BlindLook     bool // a check says that all is as it should be
+	NoHolds       bool // a core forgets what an operator holds
+	NoPatience    bool // and what its peer may have of a lease
+	HastyLease    bool // it takes the long lease at once
+	Goodbye       bool // a daemon that leaves under maintenance drops the address
 }
 
 // World is everything outside the two cores, and the cores.
@@ -121,6 +127,10 @@ type World struct {
 	mends     int           // steps that drifted and were carried out again
 	untouched int           // ends at which drift is only told of
 	salvaged  int           // databases of which only what was received was taken over
+	parted    int           // daemons that left under maintenance with the address
+	adopted   int           // and were found by the next one
+	alone     int           // second holders that an operator took upon himself
+	forced    bool          // he lengthened a lease of which the peer did not know
 	lastFence time.Duration // when a fence powered a host off last
 	healing   bool          // fences work again
 }
@@ -319,7 +329,7 @@ func (w *World) config(i int) failover.Config {
 		Router: vrrp.Config{
 			VRID: 51, Priority: priorities[i], Interval: s.Interval, Addresses: []netip.Addr{vip}, Local: locals[i],
 		},
-		PeerPriority: priorities[1-i], Preempt: s.Preempt, Lease: s.Lease,
+		PeerPriority: priorities[1-i], Preempt: s.Preempt, Lease: s.Lease, MaintenanceLease: s.MaintenanceLease,
 		Announce:  failover.Announcement{Repeat: 5, Delay: 5 * time.Second, Refresh: 30 * time.Second},
 		Databases: w.setup.dbNames, Gate: s.Policy, DrainTimeout: s.Drain,
 		Promote: s.Promote, Demote: s.Demote, Checks: s.Checks, Fence: s.Fence, FenceRequired: s.FenceRequired,

@@ -24,7 +24,7 @@ const (
 func main() {
 	seeds := flag.Uint64("seeds", 1000, "how many seeds to run")
 	first := flag.Uint64("seed", 1, "the first seed")
-	scenario := flag.String("scenario", "faults", "plain, faults, address, foreign or boundaries")
+	scenario := flag.String("scenario", "faults", "plain, faults, address, foreign, maintenance or boundaries")
 	verbose := flag.Bool("v", false, "print the transcript of every seed")
 	routine := flag.Bool("routine", false, "with heartbeats, renewals, gossip and measurements")
 	until := flag.Duration("for", 0, "begin no seed after so long, 0: run them all")
@@ -127,6 +127,9 @@ func (r *run) report(took time.Duration) {
 		float64(t.Failovers)/took.Seconds())
 	if t.Salvaged > 0 {
 		fmt.Printf("%d databases died on the active node and were taken over with what was received\n", t.Salvaged)
+	}
+	if t.Parted+t.Adopted > 0 {
+		fmt.Printf("%d daemons left under maintenance with the address, %d found theirs; second holders that an operator took upon himself: %d\n", t.Parted, t.Adopted, t.Alone)
 	}
 	if t.Rounds > 0 {
 		fmt.Printf("healed %d times, one holder after %s at the longest; second holders: %d when every packet got lost, %d whose claims crossed, %d of another router's doing, %d that put back an address\n", t.Rounds, t.Longest, t.Unlucky, t.Races, t.Overrun, t.PutBacks)

@@ -1,0 +1,62 @@
+package sim
+
+import (
+	"strings"
+	"testing"
+)
+
+// maintenanceSeeds is what a few seconds allow.
+const maintenanceSeeds = 250
+
+func TestMaintenance(t *testing.T) {
+	seeds, total := uint64(maintenanceSeeds), Tally{}
+	if testing.Short() {
+		seeds /= 10
+	}
+	for seed := uint64(1); seed <= seeds; seed++ {
+		n, err := Play("maintenance", seed)
+		if err != nil {
+			t.Fatalf("SEED=%d %v\nreplay: go run ./test/sim/simctl -scenario maintenance -seed %d -seeds 1 -v", seed, err, seed)
+		}
+		total.Add(n)
+	}
+	t.Logf("%+v", total)
+	// A world in which these do not happen tests nothing.
+	if total.Parted == 0 || total.Adopted == 0 || total.Failovers < int(seeds)/2 {
+		t.Errorf("%d left, %d adopted, %d failovers", total.Parted, total.Adopted, total.Failovers)
+	}
+}
+
+// TestMaintenanceCheckersFire breaks one thing at a time.
+func TestMaintenanceCheckersFire(t *testing.T) {
+	only := func(kinds ...func(*faults)) []func(*faults) { return kinds }
+	tests := []struct {
+		name    string
+		broken  Broken
+		kinds   []func(*faults)
+		checker string
+	}{
+		{"holds are forgotten over a restart, a block", Broken{NoHolds: true}, only((*faults).block, (*faults).restart, (*faults).power), "block"},
+		{"holds are forgotten over a restart, a maintenance", Broken{NoHolds: true}, only((*faults).maintain, (*faults).restart, (*faults).power, (*faults).power), "maintenance"},
+		{"the long lease is taken at once", Broken{HastyLease: true}, only((*faults).maintain, (*faults).partition), "lease"},
+		{"the peer does not wait for the long lease", Broken{NoPatience: true}, only((*faults).maintain, (*faults).stallUnseen), "I1"},
+		{"a daemon takes the address along", Broken{Goodbye: true}, only((*faults).maintain, (*faults).upgrade), "maintenance"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			others := map[string]int{}
+			for seed := uint64(1); seed <= 1500; seed++ {
+				err := maintenanceOf(seed, tt.broken, tt.kinds).Finish()
+				if err == nil {
+					continue
+				}
+				name, _, _ := strings.Cut(err.Error(), " ")
+				if name == tt.checker {
+					return
+				}
+				others[name]++
+			}
+			t.Errorf("checker %s did not fire, others: %v", tt.checker, others)
+		})
+	}
+}
