@@ -46,11 +46,13 @@ const (
 	Parted                            // the daemon ended under maintenance and left the address where it is
 	Adopted                           // the next one found it there and goes on
 	Commanded                         // an operator told this node to do something
+	Diverged                          // one database of this standby has what the Active's lacks; Loss counts and names it
+	Reconciled                        // and it does not any more
 )
 
 // String returns the kind as the journal names it, for good.
 func (k RecordKind) String() string {
-	names := [...]string{"", "began", "stepped", "ended", "override", "reverted", "learned", "acquired", "missed", "strayed", "mended", "notified", "block", "maintenance", "lease", "left", "adopted", "commanded"}
+	names := [...]string{"", "began", "stepped", "ended", "override", "reverted", "learned", "acquired", "missed", "strayed", "mended", "notified", "block", "maintenance", "lease", "left", "adopted", "commanded", "diverged", "reconciled"}
 	if k > 0 && int(k) < len(names) {
 		return names[k]
 	}
@@ -70,7 +72,7 @@ type Record struct {
 	Ending   Ending        // Ended
 	Duration time.Duration // Ended: of the whole transition
 	UID      uint32        // Override, Blocking, Maintaining, Commanded: who
-	Loss     Loss          // Missed
+	Loss     Loss          // Missed, Diverged, Reconciled
 	Attempts uint32        // Notified: how often the notice was tried
 	Hold     Hold          // Blocking, Maintaining, Leasing
 	// Command is what was wanted, in the words of the command line, Arguments the rest
@@ -154,7 +156,7 @@ func (m Memory) Fold(r Record) Memory {
 		}
 	case Blocking, Maintaining, Leasing:
 		m = m.hold(r)
-	case Stepped, Override, Learned, Missed, Strayed, Mended, Notified, Parted, Adopted, Commanded:
+	case Stepped, Override, Learned, Missed, Strayed, Mended, Notified, Parted, Adopted, Commanded, Diverged, Reconciled:
 	}
 	return m
 }

@@ -60,6 +60,10 @@ func (o *Orchestrator) asked(ev Asked) {
 		o.lookedFirst(ev)
 		return
 	}
+	if ev.ID != 0 && ev.ID == o.isolation.kernel {
+		o.askedIsolated(ev)
+		return
+	}
 	if ev.ID != 0 && ev.ID == o.early.id {
 		o.askedEarly(ev)
 		return
@@ -148,7 +152,7 @@ func (o *Orchestrator) clear() bool {
 	case o.linkFresh():
 		return o.echoed(b.claimed) && o.now.Sub(o.peer.state.Echo) <= LinkPatience
 	case b.silence != 0 && o.now.Sub(b.silence) <= silenceHolds:
-		return true
+		return o.vouched(b)
 	case b.wait == 0 && !o.now.Before(b.askAt):
 		o.askAtPivot()
 	}

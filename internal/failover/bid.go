@@ -18,6 +18,7 @@ const (
 	bidMeasuring                 // the first look at the databases
 	bidDraining                  // CatchUp is out
 	bidChecking                  // the measurement that the gate decides on
+	bidVouching                  // for the witness
 	bidJournaling
 	bidRunning
 	bidRunUndoing
@@ -46,6 +47,8 @@ type bid struct {
 	askAt   mono.Instant // the next question of a running plan
 	why     Why          // of the undoing
 	losses  []hooks.Loss
+
+	unvouched mono.Instant // since when the witness is waited for at the address, 0: it is not
 }
 
 func (b *bid) before(s bidStage) bool { return b.stage < s }
@@ -72,6 +75,10 @@ func (o *Orchestrator) thinkBid() {
 			o.withdrawBid(w)
 		} else if o.stopping {
 			o.withdrawBid(Why{Reason: Stopping})
+		} else if b.stage == bidVouching && o.vouched(b) {
+			o.bidDecide()
+		} else if o.unvouched() {
+			o.withdrawBid(o.witnessSilent())
 		} else if o.run != nil && o.run.purpose == bidding && o.run.pivot != 0 && o.lease.acquire == 0 && o.clear() {
 			o.acquire()
 		}
@@ -192,6 +199,8 @@ func (o *Orchestrator) tickBid() {
 	case bidDraining:
 		b.wait = 0
 		o.bidMeasure(bidChecking)
+	case bidVouching:
+		o.refuseBid(o.witnessSilent())
 	case bidJournaling:
 		// The record may be on its way still, and would count after a restart.
 		o.appendRecord(hooks.Record{Kind: hooks.Reverted, Epoch: uint64(b.epoch), Role: hooks.Standby})
@@ -235,7 +244,7 @@ func (o *Orchestrator) bidMeasured(id ID) {
 		o.emit(CatchUp{ID: b.wait, Targets: o.drainTargets(), Until: o.now.Add(o.cfg.DrainTimeout)})
 	case bidChecking:
 		o.bidDecide()
-	case bidAsking, bidWaiting, bidDraining, bidJournaling, bidRunning, bidRunUndoing:
+	case bidAsking, bidWaiting, bidDraining, bidVouching, bidJournaling, bidRunning, bidRunUndoing:
 	}
 }
 
@@ -279,6 +288,10 @@ func (o *Orchestrator) bidDecide() {
 		o.appendRecord(hooks.Record{
 			Kind: hooks.Override, Epoch: uint64(o.epoch + 1), Role: hooks.Active, Reason: b.request.Reason, UID: b.request.UID,
 		})
+	}
+	if !o.vouched(b) {
+		o.awaitWitness()
+		return
 	}
 	b.resumes = o.resumes()
 	b.epoch = o.epoch + 1
@@ -428,7 +441,13 @@ func failedStep(r *planRun) string {
 // acquired is told when the address came to this node. Until then a promotion can
 // be taken back, and the next one has to know what the lost source had.
 func (o *Orchestrator) acquired() {
+	var final []Position
+	if o.take != nil && o.take.view.Stage == TakePromoting {
+		final = o.take.give.Positions
+	}
+	o.beginWriting(final)
 	o.forgetHeard()
+	o.forgetDivergence()
 	if o.bid != nil && o.bid.byOperator() {
 		o.condone()
 	}

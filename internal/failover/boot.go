@@ -98,7 +98,9 @@ func (o *Orchestrator) peerSaid(s PeerState) {
 			return
 		}
 		o.stepDown(Why{Reason: NewerEpoch}, hooks.OnDemote)
+		return
 	}
+	o.contestByWord()
 }
 
 // isSource reports whether the peer's databases are those that a takeover must not
@@ -176,6 +178,7 @@ func (o *Orchestrator) peerState() PeerState {
 		Epoch: o.epoch, ActiveEpoch: o.heldEpoch(), Holds: o.lease.held,
 		Bids: o.bids(), Hears: o.linkFresh() || !o.silent, Sources: o.toldSources(),
 		Gate: o.toldGate(), Positions: o.measure.positions, Granted: o.granted, Maintenance: o.toldMaintenance(),
+		HearsHeartbeat: senseOf(o.advertises()), HearsLink: senseOf(o.hearsLink()), Wrote: o.writing.wrote,
 	}
 	if o.peer.known {
 		s.Echo = o.peer.state.Stamp
@@ -238,7 +241,7 @@ func (o *Orchestrator) bids() bool {
 func (o *Orchestrator) thinkEpoch() {
 	p := o.peer.state
 	if o.state != Active || o.run != nil || o.giving() || !o.linkFresh() || p.ActiveEpoch < o.activeEpoch ||
-		p.Holds || p.State != Backup && p.State != Refused && p.State != Fault {
+		p.Holds || p.State != Backup && p.State != Refused && p.State != Fault && p.State != Conflict {
 		return
 	}
 	o.renumber()

@@ -32,6 +32,8 @@ type watched struct {
 	down   int          // measurements in a row that found it down
 	since  mono.Instant // when the first of them began
 	fenced bool         // the process that hung is gone, and was not seen again
+
+	diverging diverging
 }
 
 // hasDatabases reports whether there is anything to measure, even if no database
@@ -103,7 +105,7 @@ func (o *Orchestrator) watchFacts(i int, began mono.Instant) {
 		}
 		w.down++
 	case reach.Alive():
-		*w = watched{}
+		*w = watched{diverging: w.diverging}
 	}
 }
 

@@ -29,7 +29,7 @@ func (o *Orchestrator) stepDown(w Why, on hooks.Occasion) {
 	o.yield()
 	o.abandon(w)
 	active := ""
-	if w.Reason == NewerEpoch || w.Reason == StrongerPeer {
+	if w.Reason == NewerEpoch || w.Reason == StrongerPeer || w.Reason == PeerWrote {
 		active = o.cfg.Peer
 	}
 	o.enter(Demoting, w)
@@ -115,10 +115,15 @@ func (o *Orchestrator) settleFrom() mono.Instant {
 	return o.settleAt
 }
 
-// enterStandby enters Backup, or Fault while a check forbids the address.
+// enterStandby enters Backup, or Fault while something forbids the address, or Conflict
+// while its databases differ from the Active's.
 func (o *Orchestrator) enterStandby(w Why) {
 	if f, faulty := o.fault(); faulty {
 		o.enter(Fault, f)
+		return
+	}
+	if c, differs := o.inConflict(); differs {
+		o.enter(Conflict, c)
 		return
 	}
 	o.enter(Backup, w)
@@ -139,8 +144,13 @@ func (o *Orchestrator) thinkStandby() {
 		o.thinkUnattested()
 		return
 	}
-	if o.state != Backup && o.state != Fault || o.why.Detail == unattested || o.why.Reason != PeerActive && o.why.Reason != HandedOver &&
-		o.why.Reason != Unhealthy && o.why.Reason != LinkDown {
+	c, differs := o.inConflict()
+	switch {
+	case o.state == Conflict && differs && o.why.same(c):
+	case differs && o.state != Fault:
+		o.enterStandby(c)
+	case o.state != Backup && o.state != Fault || o.why.Detail == unattested || o.why.Reason != PeerActive && o.why.Reason != HandedOver &&
+		o.why.Reason != Unhealthy && o.why.Reason != LinkDown && o.why.Reason != Isolated:
 		o.enterStandby(Why{Reason: PeerActive})
 	}
 	if o.settled >= epoch || o.now.Before(o.settleFrom()) {

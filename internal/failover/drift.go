@@ -23,7 +23,7 @@ func (o *Orchestrator) thinkDrift() {
 			r.belongs = o.lastTold()
 		}
 		r.role, r.vars = hooks.Active, o.vars(o.cfg.Node, hooks.OnPromote, Drifted, o.activeEpoch)
-	case o.role == hooks.Standby && o.state != Conflict && (o.standbyDrifted() || o.eventsDrifted()):
+	case o.role == hooks.Standby && (o.state != Conflict || o.standsBy()) && (o.standbyDrifted() || o.eventsDrifted()):
 		plan = writesOf(o.cfg.Demote, false)
 		r.role, r.vars = hooks.Standby, o.vars("", hooks.OnDemote, Drifted, o.activeEpoch)
 	}

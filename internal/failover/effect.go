@@ -89,6 +89,14 @@ type (
 		ID     ID
 		Within time.Duration
 	}
+	// AskWitness asks the witness whether this node may have the role; Witnessed
+	// follows when it answers, or when Within is over.
+	AskWitness struct {
+		ID      ID
+		Within  time.Duration
+		Epoch   Epoch // that the node has, or would take the role with
+		Purpose Purpose
+	}
 	// Tell wants the state sent to the peer, over every path.
 	Tell struct{ State PeerState }
 	// Answer ends an operator's command.
@@ -129,3 +137,4 @@ func (Tell) effect()          {}
 func (Answer) effect()        {}
 func (Note) effect()          {}
 func (Stopped) effect()       {}
+func (AskWitness) effect()    {}

@@ -78,6 +78,11 @@ func (o *Orchestrator) elect() election {
 		return electPeer
 	case mine == SourcesUnknown || theirs == SourcesUnknown:
 		return electWait
+	// Two that were Active in one epoch, and one of them in vain.
+	case mine == AllSources && theirs == AllSources && o.writing.wrote == WroteYes && p.Wrote == WroteNo:
+		return electSelf
+	case mine == AllSources && theirs == AllSources && o.writing.wrote == WroteNo && p.Wrote == WroteYes:
+		return electPeer
 	case mine == NoDatabases, mine == AllSources && theirs == AllSources && samePositions(o.measure.positions, p.Positions):
 		if o.yieldsTo() {
 			return electPeer

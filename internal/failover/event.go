@@ -145,6 +145,12 @@ type (
 		Command ID
 		Request HoldRequest
 	}
+	// Witnessed answers AskWitness. Detail says in words why not, or who answered.
+	Witnessed struct {
+		ID      ID
+		Verdict Verdict
+		Detail  string
+	}
 	// StopWanted asks for a planned leave; Stopped follows as an effect.
 	StopWanted struct{}
 )
@@ -183,3 +189,4 @@ func (Disturbed) event()        {}
 func (SwitchoverWanted) event() {}
 func (HoldWanted) event()       {}
 func (StopWanted) event()       {}
+func (Witnessed) event()        {}

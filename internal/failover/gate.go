@@ -26,6 +26,7 @@ func (o *Orchestrator) gate(cause replication.Cause, lost []string) replication.
 	}
 	v := replication.Gate(o.now, o.cfg.Gate, q)
 	v.Reasons = append(v.Reasons, o.listReasons(cause)...)
+	v.Reasons = append(v.Reasons, o.divergenceReasons(v.Reasons)...)
 	v.Open = len(v.Reasons) == 0
 	return v
 }
@@ -176,7 +177,12 @@ func (o *Orchestrator) positions() []Position {
 	var ps []Position
 	for i := range o.databases {
 		if p, ok := o.databases[i].Facts.Position(); ok && o.databases[i].Facts.Reach == replication.Reachable {
-			ps = append(ps, Position{Database: o.databases[i].Name, Executed: p, SemiSync: o.semiSync(i), Beat: o.databases[i].Facts.Beat()})
+			p := Position{Database: o.databases[i].Name, Executed: p, SemiSync: o.semiSync(i), Beat: o.databases[i].Facts.Beat()}
+			if o.role == hooks.Active {
+				p.Binlog, _ = o.databases[i].Facts.BinlogState.Get()
+				p.Applied, _ = o.databases[i].Facts.Applied.Get()
+			}
+			ps = append(ps, p)
 		}
 	}
 	return ps

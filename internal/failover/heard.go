@@ -55,8 +55,8 @@ func (o *Orchestrator) mayHaveLeft(ev Advertised) bool {
 }
 
 // contest decides between two Actives that hear each other: the newer epoch
-// stays, and only when neither epoch is newer does priority decide, as in
-// RFC 9568 §6.4.3. A proved advertisement says its epoch itself. A peer that was
+// stays; of one epoch the one whose databases took writes does, and only when that
+// does not tell them apart does priority decide, as in RFC 9568 §6.4.3. A proved advertisement says its epoch itself. A peer that was
 // never heard over the link is no Tanist and has none.
 func (o *Orchestrator) contest(ev Advertised) {
 	rec := vrrp.Received{Advertisement: ev.Advertisement, Source: ev.Source}
@@ -85,6 +85,8 @@ func (o *Orchestrator) contest(ev Advertised) {
 		o.stepDown(Why{Reason: NewerEpoch}, hooks.OnDemote)
 	case known && theirs < o.activeEpoch, !known && o.peer.known && o.now.Sub(o.clash) < conflictPatience:
 		o.answerContest()
+	case known && o.hasDatabases():
+		o.contestWrites(rec)
 	case o.router.Weaker(rec):
 		o.answerContest()
 	default:

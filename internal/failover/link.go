@@ -67,6 +67,9 @@ func (o *Orchestrator) fault() (Why, bool) {
 	if o.link.down != 0 && o.now.Sub(o.link.down) >= o.linkDebounce() {
 		return Why{Reason: LinkDown, Detail: o.link.detail}, true
 	}
+	if w, cut := o.mustRelease(); cut {
+		return w, true
+	}
 	if s, faulty := o.board.Failing(health.Fault); faulty && s.Verdict != health.Flapping {
 		return unhealthy(s), true
 	}

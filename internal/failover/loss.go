@@ -54,11 +54,7 @@ func lacking(applied, last replication.Position) string {
 	if !ok {
 		return ""
 	}
-	text := ts.String()
-	if len(text) > lossText {
-		return text[:lossText] + "..."
-	}
-	return text
+	return cutTo(ts.String(), lossText)
 }
 
 // journalLosses notes the losses with the promotion of epoch.

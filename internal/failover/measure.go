@@ -96,6 +96,8 @@ func (o *Orchestrator) measured(ev Measured) {
 	}
 	o.noteFacts(ev.Facts, began)
 	o.remember()
+	o.noteWriting()
+	o.compareHistories()
 	o.measure.positions = o.positions()
 	o.measure.latest = o.now
 	if ev.ID == o.measure.id {

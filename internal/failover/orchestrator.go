@@ -40,6 +40,11 @@ type Config struct {
 	Fence         hooks.Plan
 	FenceRequired bool
 	Checks        []health.Check
+
+	// Witness is the kind of the third party that is asked for when the peer is
+	// silent, empty for none. OnIsolation is what an Active does that hears neither.
+	Witness     string
+	OnIsolation IsolationPolicy
 }
 
 // Announcement is when the address is announced.
@@ -167,6 +172,10 @@ type Orchestrator struct {
 	drift     drifting
 	attested  attested
 	hold      holdState
+	senses    [len(oneWays)]sensed
+	writing   writing
+	isolation isolation
+	witness   witnessing
 }
 
 // New returns an orchestrator that waits for Started.
@@ -227,7 +236,7 @@ func (o *Orchestrator) Deadline() (mono.Instant, bool) {
 	if t, ok := o.router.Deadline(); ok {
 		at = min(at, t)
 	}
-	at = min(at, o.lease.deadline(), o.earlyDeadline(), o.linkDeadline(), o.guardDeadline(), o.holdDeadline())
+	at = min(at, o.lease.deadline(), o.earlyDeadline(), o.linkDeadline(), o.guardDeadline(), o.holdDeadline(), o.witnessDeadline())
 	if o.run != nil {
 		if t, ok := o.run.run.Deadline(); ok {
 			at = min(at, t)
@@ -285,6 +294,8 @@ func (o *Orchestrator) handle(ev Event) {
 		o.switchoverWanted(ev)
 	case HoldWanted:
 		o.holdWanted(ev)
+	case Witnessed:
+		o.witnessed(ev)
 	case StopWanted:
 		if !o.stopping {
 			o.stopping, o.stopAt = true, o.now
@@ -309,11 +320,13 @@ func (o *Orchestrator) tick() {
 	o.tickGive()
 	o.tickWish()
 	o.tickHold()
+	o.tickWitness()
 }
 
 // think takes the decisions that follow from what is the case, whichever event
 // made it so.
 func (o *Orchestrator) think() {
+	o.thinkIsolation()
 	o.thinkRun()
 	o.thinkHealth()
 	o.thinkYield()
@@ -329,6 +342,7 @@ func (o *Orchestrator) think() {
 	o.thinkDrift()
 	o.thinkEpoch()
 	o.thinkStanding()
+	o.thinkSenses()
 }
 
 func (o *Orchestrator) emit(e Effect) { o.out = append(o.out, e) }

@@ -18,6 +18,22 @@ type Position struct {
 	SemiSync replication.SemiSync
 	// Beat is how far it counted in the heartbeat table, zero where it has none.
 	Beat replication.Beat
+	// Binlog and Applied are told by an Active of a MariaDB, of which Executed does
+	// not say who wrote what; empty where they are not told.
+	Binlog  replication.BinlogState
+	Applied replication.Position
+}
+
+// history returns what the peer's word tells of the transactions that it has.
+func (p Position) history() replication.History {
+	h := replication.History{Flavor: p.Executed.Flavor(), Executed: replication.Known(p.Executed)}
+	if h.Flavor == replication.FlavorMariaDB {
+		h.Executed = replication.Unknown[replication.Position]()
+		if !p.Binlog.Equal(replication.BinlogState{}) {
+			h.BinlogState, h.Applied = replication.Known(p.Binlog), replication.Known(p.Applied)
+		}
+	}
+	return h
 }
 
 // PeerState is what a node tells its peer about an instance, several times a
@@ -54,6 +70,11 @@ type PeerState struct {
 	Granted *Grant
 	// Maintenance is the register as this node has it durably, nil before the first.
 	Maintenance *Maintenance
+
+	// HearsHeartbeat and HearsLink are Hears apart: our advertisements, our link.
+	HearsHeartbeat, HearsLink Sense
+	// Wrote says whether its databases took writes since its latest promotion.
+	Wrote Wrote
 }
 
 // Sources says whether the databases of a node replicate from anywhere.

@@ -13,15 +13,22 @@ import (
 // What a standby knows of its source it has to know after a restart, too: the
 // source may be gone by then, and the server forgets what it received.
 
-// Remembered is what a standby knows of one database beyond what its server says.
+// Remembered is what a node knows of one database beyond what its server says.
 type Remembered struct {
 	Database string
 	Heard    replication.Position // what the source was last known to have; empty: never heard
 	Received replication.Position // the farthest that was ever received here
+
+	// Of an Active: where the database was when the role came, and how far it had
+	// counted in the heartbeat table, if that is known.
+	Promoted   replication.Position
+	Beats      uint64
+	BeatsKnown bool
 }
 
 func (r Remembered) equal(other Remembered) bool {
-	return r.Database == other.Database && r.Heard.Equal(other.Heard) && r.Received.Equal(other.Received)
+	return r.Database == other.Database && r.Heard.Equal(other.Heard) && r.Received.Equal(other.Received) &&
+		r.Promoted.Equal(other.Promoted) && r.Beats == other.Beats && r.BeatsKnown == other.BeatsKnown
 }
 
 // rememberEvery is how often the positions go to the disk at most.
@@ -37,6 +44,7 @@ type remembering struct {
 // knows better than what it once heard.
 func (o *Orchestrator) recall(s Started) {
 	if s.Memory.Role == hooks.Active && s.Memory.ActiveEpoch == s.Memory.Epoch {
+		o.recallWriting(s.Positions)
 		return
 	}
 	o.memory.recalled = make(map[string]Remembered, len(s.Positions))
@@ -99,8 +107,8 @@ func (o *Orchestrator) forgetHeard() {
 		o.databases[i].MaxReceived = replication.Position{}
 	}
 	o.sourceHas, o.memory.recalled = nil, nil
-	if len(o.memory.stored) > 0 {
-		o.memory.stored = nil
-		o.emit(Remember{})
+	if rs := o.promotedAt(); len(rs) > 0 || len(o.memory.stored) > 0 {
+		o.memory.stored = rs
+		o.emit(Remember{Positions: rs})
 	}
 }

@@ -116,10 +116,10 @@ func (o *Orchestrator) lasting() (hooks.Role, Epoch, bool) {
 	case Active:
 		alone := o.lease.held && o.lease.calmAt == 0 && o.guard.claimant == "" && !(o.linkFresh() && o.peer.state.Holds)
 		return hooks.Active, o.activeEpoch, o.role == hooks.Active && alone
-	case Backup:
+	case Backup, Conflict:
 		e, ok := o.activePeer()
-		return hooks.Standby, e, ok && o.role == hooks.Standby && o.router.State() == vrrp.Backup && o.dressed >= e
-	case Initialize, Promoting, Demoting, Fault, Refused, Conflict:
+		return hooks.Standby, e, ok && o.standsBy() && o.role == hooks.Standby && o.router.State() == vrrp.Backup && o.dressed >= e
+	case Initialize, Promoting, Demoting, Fault, Refused:
 	}
 	return hooks.NoRole, 0, false
 }
@@ -133,7 +133,7 @@ func (o *Orchestrator) thinkStanding() {
 		if o.run != nil && o.run.purpose == mending {
 			o.cancelRun()
 		}
-		if s := o.state; s == Fault || s == Refused || s == Conflict {
+		if s := o.state; s == Fault || s == Refused || s == Conflict && !o.standsBy() {
 			o.newRole(hooks.NoRole, 0)
 		}
 		return

@@ -22,9 +22,11 @@ const (
 	Promoting
 	Active
 	Demoting
-	Fault    // a health check, or the link, forbids this node the address
-	Refused  // it should take over and may not; Reasons say why
-	Conflict // the peer's kernel answers for the address though the peer is silent
+	Fault   // a health check, or the link, forbids this node the address
+	Refused // it should take over and may not; Reasons say why
+	// Conflict is one of two: the peer's kernel answers for the address though the peer
+	// is silent, or this node's databases have what the Active's lack (Diverged).
+	Conflict
 )
 
 // String returns the state as status, log and the link between the nodes name it.
@@ -87,6 +89,11 @@ const (
 	MaintenanceOver                // and it is suspended no longer
 	Blocked                        // an operator forbids this node the role
 	Unblocked                      // and does so no longer
+	OneWayLoss                     // one of the two ways to hear the peer works in one direction only
+	Isolated                       // this node hears neither the peer nor its witness
+	WitnessSilent                  // the witness does not answer for a takeover
+	PeerWrote                      // another Active of the same epoch, whose databases took the writes
+	Diverged                       // this node's databases have transactions that the Active's lack
 )
 
 // String returns the reason as status, log, journal and the link between the nodes
@@ -100,6 +107,7 @@ func (r Reason) String() string {
 		"link_down", "address_taken", "stranger_answers", "fence_failed", "deaf", "address_found",
 		"database_down", "databases_changed", "long_transaction", "data_lost", "recovered",
 		"maintenance", "maintenance_over", "blocked", "unblocked",
+		"one_way", "isolated", "witness_silent", "peer_wrote", "diverged",
 	}
 	if int(r) < len(names) {
 		return names[r]

@@ -41,7 +41,12 @@ type Status struct {
 	Labels               []Label  // as the latest check found them
 	Block                *HoldStatus
 	Maintenance          *HoldStatus
-	Claimant             string // who else answers for the held address: the peer's label or a hardware address
+	Claimant             string   // who else answers for the held address: the peer's label or a hardware address
+	OneWay               []OneWay // signs of life that come through in one direction only
+	Wrote                Wrote    // whether the databases took writes since this node's latest promotion
+	Divergence           []Divergence
+	Witness              *Witnessing // nil: none is configured
+	Isolation            Isolation
 }
 
 // Status returns the status as of now, as a copy.
@@ -59,6 +64,8 @@ func (o *Orchestrator) Status(now mono.Instant) Status {
 		PeerKnown: o.peer.known, PeerFresh: o.linkFresh(), PeerState: o.peer.state, Silent: o.silent,
 		Restored: o.restored, Unprotected: o.unprotected(), Waiting: o.waiting(),
 	}
+	s.OneWay, s.Wrote, s.Divergence = o.oneWay(), o.writing.wrote, o.diverged()
+	s.Witness, s.Isolation = o.witnessing(), o.isolationView()
 	if w, stays := o.stays(); stays {
 		s.Stays = &w
 	}
