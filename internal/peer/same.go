@@ -13,6 +13,7 @@ import (
 func sameState(a, b *failover.PeerState) bool {
 	return a.Boot == b.Boot && a.State == b.State && a.Epoch == b.Epoch && a.ActiveEpoch == b.ActiveEpoch &&
 		a.Holds == b.Holds && a.Bids == b.Bids && a.Hears == b.Hears && a.Sources == b.Sources &&
+		a.HearsHeartbeat == b.HearsHeartbeat && a.HearsLink == b.HearsLink && a.Wrote == b.Wrote &&
 		sameWhy(a.Why, b.Why) && slices.Equal(a.Gate, b.Gate) && samePositions(a.Positions, b.Positions) &&
 		slices.Equal(a.Stopped, b.Stopped) && slices.Equal(a.Steps, b.Steps) &&
 		slices.Equal(a.Drift, b.Drift) && slices.Equal(a.Labels, b.Labels) &&
@@ -26,7 +27,8 @@ func sameWhy(a, b failover.Why) bool {
 
 func samePositions(a, b []failover.Position) bool {
 	return slices.EqualFunc(a, b, func(a, b failover.Position) bool {
-		return a.Database == b.Database && a.Executed.Equal(b.Executed) && a.SemiSync == b.SemiSync && a.Beat == b.Beat
+		return a.Database == b.Database && a.Executed.Equal(b.Executed) && a.SemiSync == b.SemiSync && a.Beat == b.Beat &&
+			a.Binlog.Equal(b.Binlog) && a.Applied.Equal(b.Applied)
 	})
 }
 

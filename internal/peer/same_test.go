@@ -19,6 +19,10 @@ func leaves(v reflect.Value, path string, f func(path string, change func())) {
 		f(path, func() { *p = replication.PositionOf(replication.GTID{Domain: 9, Server: 9, Sequence: 9}) })
 		return
 	}
+	if b, ok := v.Addr().Interface().(*replication.BinlogState); ok {
+		f(path, func() { *b = replication.BinlogState{} })
+		return
+	}
 	if s, ok := v.Addr().Interface().(*replication.SemiSync); ok {
 		f(path+".SourceStatus", func() { *s = replication.SemiSync{} })
 		f(path+".NoTx", func() { s.NoTx = replication.Known[uint64](9) })

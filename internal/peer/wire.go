@@ -40,6 +40,10 @@ type message struct {
 	Drift       []drift        `json:"drift,omitempty"`
 	Labels      []label        `json:"labels,omitempty"`
 	Maintenance *maintenance   `json:"maintenance,omitempty"`
+
+	HearsHeartbeat string `json:"hears_heartbeat,omitempty"`
+	HearsLink      string `json:"hears_link,omitempty"`
+	Wrote          string `json:"wrote,omitempty"`
 }
 
 type why struct {
@@ -60,6 +64,8 @@ type position struct {
 	Executed string    `json:"executed"`
 	SemiSync *semiSync `json:"semi_sync,omitempty"`
 	Beat     *beat     `json:"beat,omitempty"`
+	Binlog   string    `json:"binlog_state,omitempty"`
+	Applied  string    `json:"applied,omitempty"`
 }
 
 // beat is there only where a heartbeat table is.
@@ -161,7 +167,10 @@ func toWire(instance string, s failover.PeerState) message {
 		Holds: s.Holds, Bids: s.Bids, Hears: s.Hears, Sources: words.Of(failover.NoDatabases, s.Sources),
 		Gate: each(s.Gate, toGateReason), Positions: each(s.Positions, toPosition),
 		Stopped: s.Stopped, Steps: each(s.Steps, toStep), Drift: each(s.Drift, toDrift), Labels: each(s.Labels, toLabel),
-		Maintenance: toMaintenance(s.Maintenance),
+		Maintenance: toMaintenance(s.Maintenance), HearsHeartbeat: sensed(s.HearsHeartbeat), HearsLink: sensed(s.HearsLink),
+	}
+	if s.Wrote != failover.WroteUnknown {
+		m.Wrote = words.Of(failover.WroteNo, s.Wrote)
 	}
 	if g := s.Give; g != nil {
 		m.Give = &give{
@@ -190,7 +199,9 @@ func (m message) core() failover.PeerState {
 		Holds: m.Holds, Bids: m.Bids, Hears: m.Hears, Sources: words.Value(failover.NoDatabases, m.Sources),
 		Gate: each(m.Gate, gateReason.core), Stopped: m.Stopped, Steps: each(m.Steps, step.core),
 		Drift: each(atMost(m.Drift, told), drift.core), Labels: each(atMost(m.Labels, told), label.core),
-		Maintenance: m.Maintenance.core(),
+		Maintenance:    m.Maintenance.core(),
+		HearsHeartbeat: words.Value(failover.SenseLost, m.HearsHeartbeat), HearsLink: words.Value(failover.SenseLost, m.HearsLink),
+		Wrote: words.Value(failover.WroteNo, m.Wrote),
 	}
 	s.Positions, _ = readPositions(m.Positions)
 	if g := m.Give; g != nil {
@@ -246,8 +257,19 @@ func (s step) core() hooks.Result {
 	return hooks.Result{Name: s.Name, Title: s.Title, Outcome: words.Value(hooks.Pending, s.Outcome), Detail: s.Detail, Duration: s.Duration}
 }
 
+// sensed leaves out what is not known.
+func sensed(s failover.Sense) string {
+	if s == failover.SenseUnknown {
+		return ""
+	}
+	return words.Of(failover.SenseLost, s)
+}
+
 func toPosition(p failover.Position) position {
-	return position{Database: p.Database, Executed: p.Executed.String(), SemiSync: toSemiSync(p.SemiSync), Beat: toBeat(p.Beat)}
+	return position{
+		Database: p.Database, Executed: p.Executed.String(), SemiSync: toSemiSync(p.SemiSync), Beat: toBeat(p.Beat),
+		Binlog: p.Binlog.String(), Applied: p.Applied.String(),
+	}
 }
 
 func toBeat(b replication.Beat) *beat {
@@ -305,7 +327,14 @@ func readPositions(in []position) (out []failover.Position, all bool) {
 			all = false
 			continue
 		}
-		out = append(out, failover.Position{Database: p.Database, Executed: executed, SemiSync: p.SemiSync.core(), Beat: p.Beat.core()})
+		q := failover.Position{Database: p.Database, Executed: executed, SemiSync: p.SemiSync.core(), Beat: p.Beat.core()}
+		// Who wrote what is for a comparison, which does without.
+		if binlog, err := replication.ParseBinlogState(p.Binlog); err == nil {
+			if applied, err := replication.ParsePosition(p.Applied); err == nil {
+				q.Binlog, q.Applied = binlog, applied
+			}
+		}
+		out = append(out, q)
 	}
 	return out, all
 }
