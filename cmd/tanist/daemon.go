@@ -241,6 +241,7 @@ func (d *daemon) instance(s *service) (node.Instance, error) {
 			Boot: bootID(), Memory: d.memories[s.cfg.Name], Positions: d.recall.Recall(s.cfg.Name),
 		},
 		Heartbeat: beat, Addresses: s.addresses, Databases: s.databases, Steps: s.steps, Kernel: s.kernel,
+		Witness: newWitness(s.cfg),
 	}, nil
 }
 
@@ -275,6 +276,7 @@ func (d *daemon) core(file *config.File, in config.Instance) failover.Config {
 		DrainTimeout: in.Gate.DrainTimeout, Promote: in.Promote, Demote: in.Demote,
 		Fence: in.Fence, FenceRequired: in.FenceRequired,
 	}
+	c.OnIsolation, c.Witness = onIsolation(in), witnessKind(in)
 	for _, db := range in.Databases {
 		c.Databases = append(c.Databases, db.Name)
 	}

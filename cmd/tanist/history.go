@@ -162,18 +162,20 @@ type historyEntry struct {
 	Reason  string `json:"reason,omitempty"`
 	// Result, of a transition: completed, aborted, interrupted, taken_back, running,
 	// or cut_off when the daemon or the host ended in it.
-	Result     string            `json:"result,omitempty"`
-	EndedAt    time.Time         `json:"ended_at,omitzero"`
-	DurationMS float64           `json:"duration_ms,omitempty"`
-	HandsOver  uint64            `json:"hands_over_epoch,omitempty"` // of a planned demotion: the other node's epoch
-	Undoes     bool              `json:"undoes,omitempty"`           // it takes back what the promotion of its epoch did
-	AcquiredAt time.Time         `json:"acquired_at,omitzero"`       // when the address came with a planned promotion
-	RevertedAt time.Time         `json:"reverted_at,omitzero"`       // the promotion did not come about
-	Steps      []historyStep     `json:"steps,omitempty"`
-	Losses     []control.Loss    `json:"losses,omitempty"`
-	Overrides  []historyOverride `json:"overrides,omitempty"`
-	Boot       string            `json:"boot,omitempty"`     // of the kernel
-	Attempts   uint32            `json:"attempts,omitempty"` // of a notice
+	Result     string         `json:"result,omitempty"`
+	EndedAt    time.Time      `json:"ended_at,omitzero"`
+	DurationMS float64        `json:"duration_ms,omitempty"`
+	HandsOver  uint64         `json:"hands_over_epoch,omitempty"` // of a planned demotion: the other node's epoch
+	Undoes     bool           `json:"undoes,omitempty"`           // it takes back what the promotion of its epoch did
+	AcquiredAt time.Time      `json:"acquired_at,omitzero"`       // when the address came with a planned promotion
+	RevertedAt time.Time      `json:"reverted_at,omitzero"`       // the promotion did not come about
+	Steps      []historyStep  `json:"steps,omitempty"`
+	Losses     []control.Loss `json:"losses,omitempty"`
+	// Divergence is what a standby in conflict has and the active node lacks.
+	Divergence *control.Divergence `json:"divergence,omitempty"`
+	Overrides  []historyOverride   `json:"overrides,omitempty"`
+	Boot       string              `json:"boot,omitempty"`     // of the kernel
+	Attempts   uint32              `json:"attempts,omitempty"` // of a notice
 	// Command, of kind commanded: what a person told this node to do, and who it was.
 	Command *historyCommand `json:"command,omitempty"`
 }
@@ -222,6 +224,9 @@ func (v historyView) document(path string, passages []passage) historyDocument {
 		}
 		if r.Kind == hooks.Commanded {
 			e.Command = &historyCommand{Command: r.Command, Arguments: r.Arguments, UID: r.UID, User: v.account(r.UID)}
+		}
+		if r.Kind == hooks.Diverged || r.Kind == hooks.Reconciled {
+			e.Divergence = &control.Divergence{Database: r.Loss.Database, Transactions: r.Loss.Transactions, Count: r.Loss.Proved}
 		}
 		if r.Kind == hooks.Missed {
 			e.Losses = control.NewLosses([]hooks.Loss{r.Loss})

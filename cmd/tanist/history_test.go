@@ -97,6 +97,12 @@ var usualHistories = map[string]func(h *told) *told{
 		h.step(8, hooks.Active, 30*time.Second, "unit start lsyncd.service", hooks.TimedOut, "the job\nis still\x1b[2J queued")
 		return h.ended(8, hooks.Active, hooks.Aborted, 31*time.Second)
 	},
+	"conflict": func(h *told) *told {
+		h.add(0, hooks.Record{Kind: hooks.Diverged, Epoch: 8, Role: hooks.Standby, Loss: hooks.Loss{
+			Database: "pivot", Proved: 3, ProvedKnown: true, Transactions: "0-1-101..103",
+		}})
+		return h.add(40*time.Minute, hooks.Record{Kind: hooks.Reconciled, Epoch: 8, Role: hooks.Standby, Loss: hooks.Loss{Database: "pivot", ProvedKnown: true}})
+	},
 	"forced": func(h *told) *told {
 		h.add(time.Minute, hooks.Record{Kind: hooks.Override, Epoch: 9, Role: hooks.Active, UID: 1000, Reason: "the reserve burned down, Anna agreed"})
 		h.list = append(h.list, hooks.Entry{At: h.now, Boot: h.boot, Record: hooks.Record{

@@ -92,6 +92,12 @@ func (v historyView) one(b *strings.Builder, p passage) {
 	for _, o := range p.overrides() {
 		v.line(b, "override", "by "+v.account(o.Record.UID)+": "+o.Record.Reason)
 	}
+	if r.Kind == hooks.Diverged {
+		v.line(b, "database", fmt.Sprintf("%s: %d transactions: %s", r.Loss.Database, r.Loss.Proved, r.Loss.Transactions))
+	}
+	if r.Kind == hooks.Reconciled {
+		v.line(b, "database", r.Loss.Database)
+	}
 	losses := p.Losses
 	if r.Kind == hooks.Missed {
 		losses = append(losses, r.Loss)
@@ -151,6 +157,10 @@ func (p passage) heading() string {
 		return "the address came with the planned promotion"
 	case hooks.Missed:
 		return "a promotion may have lost data"
+	case hooks.Diverged:
+		return "conflict: this node has what the active one lacks"
+	case hooks.Reconciled:
+		return "the conflict is over"
 	case hooks.Strayed:
 		return "somebody changed what a step had left"
 	case hooks.Mended:

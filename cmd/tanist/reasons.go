@@ -60,6 +60,16 @@ func inWords(r failover.Reason) string {
 		return "a health check failed"
 	case failover.Recovered:
 		return "what kept this node from the role is over"
+	case failover.OneWayLoss:
+		return "the two nodes hear each other in one direction only"
+	case failover.Isolated:
+		return "this node hears neither the other node nor its witness"
+	case failover.WitnessSilent:
+		return "the witness did not answer, so that this node may be the one that is cut off"
+	case failover.PeerWrote:
+		return "another active node of the same epoch, whose databases took the writes"
+	case failover.Diverged:
+		return "this node's databases have transactions that the active node lacks"
 	case failover.GateClosed:
 		return "the gate was closed"
 	case failover.AddressAnswers:

@@ -171,10 +171,19 @@ func (g Gateway) converse(ctx context.Context, voices []*voice) error {
 		}
 	}
 	if len(voices) > 1 {
-		return fmt.Errorf("%s answers neither on the link nor to an ICMP echo", g.Address)
+		return silence(g.Address.String() + " answers neither on the link nor to an ICMP echo")
 	}
-	return fmt.Errorf("%s does not answer to an ICMP echo", g.Address)
+	return silence(g.Address.String() + " does not answer to an ICMP echo")
 }
+
+// ErrSilent is in the error of a Gateway that was asked and did not answer.
+var ErrSilent = errors.New("no answer")
+
+// silence says who is silent, in words.
+type silence string
+
+func (s silence) Error() string      { return string(s) }
+func (silence) Is(target error) bool { return target == ErrSilent }
 
 func (v *voice) converse(end time.Time) error {
 	began := time.Now()

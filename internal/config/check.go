@@ -35,6 +35,7 @@ func (d *decoder) checkInstances(f *File, labels []string) {
 		d.checkDatabases(in, at, sockets)
 		d.checkPlans(in, at)
 		d.checkHealth(in, at)
+		d.checkWitness(in, at, nodes)
 		if in.FenceRequired && len(in.Fence) == 0 {
 			d.problem(d.at(at+".fence_required"), "fence_required without a fence step would stop every takeover", "add steps to fence, or remove fence_required")
 		}

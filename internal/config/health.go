@@ -126,11 +126,13 @@ func (v value) processCheck() Check {
 	return ProcessCheck{s}
 }
 
-// gatewayCheck reads an address, with its zone if it is link-local.
-func (v value) gatewayCheck() Check {
+func (v value) gatewayCheck() Check { return GatewayCheck{v.gateway()} }
+
+// gateway reads an address, with its zone if it is link-local.
+func (v value) gateway() netip.Addr {
 	s, ok := v.text()
 	if !ok {
-		return GatewayCheck{}
+		return netip.Addr{}
 	}
 	a, err := netip.ParseAddr(s)
 	switch {
@@ -140,7 +142,7 @@ func (v value) gatewayCheck() Check {
 		v.problem(fmt.Sprintf("%s is link-local: it does not say on which link", a), fmt.Sprintf("write %s%%eth0, with the interface of this network", a))
 		a = netip.Addr{}
 	}
-	return GatewayCheck{a}
+	return a
 }
 
 // fileCheck reads a path, alone or with what the file has to be like.

@@ -66,6 +66,8 @@ func (v value) instance() Instance {
 		allow("fence", func(v value) { in.Fence = v.plan(fencing) }),
 		allow("fence_required", func(v value) { in.FenceRequired = v.boolean() }),
 		allow("health", func(v value) { in.Health = v.health() }),
+		allow("on_isolation", func(v value) { oneOf(v, isolations(), &in.OnIsolation) }),
+		allow("witness", func(v value) { in.Witness = v.witness() }),
 	)
 	return in
 }

@@ -69,6 +69,16 @@ type Instance struct {
 	// FenceRequired: a promotion after silence goes on only if Fence succeeded.
 	FenceRequired bool
 	Health        []HealthCheck
+	OnIsolation   Isolation
+	Witness       *Witness // nil for none
+}
+
+// Witness is a third party that both nodes ask when they do not hear each other.
+type Witness struct {
+	Kind WitnessKind
+	// Addresses are those of a gateway: one that answers is enough. At least one, with
+	// their zone if link-local.
+	Addresses []netip.Addr
 }
 
 // Heartbeat is how the two nodes hear each other.

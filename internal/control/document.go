@@ -91,6 +91,14 @@ type Instance struct {
 	// UnitsAgeMS and LabelsAgeMS are absent where they were looked at for this answer.
 	UnitsAgeMS  *int64 `json:"units_age_ms,omitempty"`
 	LabelsAgeMS *int64 `json:"labels_age_ms,omitempty"`
+
+	OneWay     []OneWay     `json:"one_way,omitempty"`
+	Divergence []Divergence `json:"divergence,omitempty"` // of a standby in conflict
+	// Wrote says whether the databases took writes since this node's latest promotion,
+	// yes or no; absent where that is not known.
+	Wrote     string    `json:"wrote,omitempty"`
+	Witness   *Witness  `json:"witness,omitempty"` // absent without one
+	Isolation Isolation `json:"isolation"`
 }
 
 // Restored is how often somebody else took a held address off the interface and
@@ -313,6 +321,7 @@ func NewInstance(now time.Time, s failover.Status, x Extra) Instance {
 		LastTransition: newTransition(s), Heartbeat: x.Heartbeat, Restored: newRestored(now, s), ClaimedBy: s.Claimant,
 		Unprotected: s.Unprotected, Waiting: NewWaiting(s.Waiting), Stays: newStays(s.Stays),
 	}
+	in.hear(now, s)
 	for _, p := range x.VIPs {
 		in.VIPs = append(in.VIPs, VIP{Address: p.String(), Interface: x.Interface, Held: x.Held(p.Addr())})
 	}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/tanist-ha/tanist/internal/failover"
 )
 
 // Verdict is the answer to whether this node is active, for scripts and load balancers.
@@ -51,6 +53,9 @@ func Judge(in Instance) Verdict {
 	case "promoting", "demoting":
 		return Verdict{Word(in.State), why}
 	case "conflict", "initialize":
+		if in.Reason == failover.Diverged.String() {
+			break // a standby whose databases differ
+		}
 		return Verdict{WordUnknown, in.State + ": " + why}
 	}
 	if held > 0 {

@@ -20,7 +20,7 @@ const (
 // telling reports a record that no Memory depends on.
 func telling(k hooks.RecordKind) bool {
 	switch k {
-	case hooks.Stepped, hooks.Strayed, hooks.Mended, hooks.Notified:
+	case hooks.Stepped, hooks.Strayed, hooks.Mended, hooks.Notified, hooks.Diverged, hooks.Reconciled:
 		return true
 	case hooks.Began, hooks.Ended, hooks.Override, hooks.Reverted, hooks.Learned, hooks.Acquired, hooks.Missed, hooks.Commanded:
 	}
@@ -36,7 +36,7 @@ func deciding(r hooks.Record) bool {
 		return r.Role != hooks.Active
 	case hooks.Ended, hooks.Override, hooks.Reverted, hooks.Learned, hooks.Acquired, hooks.Commanded:
 		return true
-	case hooks.Stepped, hooks.Missed, hooks.Strayed, hooks.Mended, hooks.Notified:
+	case hooks.Stepped, hooks.Missed, hooks.Strayed, hooks.Mended, hooks.Notified, hooks.Diverged, hooks.Reconciled:
 	}
 	return false
 }

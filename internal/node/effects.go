@@ -186,6 +186,8 @@ func (in *instance) do(work context.Context, decided mono.Instant, e failover.Ef
 		if cancel := in.checking[e.ID]; cancel != nil {
 			cancel()
 		}
+	case failover.AskWitness:
+		return in.askWitness(work, e)
 	case failover.AskKernel:
 		in.busy.Add(1) // until it is answered
 		in.node.asking = append(in.node.asking, question{in, e})

@@ -49,6 +49,7 @@ type Instance struct {
 	Databases Databases
 	Steps     Steps
 	Kernel    Kernel
+	Witness   Witness // nil: none, and none is asked
 }
 
 // Config is what the instances share.

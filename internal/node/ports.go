@@ -106,6 +106,12 @@ type (
 		// Ask listens for answers for that long. The answer's ID does not count.
 		Ask(ctx context.Context, within time.Duration) failover.Asked
 	}
+	// Witness is a third party that both nodes can ask when they do not hear each other.
+	Witness interface {
+		// Ask returns the verdict, and in words who answered or why nobody did. When ctx
+		// ends first nothing is known.
+		Ask(ctx context.Context, q failover.AskWitness) (v failover.Verdict, detail string)
+	}
 	// Asker is an optional way to ask for many instances at once, in place of Ask
 	// of each one's Kernel.
 	Asker interface {

@@ -1,5 +1,5 @@
-// Package recall keeps what a standby knows of its databases beyond what their
-// servers say, over a restart: one small file for all instances, replaced whole.
+// Package recall keeps what a node knows of its databases beyond what their servers
+// say, over a restart: one small file for all instances, replaced whole.
 package recall
 
 import (
@@ -38,6 +38,9 @@ type entry struct {
 	Database string `json:"database"`
 	Heard    string `json:"heard,omitempty"`
 	Received string `json:"received,omitempty"`
+
+	Promoted string  `json:"promoted,omitempty"`
+	Beats    *uint64 `json:"beats,omitempty"` // absent: not known
 }
 
 // Open reads the file at path; one that is not there holds nothing. A file that
@@ -89,7 +92,15 @@ func (e entry) remembered() (failover.Remembered, error) {
 		return failover.Remembered{}, err
 	}
 	received, err := replication.ParsePosition(e.Received)
-	return failover.Remembered{Database: e.Database, Heard: heard, Received: received}, err
+	if err != nil {
+		return failover.Remembered{}, err
+	}
+	promoted, err := replication.ParsePosition(e.Promoted)
+	r := failover.Remembered{Database: e.Database, Heard: heard, Received: received, Promoted: promoted}
+	if e.Beats != nil {
+		r.Beats, r.BeatsKnown = *e.Beats, true
+	}
+	return r, err
 }
 
 // Recall returns what is kept of an instance.
@@ -141,7 +152,11 @@ func (f *File) content() ([]byte, error) {
 	for instance, rs := range f.instances {
 		entries := make([]entry, 0, len(rs))
 		for _, r := range rs {
-			entries = append(entries, entry{r.Database, r.Heard.String(), r.Received.String()})
+			e := entry{Database: r.Database, Heard: r.Heard.String(), Received: r.Received.String(), Promoted: r.Promoted.String()}
+			if r.BeatsKnown {
+				e.Beats = &r.Beats
+			}
+			entries = append(entries, e)
 		}
 		slices.SortFunc(entries, func(a, b entry) int { return cmp.Compare(a.Database, b.Database) })
 		c.Instances[instance] = entries

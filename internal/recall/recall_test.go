@@ -29,6 +29,9 @@ func TestKeptOverARestart(t *testing.T) {
 	want := []failover.Remembered{
 		{Database: "pivot", Heard: position(t, "0-1-100,1-2-5"), Received: position(t, "0-1-99")},
 		{Database: "team-1", Received: position(t, "0-3-7")},
+		{Database: "team-2", Promoted: position(t, "0-3-7"), Beats: 1<<63 + 1, BeatsKnown: true},
+		{Database: "team-3", Promoted: position(t, "0-3-7"), BeatsKnown: true},
+		{Database: "team-4", Promoted: position(t, "0-3-7")},
 	}
 	f.Set("compass", want)
 	f.Set("gone", want)
