@@ -93,6 +93,7 @@ func newRoot() *cobra.Command {
 		newRun(c), newCheck(c), newStatus(c), newCheckMaster(c), newSwitchover(c),
 		newReplication(c), newHistory(c), newRelease(c), newKeygen(), newVersion(), newConfig(),
 		newAnnounce(c),
+		newHooks(c),
 	)
 	return root
 }

@@ -211,6 +211,7 @@ type fake struct {
 	replicated  control.ReplicationRequest
 	refusal     error
 	announced   []control.Announced
+	plan        control.Plan
 }
 
 func (f *fake) Replication(_ context.Context, r control.ReplicationRequest, news func(control.ReplicationLine)) error {

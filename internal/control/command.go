@@ -65,7 +65,13 @@ func describers() map[string]describer {
 		"POST /v1/switchover":  describeSwitchover,
 		"POST /v1/replication": describeReplication,
 		"POST /v1/announce":    describeAnnounce,
+		"POST /v1/plan":        looksOnly("hooks plan"),
 	}
+}
+
+// looksOnly is of a route that changes nothing, though it is asked with a body.
+func looksOnly(verb string) describer {
+	return func([]byte) (Command, bool, error) { return Command{Verb: verb}, false, nil }
 }
 
 // routes are the endpoints of the server.

@@ -25,7 +25,7 @@ func TestEveryChangeIsJournaledBeforeItActs(t *testing.T) {
 	changes := 0
 	for _, pattern := range (&Server{}).routes().patterns {
 		method, path, _ := strings.Cut(pattern, " ")
-		if method == http.MethodGet {
+		if method == http.MethodGet || pattern == "POST /v1/plan" { // which only looks
 			continue
 		}
 		changes++

@@ -83,6 +83,7 @@ type Daemon interface {
 	Replication(ctx context.Context, r ReplicationRequest, news func(ReplicationLine)) error
 	Announcer
 	Recorder
+	Planner
 }
 
 // Server serves the control socket.
@@ -162,6 +163,7 @@ func (s *Server) routes() *routes {
 	mux.HandleFunc("POST /v1/switchover", s.switchover)
 	mux.HandleFunc("POST /v1/replication", s.replication)
 	mux.HandleFunc("POST /v1/announce", s.announce)
+	mux.HandleFunc("POST /v1/plan", s.plan)
 	return mux
 }
 

@@ -52,6 +52,7 @@ type instance struct {
 	steps       map[hooks.StepID]context.CancelFunc
 	catching    context.CancelFunc // of the latest CatchUp
 	checking    map[failover.ID]context.CancelFunc
+	preview     *preview // the latest, nil: none
 	commands    map[failover.ID]chan Answer
 	lastCommand failover.ID
 	effects     []failover.Effect
@@ -108,6 +109,9 @@ func (in *instance) step(work context.Context, ev failover.Event) (decided mono.
 		in.counts.heard(pending[0])
 		decided = in.node.now()
 		in.effects = in.Core.Step(decided, pending[0], in.effects[:0])
+		if in.preview != nil && in.Core.Moving() != "" {
+			in.endPreview() // before the first step
+		}
 		for _, e := range in.effects {
 			if answer := in.do(work, decided, e); answer != nil {
 				pending = append(pending, answer)

@@ -126,6 +126,7 @@ func (n *Node) enrol(in, old *instance) {
 		for _, cancel := range old.checking { // each is cancelled: their order is nobody's
 			cancel()
 		}
+		old.endPreview()
 	}
 	n.listen()
 }
