@@ -7,6 +7,13 @@ type Entry struct {
 	At     time.Time // the wall clock, UTC; it may step, the order of entries does not
 	Boot   string    // the kernel's boot ID, empty where it could not be read
 	Record Record
+	// Number is the entry's own, for good: it grows, no two entries of a journal have
+	// the same, and one that came before has less. 0: of a release that gave none.
+	Number uint64
+	// Skipped is how many numbers were left out right before this one: no entry has
+	// them. Where an entry's Number less Skipped is not one more than the Number before
+	// it, entries between the two are gone.
+	Skipped uint64
 	// Unknown is the name of a kind that this release does not know, else empty.
 	Unknown string
 }

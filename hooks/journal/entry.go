@@ -47,6 +47,9 @@ type entry struct {
 	Command   string `json:"command,omitempty"`
 	Arguments string `json:"arguments,omitempty"`
 	Hold      *hold  `json:"hold,omitempty"`
+
+	Number  uint64 `json:"n,omitempty"`
+	Skipped uint64 `json:"skipped,omitempty"`
 }
 
 // loss has no number where none is known.
@@ -113,7 +116,7 @@ func marshal(e Entry) ([]byte, error) {
 		At: e.At.UTC().Format(time.RFC3339Nano), Boot: e.Boot, Kind: words.Of(hooks.Began, r.Kind),
 		Instance: r.Instance, Epoch: r.Epoch, Role: words.Of(hooks.Standby, r.Role), Planned: r.Planned, Lossy: r.Lossy, Reason: r.Reason,
 		Ending: words.Of(hooks.Completed, r.Ending), Duration: r.Duration, UID: r.UID, Loss: toLoss(r.Loss), Attempts: r.Attempts,
-		Command: r.Command, Arguments: r.Arguments, Hold: toHold(r.Hold),
+		Command: r.Command, Arguments: r.Arguments, Hold: toHold(r.Hold), Number: e.Number, Skipped: e.Skipped,
 	}
 	if s := r.Step; s != (hooks.Result{}) {
 		out.Step = &step{
@@ -143,7 +146,7 @@ func unmarshal(payload []byte) (Entry, error) {
 	case in.Kind == "":
 		return Entry{}, errors.New("no kind")
 	}
-	e := Entry{At: at.UTC(), Boot: in.Boot, Record: hooks.Record{
+	e := Entry{At: at.UTC(), Boot: in.Boot, Number: in.Number, Skipped: in.Skipped, Record: hooks.Record{
 		Kind: words.Value(hooks.Began, in.Kind), Instance: in.Instance, Epoch: in.Epoch, Role: words.Value(hooks.Standby, in.Role),
 		Planned: in.Planned, Lossy: in.Lossy, Reason: in.Reason, Ending: words.Value(hooks.Completed, in.Ending), Duration: in.Duration, UID: in.UID, Loss: in.Loss.record(), Attempts: in.Attempts,
 		Command: in.Command, Arguments: in.Arguments, Hold: in.Hold.record(),

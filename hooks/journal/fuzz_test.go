@@ -70,7 +70,7 @@ func FuzzOpen(f *testing.F) {
 		if diff := cmp.Diff(want[:len(want)-1], again[:max(last, 0)], cmpopts.EquateEmpty()); diff != "" {
 			t.Fatalf("first (-) and second time (+) differ:\n%s", diff)
 		}
-		if diff := cmp.Diff(want[len(want)-1], again[last], sameEntry); diff != "" {
+		if diff := cmp.Diff(want[len(want)-1], again[last], sameEntry, cmpopts.IgnoreFields(Entry{}, "Number", "Skipped")); diff != "" {
 			t.Fatal(diff)
 		}
 	})

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"os"
-	"slices"
 	"time"
 
 	"github.com/tanist-ha/tanist/hooks"
@@ -32,6 +31,14 @@ type Journal struct {
 	unsynced []byte // the bytes before end that no Sync has confirmed
 	cut      bool   // a failed write may have left something after end
 	suspect  bool   // a Sync failed: what the disk has of unsynced is not known
+
+	next    uint64        // the number of the next entry
+	skipped uint64        // how many before it no entry has
+	told    func([]Entry) // takes what was appended
+	untold  []Entry       // what it was not given yet
+	// anchored says that a number of this start, or of one after which nothing was left
+	// out, is on the disk.
+	anchored bool
 
 	memories  map[string]hooks.Memory // of what is before end
 	owed      []record                // to be written before anything else
@@ -82,7 +89,6 @@ func (j *Journal) append(records []hooks.Record) error {
 	if err != nil {
 		return err
 	}
-	all = append(slices.Clip(j.owed), all...)
 	if len(all) == 0 {
 		return nil
 	}
@@ -109,19 +115,29 @@ func (j *Journal) append(records []hooks.Record) error {
 	for _, r := range all {
 		j.remember(r)
 	}
+	j.numbered(all)
 	return nil
 }
 
-// frames dates records and returns them as they are to be written.
+// frames dates records, puts what is owed before them, and returns all as they are
+// to be written.
 func (j *Journal) frames(records []hooks.Record) (all []record, err error) {
+	entries := make([]Entry, 0, len(j.owed)+len(records))
+	for _, r := range j.owed {
+		entries = append(entries, *r.entry)
+	}
 	at := j.clock()
 	for _, r := range records {
-		e := Entry{At: at, Boot: j.boot, Record: r}
-		payload, err := marshal(e)
+		entries = append(entries, Entry{At: at, Boot: j.boot, Record: r})
+	}
+	j.number(entries)
+	for i := range entries {
+		e := &entries[i]
+		payload, err := marshal(*e)
 		if err != nil {
-			return nil, fmt.Errorf("%s of %s: %w", r.Kind, r.Instance, err)
+			return nil, fmt.Errorf("%s of %s: %w", e.Record.Kind, e.Record.Instance, err)
 		}
-		all = append(all, record{frame: appendFrame(nil, payload), entry: &e})
+		all = append(all, record{frame: appendFrame(nil, payload), entry: e})
 	}
 	return all, nil
 }
@@ -171,6 +187,7 @@ func (j *Journal) sync() error {
 		return err
 	}
 	j.unsynced = j.unsynced[:0]
+	j.anchor()
 	return nil
 }
 
@@ -203,6 +220,7 @@ func (j *Journal) rewrite() error {
 		return err
 	}
 	j.suspect, j.unsynced = false, j.unsynced[:0]
+	j.anchor()
 	return nil
 }
 

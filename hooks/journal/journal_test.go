@@ -182,7 +182,7 @@ func TestMemories(t *testing.T) {
 }
 
 func TestFormatIsGolden(t *testing.T) {
-	got, file := wrote(t), filepath.Join("testdata", "journal-1")
+	got, file := wrote(t), filepath.Join("testdata", "journal-1-numbered")
 	if *update {
 		if err := os.WriteFile(file, got, 0o644); err != nil {
 			t.Fatal(err)
@@ -194,6 +194,24 @@ func TestFormatIsGolden(t *testing.T) {
 	_, entries := mustOpen(t, place(t, read(t, file)))
 	if diff := cmp.Diff(story(), records(entries)); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// Journals of before entries had numbers are of the same version, and their entries
+// have none.
+func TestJournalsWithoutNumbers(t *testing.T) {
+	for file, want := range map[string][]hooks.Record{"journal-1": story(), "journal-1-notices": notices()} {
+		path := place(t, read(t, filepath.Join("testdata", file)))
+		j, entries := mustOpen(t, path)
+		if diff := cmp.Diff(want, records(entries)); diff != "" || highestNumber(entries) != 0 {
+			t.Errorf("%s: %s", file, diff)
+		}
+		mustAppend(t, j, story()[0])
+		mustClose(t, j)
+		c, err := Read(path)
+		if last := c.Entries[len(c.Entries)-1]; err != nil || last.Number != 1 || last.Skipped != 0 {
+			t.Errorf("%s: the first number is %d after %d: %v", file, last.Number, last.Skipped, err)
+		}
 	}
 }
 

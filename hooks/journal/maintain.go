@@ -32,8 +32,9 @@ const (
 func (j *Journal) Owe(records ...hooks.Record) {
 	at := j.clock()
 	for _, r := range records {
-		e := Entry{At: at, Boot: j.boot, Record: r}
-		if payload, err := marshal(e); err == nil { // else no disk would have helped
+		e := Entry{At: at, Boot: j.boot, Record: r, Number: largestNumber, Skipped: largestNumber} // with room for its own
+		if payload, err := marshal(e); err == nil {                                                // else no disk would have helped
+			e.Number, e.Skipped = 0, 0
 			j.owed = append(j.owed, record{frame: appendFrame(nil, payload), entry: &e})
 		}
 	}

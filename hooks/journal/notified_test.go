@@ -32,10 +32,10 @@ func notices() []hooks.Record {
 	}
 }
 
-// The file without output and attempts, which TestFormatIsGolden reads, and this
-// one are of the same version.
+// The file without output and attempts, which TestJournalsWithoutNumbers reads, and
+// this one are of the same version.
 func TestOutputAndNoticesAreGolden(t *testing.T) {
-	got, file := wroteAll(t, notices()), filepath.Join("testdata", "journal-1-notices")
+	got, file := wroteAll(t, notices()), filepath.Join("testdata", "journal-1-notices-numbered")
 	if *update {
 		if err := os.WriteFile(file, got, 0o644); err != nil {
 			t.Fatal(err)

@@ -134,6 +134,7 @@ func (j *Journal) load(f *os.File) ([]Entry, *os.File, error) {
 	for _, r := range c.records {
 		j.remember(r)
 	}
+	j.numberFrom(entries)
 	if err != nil && c.end > j.limit {
 		j.rotateAt = c.end + j.limit/8
 	}
