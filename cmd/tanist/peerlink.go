@@ -86,13 +86,6 @@ func (h *hostCheck) unprovedLink() {
 		"the peer link is not authenticated: who takes the address of %s can tell %s what it likes", other, me)
 }
 
-func unproved(p control.Peer) string {
-	if p.Authenticated {
-		return ""
-	}
-	return ", NOT AUTHENTICATED: there is no key_file"
-}
-
 // proofOf adds to a path of the status what was proved and what was refused. An
 // error that is over explains nothing.
 func proofOf(path *control.Path, p peer.Status) {

@@ -1,0 +1,68 @@
+package screen
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tanist-ha/tanist/internal/control"
+)
+
+var update = flag.Bool("update", false, "write golden files and pictures")
+
+// words stand in for those of the command, which have their own test.
+func words() Words {
+	return Words{
+		Reason: func(name string) string {
+			return map[string]string{
+				"elected": "both nodes were up and none was active", "peer_active": "the other node is active", "requested": "an operator's switchover, or the other node's leave",
+				"address_answers": "the silent host still answered for the address", "starting": "the daemon just started", "gate_closed": "the gate was closed",
+				"peer_silent": "nothing was heard of the other node",
+			}[name]
+		},
+		Loss: func(control.Loss) string {
+			return "proved 3, at most about 5, by what was heard 0.2 s before: 0-1-4709 to 0-1-4711"
+		},
+	}
+}
+
+func golden(t *testing.T, path, got string) {
+	t.Helper()
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s: %s", path, diff)
+	}
+}
+
+func at80(doc control.Document) []Line {
+	return Draw(doc, Options{Now: noon, Got: noon, Width: 80, Words: words()})
+}
+
+func TestSituations(t *testing.T) {
+	for _, s := range situations() {
+		t.Run(s.name, func(t *testing.T) {
+			lines := at80(s.doc)
+			golden(t, "testdata/"+s.name+".txt", Text(lines, false, true))
+			for i, l := range lines {
+				if w := width(l); w > 80 {
+					t.Errorf("line %d has %d columns: %s", i+1, w, Text([]Line{l}, false, true))
+				}
+			}
+			golden(t, "testdata/"+s.name+".ansi", Text(lines, true, true))
+		})
+	}
+}
