@@ -18,7 +18,7 @@ const (
 	// reportEvery is how often the status is told; reportShare is the least part of the
 	// time that making one may not take, and reportRarest the rarest it is told for that.
 	reportEvery  = time.Second
-	reportShare  = 50
+	reportShare  = 200
 	reportRarest = 3 * time.Second
 	// reportPatience bounds the making of one.
 	reportPatience = 2 * time.Second

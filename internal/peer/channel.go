@@ -134,7 +134,7 @@ func answered(conn net.Conn, t terms, proved func() error, numbered func()) (*ch
 }
 
 func (t terms) hello(a agreement) hello {
-	return hello{Node: t.node, Peer: t.peer, Knock: a.digest[:], Items: Items, Boot: t.boot}
+	return hello{Node: t.node, Peer: t.peer, Knock: a.digest[:], Items: t.items, Boot: t.boot}
 }
 
 // check says why a hello is not wanted.

@@ -65,7 +65,13 @@ func startServing(
 	t *testing.T, node, peer string, paths []Path, serve func(context.Context, string, []byte) ([]byte, error), keys ...Key,
 ) *end {
 	t.Helper()
-	l, err := New(Config{Node: node, Peer: peer, Paths: paths, Port: port, Serve: serve, Keys: keys})
+	return startConfig(t, Config{Node: node, Peer: peer, Paths: paths, Serve: serve, Keys: keys})
+}
+
+func startConfig(t *testing.T, cfg Config) *end {
+	t.Helper()
+	cfg.Port = port
+	l, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -69,6 +69,7 @@ type terms struct {
 	versions      versions
 	secrets       *secrets
 	boot          uint64 // see Config
+	items         int    // see Config
 }
 
 // agreement is what both ends have after the knock.

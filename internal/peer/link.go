@@ -42,7 +42,8 @@ type Config struct {
 	// ErrUnknownCall and ErrBusy arrive as such, any other error by its text.
 	Serve func(ctx context.Context, kind string, body []byte) ([]byte, error)
 
-	boot uint64 // a random number of this Link
+	boot  uint64 // a random number of this Link
+	items int    // up to which kind of item it reads; 0: Items
 }
 
 // Status is the state of one path. The counters grow from the making of the Link.
@@ -117,6 +118,9 @@ type saying struct {
 func New(cfg Config) (*Link, error) {
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("peer link %s to %s: %w", cfg.Node, cfg.Peer, err)
+	}
+	if cfg.items == 0 {
+		cfg.items = Items
 	}
 	for cfg.boot == 0 {
 		var b [8]byte

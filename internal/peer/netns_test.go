@@ -53,6 +53,9 @@ func child(a bool) error {
 			cfg.Paths[i] = Path{Local: p.Peer, Peer: p.Local}
 		}
 	}
+	if os.Getenv(childEnv) == callsMode {
+		return callChild(cfg, a)
+	}
 	l, err := New(cfg)
 	if err != nil {
 		return err

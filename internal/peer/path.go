@@ -56,7 +56,7 @@ func (p *path) terms() terms {
 	l := p.link
 	return terms{
 		node: l.cfg.Node, peer: l.cfg.Peer, local: p.local, remote: p.peer,
-		versions: l.versions, secrets: l.secrets.Load(), boot: l.cfg.boot,
+		versions: l.versions, secrets: l.secrets.Load(), boot: l.cfg.boot, items: l.cfg.items,
 	}
 }
 
