@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"sync"
 	"time"
 
@@ -72,23 +71,21 @@ type reported struct {
 	doc *control.Document
 }
 
-// latest returns it and how old it is; nil when there is none, or none that can be read.
-func (r *reported) latest(link *peer.Link) (*control.Document, time.Duration) {
+// latest returns it and how old it is; nil when there is none, or none that can be
+// read. An error is told once of each report.
+func (r *reported) latest(link *peer.Link) (*control.Document, time.Duration, error) {
 	body, at, ok := link.PeerReport()
 	if !ok {
-		return nil, 0
+		return nil, 0, nil
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	var err error
 	if r.at != at {
-		var doc control.Document
-		r.at, r.doc = at, nil
-		if json.Unmarshal(body, &doc) == nil {
-			doc.Peer.Report, doc.Peer.Instances = nil, []control.PeerInstance{}
-			r.doc = &doc
-		}
+		r.at = at
+		r.doc, err = control.DecodeReport(body)
 	}
-	return r.doc, bootClock().Sub(at)
+	return r.doc, bootClock().Sub(at), err
 }
 
 // both completes a document of this node with what the peer says of itself.
@@ -98,7 +95,10 @@ func (d *daemon) both(doc *control.Document) {
 		doc.Peer.ClockOffsetMS, doc.Peer.ClockUncertaintyMS = &offset, &doubt
 		doc.Peer.ClocksDiffer = s.offset.Abs()-s.doubt > control.ClockTolerance
 	}
-	report, age := d.reported.latest(d.link)
+	report, age, err := d.reported.latest(d.link)
+	if err != nil {
+		d.log.Trouble("", "show the peer's side", err)
+	}
 	if report == nil {
 		return
 	}

@@ -103,6 +103,34 @@ func (doc *Document) fewer(limit int) ([]byte, error) {
 	}
 }
 
+// maxReported bounds the lists of instances in a report, which take far more room
+// than their JSON.
+const maxReported = 1024
+
+// DecodeReport reads a report of the other node, without what that says of this one's
+// instances. What it does not know is passed over.
+func DecodeReport(b []byte) (*Document, error) {
+	type lists struct {
+		Instances []json.RawMessage `json:"instances"`
+	}
+	var bound struct {
+		lists
+		Peer lists `json:"peer"`
+	}
+	if err := json.Unmarshal(b, &bound); err != nil {
+		return nil, fmt.Errorf("read the peer's status: %w", err)
+	}
+	if n := max(len(bound.Instances), len(bound.Peer.Instances)); n > maxReported {
+		return nil, fmt.Errorf("read the peer's status: %d instances, more than %d", n, maxReported)
+	}
+	var doc Document
+	if err := json.Unmarshal(b, &doc); err != nil {
+		return nil, fmt.Errorf("read the peer's status: %w", err)
+	}
+	doc.Peer.Report, doc.Peer.ReportAgeMS, doc.Peer.Instances = nil, nil, []PeerInstance{}
+	return &doc, nil
+}
+
 // TheirSide fills in what the peer hears of this node, by its report of that age. own are
 // this node's addresses in the order of the paths.
 func (doc *Document) TheirSide(own []string, age time.Duration) {

@@ -171,3 +171,37 @@ func TestCompare(t *testing.T) {
 		}
 	}
 }
+
+// What the other node says is another release's, or nobody's.
+func TestDecodeReport(t *testing.T) {
+	body, _, err := EncodeReport(manyInstances(3), CutNothing, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := manyInstances(3)
+	want.Peer.Report, want.Peer.Instances = nil, []PeerInstance{}
+	if doc, err := DecodeReport(body); err != nil || !cmp.Equal(want, doc) {
+		t.Errorf("%v, %s", err, cmp.Diff(want, doc))
+	}
+	newer := `{"node":"reserve","quorum":{"x":1},"instances":[{"name":"a","gate":{"reasons":[{"code":"moon_phase","why":3},{"code":"lagging"}]}}],
+		"peer":{"report":{"node":"primary"},"instances":[{"name":"a"}]}}`
+	doc, err := DecodeReport([]byte(newer))
+	if err != nil || doc.Node != "reserve" || doc.Peer.Report != nil || len(doc.Peer.Instances) != 0 {
+		t.Fatalf("%+v, %v", doc, err)
+	}
+	text, err := json.Marshal(doc.Instances[0].Gate.Reasons)
+	if want := `[{"code":"?","database":"","detail":""},{"code":"lagging","database":"","detail":""}]`; err != nil || string(text) != want {
+		t.Errorf("codes are passed on as %s, %v", text, err)
+	}
+	for name, bad := range map[string]string{
+		"nothing": "", "no JSON": "hello", "a list": "[]", "another type": `{"node":{}}`,
+		"instances without end": `{"instances":[` + strings.Repeat("{},", maxReported) + `{}]}`,
+		"nulls without end":     `{"instances":[` + strings.Repeat("null,", maxReported) + `null]}`,
+		"the peer's instances":  `{"peer":{"instances":[` + strings.Repeat("{},", maxReported) + `{}]}}`,
+		"too deep":              strings.Repeat(`{"peer":{"report":`, 20_000),
+	} {
+		if doc, err := DecodeReport([]byte(bad)); err == nil {
+			t.Errorf("%s: read as %+v", name, doc)
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -270,8 +271,9 @@ func TestErrorsReachTheCaller(t *testing.T) {
 		t.Errorf("switchover: %+v, %v", out, err)
 	}
 	// A document that cannot be written is an error, not half a document.
-	d.err, d.doc = nil, Document{Instances: []Instance{{Gate: Gate{Reasons: []GateReason{{}}}}}}
-	if _, err := c.Status(t.Context()); err == nil || !strings.Contains(err.Error(), "gate code 0") {
+	lag := math.NaN()
+	d.err, d.doc = nil, Document{Instances: []Instance{{Databases: []Database{{LagSeconds: &lag}}}}}
+	if _, err := c.Status(t.Context()); err == nil || !strings.Contains(err.Error(), "NaN") {
 		t.Errorf("a document that cannot be written: %v", err)
 	}
 }
