@@ -62,8 +62,11 @@ func (m Memory) hold(r Record) Memory {
 			m.Promised = false
 		}
 	case Leasing:
+		if h.Version != m.Maintenance.Version || h.By != m.Maintenance.By {
+			break // it is about one that something else has replaced
+		}
 		m.Promised = m.Promised || h.Promised
-		if h.Settled {
+		if h.Settled && !m.Maintenance.On {
 			m.PeerLease = 0
 		}
 	default: // no hold

@@ -50,6 +50,7 @@ func TestFoldOfHolds(t *testing.T) {
 		},
 		"off, and the peer may have the lease": {[]Record{on, promised, off}, Memory{Maintenance: Holding{Hold: off.Hold}, PeerLease: 2 * time.Minute}},
 		"off, and it has it no longer":         {[]Record{on, promised, off, settled}, Memory{Maintenance: Holding{Hold: off.Hold}}},
+		"what came too late says nothing":      {[]Record{on, settled}, Memory{Maintenance: Holding{on.Hold, "kernel", 7}, PeerLease: 2 * time.Minute}},
 		"a block beside the rest":              {[]Record{block}, Memory{Block: Holding{block.Hold, "disk", 9}}},
 		"the daemon left and was back":         {[]Record{on, {Kind: Parted}, {Kind: Adopted}}, Memory{Maintenance: Holding{on.Hold, "kernel", 7}, PeerLease: 2 * time.Minute}},
 	} {

@@ -156,7 +156,8 @@ type historyEntry struct {
 	Instance string    `json:"instance"`
 	Epoch    uint64    `json:"epoch"`
 	// Kind is promote, demote, override, learned, reverted, acquired, missed, stepped,
-	// ended, strayed, mended, notified, commanded, or what a newer release calls it.
+	// ended, strayed, mended, notified, block, maintenance, lease, left, adopted, commanded,
+	// diverged, reconciled, or what a newer release calls it.
 	Kind    string `json:"kind"`
 	Planned bool   `json:"planned"`
 	Reason  string `json:"reason,omitempty"`
@@ -178,6 +179,7 @@ type historyEntry struct {
 	Attempts   uint32              `json:"attempts,omitempty"` // of a notice
 	// Command, of kind commanded: what a person told this node to do, and who it was.
 	Command *historyCommand `json:"command,omitempty"`
+	Hold    *historyHold    `json:"hold,omitempty"` // of block and maintenance
 }
 
 type historyStep struct {
@@ -211,7 +213,7 @@ func (v historyView) document(path string, passages []passage) historyDocument {
 		e := historyEntry{
 			At: p.At, Instance: r.Instance, Epoch: r.Epoch, Kind: p.kind(), Planned: r.Planned, Reason: r.Reason,
 			EndedAt: p.Ended, DurationMS: millis(p.Duration), HandsOver: p.Next, Undoes: p.Undoes,
-			AcquiredAt: p.Acquired, RevertedAt: p.Reverted, Losses: control.NewLosses(p.Losses), Boot: p.Boot, Attempts: r.Attempts,
+			AcquiredAt: p.Acquired, RevertedAt: p.Reverted, Losses: control.NewLosses(p.Losses), Boot: p.Boot, Attempts: r.Attempts, Hold: v.hold(r),
 		}
 		if p.Transition {
 			e.Result = p.end.String()

@@ -112,6 +112,19 @@ var usualHistories = map[string]func(h *told) *told{
 		h.ended(9, hooks.Active, hooks.Completed, 5*ms)
 		return h.add(time.Hour, hooks.Record{Kind: hooks.Override, Epoch: 9, Role: hooks.Standby, UID: 0, Reason: "discard 3 transactions of pivot: test rows"})
 	},
+	"maintenance": func(h *told) *told {
+		on := hooks.Hold{On: true, For: time.Hour, Version: 3, By: "reserve", Lease: 2 * time.Minute}
+		h.add(time.Minute, hooks.Record{Kind: hooks.Maintaining, Epoch: 9, UID: 1000, Reason: "kernel upgrade", Hold: on.Dated(h.now.Add(time.Minute))})
+		h.add(time.Second, hooks.Record{Kind: hooks.Leasing, Epoch: 9, Hold: hooks.Hold{Version: 3, By: "reserve", Promised: true}})
+		h.add(time.Minute, hooks.Record{Kind: hooks.Parted, Epoch: 9, Role: hooks.Active, Reason: "under maintenance; the address is left for 2m0s"})
+		h.add(2*time.Second, hooks.Record{Kind: hooks.Adopted, Epoch: 9, Role: hooks.Active, Reason: "under maintenance; of the lease 1m57s were left"})
+		h.add(time.Minute, hooks.Record{Kind: hooks.Blocking, Epoch: 9, UID: 1000, Reason: "its disk is slow", Hold: hooks.Hold{On: true}})
+		h.add(time.Hour, hooks.Record{Kind: hooks.Maintaining, Epoch: 9, UID: 1000, Reason: "kernel upgrade", Hold: hooks.Hold{Expired: true, Version: 4, By: "primary"}})
+		h.add(time.Second, hooks.Record{Kind: hooks.Leasing, Epoch: 9, Hold: hooks.Hold{Version: 4, By: "primary", Settled: true}})
+		h.add(time.Minute, hooks.Record{Kind: hooks.Maintaining, Epoch: 9, Reason: "no peer", Hold: hooks.Hold{On: true, Version: 5, By: "primary", Forced: true}})
+		h.add(time.Minute, hooks.Record{Kind: hooks.Maintaining, Epoch: 9, UID: 1000, Hold: hooks.Hold{Version: 6, By: "primary"}})
+		return h.add(time.Minute, hooks.Record{Kind: hooks.Blocking, Epoch: 9, UID: 1000})
+	},
 	"rolled-back": func(h *told) *told {
 		h.gave(6).began(8, hooks.Active, false, failover.Renumbered).ended(8, hooks.Active, hooks.Completed, 0)
 		h.began(8, hooks.Active, true, failover.CatchUpFailed)

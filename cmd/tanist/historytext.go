@@ -83,6 +83,8 @@ func (v historyView) one(b *strings.Builder, p passage) {
 		if r.Reason != "" {
 			v.line(b, "why", r.Reason)
 		}
+	} else if isHold(r.Kind) {
+		v.holdLines(b, r)
 	} else if r.Reason != "" && r.Kind != hooks.Override {
 		v.line(b, "why", r.Reason)
 	}
@@ -169,6 +171,8 @@ func (p passage) heading() string {
 		return "a step of a transition that began before"
 	case hooks.Notified:
 		return "notice " + word(p.Record.Step.Outcome.OK(), "delivered", "not delivered") + fmt.Sprintf(", attempts: %d", p.Record.Attempts)
+	case hooks.Blocking, hooks.Maintaining, hooks.Leasing, hooks.Parted, hooks.Adopted:
+		return holdHeading(p.Record)
 	case hooks.Ended:
 		return "end of a transition that began before, " + p.Record.Ending.String()
 	}

@@ -91,6 +91,7 @@ func newRoot() *cobra.Command {
 	flags.StringVar(&c.instance, "instance", "", "`name` of the instance (default: the only one)")
 	root.AddCommand(
 		newRun(c), newCheck(c), newStatus(c), newCheckMaster(c), newSwitchover(c),
+		newBlock(c), newUnblock(c), newMaintenance(c),
 		newReplication(c), newHistory(c), newRelease(c), newKeygen(), newVersion(), newConfig(),
 		newAnnounce(c),
 		newHooks(c),

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tanist-ha/tanist/internal/control"
+	"github.com/tanist-ha/tanist/internal/failover"
 	"github.com/tanist-ha/tanist/replication"
 )
 
@@ -212,6 +213,8 @@ type fake struct {
 	refusal     error
 	announced   []control.Announced
 	plan        control.Plan
+	held        []control.HoldRequest
+	answer      control.HoldAnswer
 }
 
 func (f *fake) Replication(_ context.Context, r control.ReplicationRequest, news func(control.ReplicationLine)) error {
@@ -225,6 +228,11 @@ func (f *fake) Replication(_ context.Context, r control.ReplicationRequest, news
 func (f *fake) Commanded(context.Context, control.Command) error { return nil }
 
 func (f *fake) Refused(control.Refusal) {}
+
+func (f *fake) Hold(_ context.Context, _ failover.HoldKind, r control.HoldRequest) (control.HoldAnswer, error) {
+	f.held = append(f.held, r)
+	return f.answer, f.refusal
+}
 
 func (f *fake) Status(context.Context) (control.Document, error) { return f.doc, nil }
 

@@ -120,6 +120,8 @@ func inWords(r failover.Reason) string {
 		return "a transaction ran for longer than closing writes waits"
 	case failover.DataLost:
 		return "a promotion may have left transactions of a lost source behind"
+	case failover.InMaintenance, failover.MaintenanceOver, failover.Blocked, failover.Unblocked:
+		return holdReason(r)
 	}
 	return ""
 }

@@ -199,6 +199,12 @@ type Label struct {
 type Hold struct {
 	Reason string    `json:"reason"`
 	Until  time.Time `json:"until,omitzero"`
+	UID    uint32    `json:"uid"` // of the operator
+	// Of a maintenance: the node where it was switched on, whether the other one knows
+	// of it, and for how long the address outlives a daemon.
+	By           string  `json:"by,omitempty"`
+	Shared       bool    `json:"shared,omitempty"`
+	LeaseSeconds float64 `json:"lease_seconds,omitempty"`
 }
 
 // Transition is the running or the last transition.
@@ -320,6 +326,7 @@ func NewInstance(now time.Time, s failover.Status, x Extra) Instance {
 		Units: append([]Unit{}, x.Units...), Labels: append([]Label{}, x.Labels...), Drift: append(newDrift(s.Drift, s.Now), x.Drift...),
 		LastTransition: newTransition(s), Heartbeat: x.Heartbeat, Restored: newRestored(now, s), ClaimedBy: s.Claimant,
 		Unprotected: s.Unprotected, Waiting: NewWaiting(s.Waiting), Stays: newStays(s.Stays),
+		Block: newHold(now, s.Block), Maintenance: newHold(now, s.Maintenance),
 	}
 	in.hear(now, s)
 	for _, p := range x.VIPs {

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tanist-ha/tanist/internal/failover"
 )
 
 // Limits of the control socket. Whoever may open it is trusted, but not with
@@ -84,6 +86,8 @@ type Daemon interface {
 	Announcer
 	Recorder
 	Planner
+	// Hold sets an operator's hold, or takes it back, and returns when that is durable.
+	Hold(ctx context.Context, kind failover.HoldKind, r HoldRequest) (HoldAnswer, error)
 }
 
 // Server serves the control socket.
@@ -92,6 +96,7 @@ type Server struct {
 	commands     chan struct{}
 	replications chan struct{}
 	asked        chan struct{}
+	holds        chan struct{}
 	listener     net.Listener
 	authority    authority
 	changes      *places
@@ -124,7 +129,7 @@ func Listen(path string, d Daemon) (*Server, error) {
 	return &Server{
 		daemon: d, listener: l, authority: a, changes: newPlaces(a.privileged, userChanges, maxChanges),
 		commands: make(chan struct{}, maxCommands), replications: make(chan struct{}, maxReplications),
-		asked: make(chan struct{}, maxAsked),
+		asked: make(chan struct{}, maxAsked), holds: make(chan struct{}, maxHolds),
 	}, nil
 }
 
@@ -164,6 +169,8 @@ func (s *Server) routes() *routes {
 	mux.HandleFunc("POST /v1/replication", s.replication)
 	mux.HandleFunc("POST /v1/announce", s.announce)
 	mux.HandleFunc("POST /v1/plan", s.plan)
+	mux.HandleFunc("POST /v1/block", s.hold(failover.BlockHold))
+	mux.HandleFunc("POST /v1/maintenance", s.hold(failover.MaintenanceHold))
 	return mux
 }
 

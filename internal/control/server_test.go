@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/tanist-ha/tanist/internal/failover"
 	"github.com/tanist-ha/tanist/replication"
 )
 
@@ -36,6 +37,7 @@ type daemon struct {
 	mu         sync.Mutex // guards the fields below
 	asked      []SwitchoverRequest
 	replicated []ReplicationRequest
+	held       []heldRequest
 	commanded  []Command
 	refused    []Refusal
 	unrecorded error // what Commanded answers
@@ -86,6 +88,13 @@ func (d *daemon) Replication(_ context.Context, r ReplicationRequest, news func(
 		news(l)
 	}
 	return d.err
+}
+
+func (d *daemon) Hold(_ context.Context, kind failover.HoldKind, r HoldRequest) (HoldAnswer, error) {
+	d.mu.Lock()
+	d.held = append(d.held, heldRequest{kind, r})
+	d.mu.Unlock()
+	return HoldAnswer{Node: "primary", Instances: []HoldResult{{Instance: "compass", Result: "done"}}}, d.err
 }
 
 func (d *daemon) requests() []SwitchoverRequest {

@@ -238,6 +238,9 @@ func (o *Orchestrator) recallHolds(s Started) {
 	}
 	h.forced = r.On && r.Forced && r.By == o.cfg.Node
 	h.since, h.durable, h.promised, h.peerLease = o.now, true, m.Promised, m.PeerLease
+	if r.On {
+		h.peerLease = max(h.peerLease, r.Lease)
+	}
 }
 
 // ending is when a hold of the journal ends; at once if its time is over.
@@ -363,8 +366,8 @@ func (o *Orchestrator) learnMaintenance(s *PeerState) {
 	if m.newer(h.register) {
 		o.adopt(m, false)
 	}
-	if !m.same(h.register) {
-		return // an older one: it hears of this one
+	if c := h.commands[MaintenanceHold]; !m.same(h.register) || !h.durable || c != nil && c.journal != 0 {
+		return // an older one: it hears of this one; or the journal has another one last
 	}
 	switch {
 	case m.On && !h.promised:

@@ -12,7 +12,7 @@ type HoldStatus struct {
 	UID    uint32
 	By     string        // of a maintenance: the node where it was switched on
 	Left   time.Duration // until it ends by itself, 0: it does not
-	// Shared says that the peer knows of the maintenance. Lease is what the address
+	// Shared says that the peer knows of the maintenance, as far as it could be told. Lease is what the address
 	// outlives a daemon by.
 	Shared bool
 	Lease  time.Duration
@@ -32,7 +32,7 @@ func (o *Orchestrator) maintenanceStatus() *HoldStatus {
 		return nil
 	}
 	return &HoldStatus{
-		Reason: m.Reason, UID: m.UID, By: m.By, Left: o.leftUntil(m.Until), Shared: o.hold.promised, Lease: o.leaseNow(),
+		Reason: m.Reason, UID: m.UID, By: m.By, Left: o.leftUntil(m.Until), Shared: o.sharedWithPeer() || o.hold.promised && !o.linkFresh(), Lease: o.leaseNow(),
 	}
 }
 

@@ -41,6 +41,7 @@ type Status struct {
 	Labels               []Label  // as the latest check found them
 	Block                *HoldStatus
 	Maintenance          *HoldStatus
+	MaintenanceShared    bool     // the peer has the same register, on or off
 	Claimant             string   // who else answers for the held address: the peer's label or a hardware address
 	OneWay               []OneWay // signs of life that come through in one direction only
 	Wrote                Wrote    // whether the databases took writes since this node's latest promotion
@@ -70,7 +71,7 @@ func (o *Orchestrator) Status(now mono.Instant) Status {
 		s.Stays = &w
 	}
 	s.Drift, s.Labels = o.drift.list(len(o.drift.strays)), o.drift.labels
-	s.Block, s.Maintenance = o.blockStatus(), o.maintenanceStatus()
+	s.Block, s.Maintenance, s.MaintenanceShared = o.blockStatus(), o.maintenanceStatus(), o.sharedWithPeer()
 	if o.lease.held {
 		s.Claimant = o.guard.claimant
 	}

@@ -81,6 +81,7 @@ type instance struct {
 func (in *instance) start(work context.Context) {
 	ev := in.Start
 	ev.Memory = in.node.journal.recall(in.Name, ev.Memory)
+	in.node.recallHolds(&ev)
 	if left, held := in.Addresses.Leftover(); held {
 		ev.Leftover, ev.Left = true, left
 		in.leased = in.node.now().Add(max(left, actTime))
@@ -143,6 +144,7 @@ func (in *instance) do(work context.Context, decided mono.Instant, e failover.Ef
 	case failover.Announce:
 		in.announce()
 	case failover.Append:
+		e.Record.Hold = e.Record.Hold.Dated(in.node.cfg.Date())
 		in.counts.record(e.Record)
 		return in.node.journal.append(in, e)
 	case failover.Remember:

@@ -63,6 +63,8 @@ type Config struct {
 	Asker     Asker   // nil: every peer's kernel is asked by itself
 	Watchdog  Watchdog
 	Log       Log
+	// Date reads the wall clock, for the end of an operator's hold; nil: time.Now.
+	Date func() time.Time
 	// Slack is how late a deadline may be served, so that one turn of the loop
 	// serves several: a small part of the shortest advertisement interval.
 	Slack time.Duration
@@ -114,6 +116,9 @@ func New(cfg Config) (*Node, error) {
 		wake: make(chan struct{}, 1), results: make(chan message, resultSize),
 		calls: make(chan func(context.Context), callSize), over: make(chan struct{}),
 		journal: newWriter(cfg.Journal, cfg.Positions, cfg.Log),
+	}
+	if n.cfg.Date == nil {
+		n.cfg.Date = time.Now
 	}
 	for _, i := range cfg.Instances {
 		if n.byName[i.Name] != nil {
@@ -443,6 +448,13 @@ type Answer struct {
 // Switchover asks an instance for a switchover and waits for its end. When ctx
 // ends first, a switchover that has begun goes on.
 func (n *Node) Switchover(ctx context.Context, name string, r failover.Request) (Answer, error) {
+	return n.command(ctx, name, func(id failover.ID) failover.Event {
+		return failover.SwitchoverWanted{Command: id, Request: r}
+	})
+}
+
+// command gives an instance an operator's command and waits for its end.
+func (n *Node) command(ctx context.Context, name string, event func(failover.ID) failover.Event) (Answer, error) {
 	in := n.find(name)
 	if in == nil {
 		return Answer{}, fmt.Errorf("no instance is called %q", name)
@@ -456,7 +468,7 @@ func (n *Node) Switchover(ctx context.Context, name string, r failover.Request) 
 		}
 		in.lastCommand++
 		in.commands[in.lastCommand] = answer
-		in.step(work, failover.SwitchoverWanted{Command: in.lastCommand, Request: r})
+		in.step(work, event(in.lastCommand))
 		return answer
 	})
 	if err != nil {

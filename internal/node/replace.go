@@ -153,7 +153,7 @@ func (in *instance) forward(work context.Context, ev failover.Event) {
 		if !now.moved {
 			now.step(work, ev)
 		}
-	case failover.Started, failover.Tick, failover.Hearing, failover.JournalChanged, failover.StopWanted, failover.SwitchoverWanted, failover.Measured, failover.StepEnded, failover.StepSaid,
+	case failover.Started, failover.Tick, failover.Hearing, failover.JournalChanged, failover.StopWanted, failover.SwitchoverWanted, failover.HoldWanted, failover.Measured, failover.StepEnded, failover.StepSaid,
 		failover.Held, failover.Durable, failover.Asked, failover.CaughtUp, failover.Checked, failover.DatabaseFenced:
 	}
 }

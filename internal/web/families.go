@@ -55,6 +55,8 @@ const (
 	logDropped
 	buildInfo
 	linkRefused
+	blocked
+	maintenance
 )
 
 var families = [...]family{
@@ -89,6 +91,8 @@ var families = [...]family{
 	logDropped:        {"tanist_log_lines_dropped_total", counter, nil, "Lines of the log that were dropped because nobody read them.", true},
 	buildInfo:         {"tanist_build_info", gauge, []string{"version", "node"}, "1, with the version and the label of this node.", true},
 	linkRefused:       {"tanist_link_refused_total", counter, []string{"reason"}, "Connections and messages of the peer link that were refused, by this node or by the peer.", true},
+	blocked:           {"tanist_blocked", gauge, nil, "1 while an operator forbids this node the role.", false},
+	maintenance:       {"tanist_maintenance", gauge, nil, "1 while an operator suspends failover of the pair, as far as this node knows.", false},
 }
 
 func (f family) desc() *prometheus.Desc {

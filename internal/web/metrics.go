@@ -148,6 +148,8 @@ func (e *emitter) instance(in control.Instance, peer control.Peer) {
 	for _, r := range in.Gate.Reasons {
 		e.emit(gateReason, 1, in.Name, r.Code.String(), r.Database)
 	}
+	e.emit(blocked, one(in.Block != nil), in.Name)
+	e.emit(maintenance, one(in.Maintenance != nil), in.Name)
 	for _, d := range in.Databases {
 		if d.LagSeconds != nil {
 			e.emit(lag, *d.LagSeconds, in.Name, d.Name)

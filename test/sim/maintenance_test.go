@@ -27,6 +27,18 @@ func TestMaintenance(t *testing.T) {
 	}
 }
 
+// TestFoundMaintenanceSeeds replays what long searches found.
+func TestFoundMaintenanceSeeds(t *testing.T) {
+	for name, seed := range map[string]uint64{
+		"a command's record was followed by one of what it replaced":           112,
+		"the end of a long lease was journaled behind a command's maintenance": 204564,
+	} {
+		if _, err := Play("maintenance", seed); err != nil {
+			t.Errorf("%s: SEED=%d %v", name, seed, err)
+		}
+	}
+}
+
 // TestMaintenanceCheckersFire breaks one thing at a time.
 func TestMaintenanceCheckersFire(t *testing.T) {
 	only := func(kinds ...func(*faults)) []func(*faults) { return kinds }
