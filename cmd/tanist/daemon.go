@@ -19,6 +19,7 @@ import (
 	"github.com/tanist-ha/tanist/hooks/journal"
 	"github.com/tanist-ha/tanist/internal/config"
 	"github.com/tanist-ha/tanist/internal/control"
+	"github.com/tanist-ha/tanist/internal/events"
 	"github.com/tanist-ha/tanist/internal/failover"
 	"github.com/tanist-ha/tanist/internal/heartbeat"
 	"github.com/tanist-ha/tanist/internal/mono"
@@ -54,6 +55,7 @@ type daemon struct {
 	memories  map[string]hooks.Memory // of the journal, when the daemon started
 	recall    *recall.File
 	notices   *notices
+	feed      *events.Feed
 	web       *web.Server
 	known     lastKnown
 	eye       *kernelEye
@@ -93,6 +95,8 @@ func build(c *common, file *config.File, self int, log *logger) (*daemon, error)
 	if d.journal, entries, err = journal.Open(filepath.Join(c.stateDir, "journal")); err != nil {
 		return nil, err
 	}
+	d.feed = d.newFeed()
+	d.journal.Tell(d.feed.Publish)
 	if r := d.journal.Recovery(); !r.Clean() {
 		log.warn("the journal was not as it was left", zap.Stringer("recovery", r))
 	}

@@ -25,7 +25,8 @@ import (
 func newHistory(c *common) *cobra.Command {
 	var most int
 	var epoch uint64
-	var asJSON bool
+	var asJSON, live bool
+	var from uint64
 	cmd := &cobra.Command{
 		Use:   "history",
 		Short: "Show the journal: transitions, steps, durations, reasons, overrides, losses",
@@ -37,10 +38,16 @@ func newHistory(c *common) *cobra.Command {
 			if most < 0 {
 				return fmt.Errorf("-n %d: 0 for all, or how many", most)
 			}
+			if cmd.Flags().Changed("from") && !live {
+				return errors.New("--from is with --follow")
+			}
 			path := filepath.Join(c.stateDir, "journal")
 			contents, err := journal.Read(path)
-			if err != nil {
+			if err != nil && !live {
 				return unreadable(path, err)
+			}
+			if live && (err != nil || asJSON || from > 0) {
+				return followEvents(cmd, c, follower{from: from, asJSON: asJSON})
 			}
 			v := historyView{now: contents, zone: time.Local, account: account}
 			wanted := choice{instance: c.instance, oneEpoch: cmd.Flags().Changed("epoch"), epoch: epoch, most: most}
@@ -60,9 +67,15 @@ func newHistory(c *common) *cobra.Command {
 				return enc.Encode(v.document(path, passages))
 			}
 			v.colour = colours(cmd.OutOrStdout())
-			return v.print(cmd.OutOrStdout(), passages)
+			if err := v.print(cmd.OutOrStdout(), passages); err != nil || !live {
+				return err
+			}
+			fmt.Fprintln(cmd.OutOrStdout())
+			return followEvents(cmd, c, follower{from: after(contents.Entries)})
 		},
 	}
+	cmd.Flags().BoolVarP(&live, "follow", "f", false, "go on with what happens, one line each; from the daemon, so that root is not needed")
+	cmd.Flags().Uint64Var(&from, "from", 0, "with --follow, begin with the event of this `number`; 1: all that is held")
 	cmd.Flags().IntVarP(&most, "number", "n", 50, "show the last `N`; 0: all")
 	cmd.Flags().Uint64Var(&epoch, "epoch", 0, "show only what is about this `epoch`")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")

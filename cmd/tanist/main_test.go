@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -215,6 +216,7 @@ type fake struct {
 	plan        control.Plan
 	held        []control.HoldRequest
 	answer      control.HoldAnswer
+	events      http.HandlerFunc
 }
 
 func (f *fake) Replication(_ context.Context, r control.ReplicationRequest, news func(control.ReplicationLine)) error {
@@ -226,6 +228,8 @@ func (f *fake) Replication(_ context.Context, r control.ReplicationRequest, news
 }
 
 func (f *fake) Commanded(context.Context, control.Command) error { return nil }
+
+func (f *fake) Events(w http.ResponseWriter, r *http.Request) { f.events.ServeHTTP(w, r) }
 
 func (f *fake) Refused(control.Refusal) {}
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -25,12 +26,42 @@ type notices struct {
 	journal func(ctx context.Context, instance string, r hooks.Record) error // the node's, while that runs
 	log     *logger
 
-	mu   sync.Mutex     // guards late
-	late []hooks.Record // for which the node has ended too early
+	mu     sync.Mutex        // guards the fields below
+	late   []hooks.Record    // for which the node has ended too early
+	became map[string]uint64 // how many ended so
+}
+
+// What became of a notice, as the metric calls it.
+const (
+	noticeDelivered = "delivered"
+	noticeFailed    = "failed"  // every attempt
+	noticeDropped   = "dropped" // too many waited, or the daemon ended
+	noticeLost      = "lost"    // the daemon ended without a word about it
+)
+
+func noticeResult(o hooks.Outcome) string {
+	switch {
+	case o.OK():
+		return noticeDelivered
+	case o == hooks.Cancelled:
+		return noticeDropped
+	case o == hooks.Lost:
+		return noticeLost
+	}
+	return noticeFailed
+}
+
+// counts returns how many notices ended how, since the daemon started.
+func (n *notices) counts() map[string]uint64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	all := map[string]uint64{noticeDelivered: 0, noticeFailed: 0, noticeDropped: 0, noticeLost: 0}
+	maps.Copy(all, n.became)
+	return all
 }
 
 func newNotices(cgroup string, log *logger) *notices {
-	n := &notices{log: log}
+	n := &notices{log: log, became: map[string]uint64{}}
 	n.courier = notify.New(notify.Config{
 		Run: func(ctx context.Context, command []string) notify.Delivery {
 			program := step.NewExec(hooks.Exec{Command: command}, cgroup)
@@ -65,6 +96,9 @@ func (n *notices) record(r hooks.Record) {
 }
 
 func (n *notices) tell(r hooks.Record) {
+	n.mu.Lock()
+	n.became[noticeResult(r.Step.Outcome)]++
+	n.mu.Unlock()
 	fields := []zap.Field{
 		zap.String("instance", r.Instance), zap.String("step", r.Step.Name), zap.Uint32("attempts", r.Attempts),
 		zap.String("outcome", r.Step.Outcome.String()), zap.String("detail", r.Step.Detail),

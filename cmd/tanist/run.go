@@ -184,6 +184,7 @@ func (d *daemon) supervise(leave, kill context.Context, reload <-chan struct{}, 
 	part(func(ctx context.Context) error { return d.link.Run(ctx, d.told()) })
 	part(server.Run)
 	part(d.web.Run)
+	part(d.feed.Run)
 	part(d.sight.run)
 	part(d.learn)
 	part(d.refresh)

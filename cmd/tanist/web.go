@@ -43,6 +43,7 @@ func openWeb(file *config.File, was *config.HTTP) (*web.Listener, error) {
 func (d *daemon) newWeb() *web.Server {
 	return web.New(web.Config{
 		Facts:   d.facts,
+		Events:  d.feed.ServeHTTP,
 		Trouble: func(doing string, err error) { d.log.Trouble("", doing, err) },
 	})
 }
@@ -64,6 +65,8 @@ func (d *daemon) facts(ctx context.Context) (web.Facts, error) {
 		f.Dropped[in.Name] = in.Dropped
 	}
 	f.Process = web.Process{Paths: webPaths(advertisements), Events: d.node.Dropped(), LogLines: d.log.dropped.Load(), Refused: d.link.Refusals().ByName()}
+	f.Process.Readers, f.Process.Cut = d.feed.Readers()
+	f.Process.Notices = d.notices.counts()
 	return f, nil
 }
 

@@ -84,6 +84,7 @@ func TestWebOfADaemon(t *testing.T) {
 		return !strings.Contains(text, `tanist_adverts_total{direction="sent",instance="a"} 0`) && !strings.Contains(text, `tanist_lease_renewals_total{instance="a"} 0`)
 	})
 
+	t.Run("events", func(t *testing.T) { eventsOfADaemon(t, at, filepath.Join(filepath.Dir(r.file), "s")) })
 	t.Run("two-instances", func(t *testing.T) {
 		r.reload(head(first)+instanceA+instanceB, reloadApplied)
 		wantAnswer(t, at+"/active", http.StatusBadRequest, "there are 2 instances: name one with ?instance=NAME")

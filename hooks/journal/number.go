@@ -17,8 +17,9 @@ const (
 	largestNumber  = math.MaxUint64
 )
 
-// Next returns the number that the next entry gets.
-func (j *Journal) Next() uint64 { return j.next }
+// Next returns the number that the next entry gets, and how many before it no entry
+// has.
+func (j *Journal) Next() (number, skipped uint64) { return j.next, j.skipped }
 
 // Tell lets told take what is appended from now on, in the call that appends it; what
 // comes before the first successful Sync, in that. It must not block.

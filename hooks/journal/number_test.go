@@ -33,8 +33,8 @@ func TestNumbersGrowOverRestarts(t *testing.T) {
 	var told []Entry
 	for range 3 {
 		j, entries := mustOpen(t, path)
-		if len(entries) != len(told) || j.Next() <= highestNumber(told) {
-			t.Errorf("%d entries, next is %d", len(entries), j.Next())
+		if next, _ := j.Next(); len(entries) != len(told) || next <= highestNumber(told) {
+			t.Errorf("%d entries, next is %d", len(entries), next)
 		}
 		j.Tell(func(es []Entry) { told = append(told, es...) })
 		mustAppend(t, j, story()[:2]...)
@@ -184,7 +184,7 @@ func TestNumbersAfterAFileOfAnotherVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	j, _ = mustOpen(t, path)
-	if j.Recovery().Foreign == "" || j.Next() != 4+skippedAtStart {
-		t.Errorf("%v, next is %d", j.Recovery(), j.Next())
+	if next, skipped := j.Next(); j.Recovery().Foreign == "" || next != 4+skippedAtStart || skipped != skippedAtStart {
+		t.Errorf("%v, next is %d", j.Recovery(), next)
 	}
 }

@@ -88,6 +88,11 @@ func (c *Client) do(ctx context.Context, method, path string, in any) (io.ReadCl
 	if err != nil {
 		return nil, err
 	}
+	return c.send(req)
+}
+
+// send asks and returns the body of an answer that is one.
+func (c *Client) send(req *http.Request) (io.ReadCloser, error) {
 	resp, err := c.http.Do(req)
 	if err != nil {
 		// Without the address that HTTP needs and nobody knows.

@@ -23,7 +23,7 @@ func requests() map[string]string {
 // does nothing.
 func TestEveryChangeIsJournaledBeforeItActs(t *testing.T) {
 	changes := 0
-	for _, pattern := range (&Server{}).routes().patterns {
+	for _, pattern := range (&Server{daemon: &daemon{}}).routes().patterns {
 		method, path, _ := strings.Cut(pattern, " ")
 		if method == http.MethodGet || pattern == "POST /v1/plan" { // which only looks
 			continue

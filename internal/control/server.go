@@ -88,6 +88,8 @@ type Daemon interface {
 	Planner
 	// Hold sets an operator's hold, or takes it back, and returns when that is durable.
 	Hold(ctx context.Context, kind failover.HoldKind, r HoldRequest) (HoldAnswer, error)
+	// Events is the stream of what the journal takes.
+	Events(w http.ResponseWriter, r *http.Request)
 }
 
 // Server serves the control socket.
@@ -165,6 +167,7 @@ func clearAway(path string) error {
 func (s *Server) routes() *routes {
 	mux := &routes{server: s, mux: http.NewServeMux()}
 	mux.HandleFunc("GET /v1/status", s.status)
+	mux.HandleFunc("GET /v1/events", s.daemon.Events)
 	mux.HandleFunc("POST /v1/switchover", s.switchover)
 	mux.HandleFunc("POST /v1/replication", s.replication)
 	mux.HandleFunc("POST /v1/announce", s.announce)

@@ -61,6 +61,8 @@ func (d *daemon) Commanded(_ context.Context, c Command) error {
 	return d.unrecorded
 }
 
+func (d *daemon) Events(http.ResponseWriter, *http.Request) {}
+
 func (d *daemon) Refused(r Refusal) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -57,6 +57,9 @@ const (
 	linkRefused
 	blocked
 	maintenance
+	notices
+	eventReaders
+	eventReadersCut
 )
 
 var families = [...]family{
@@ -93,6 +96,9 @@ var families = [...]family{
 	linkRefused:       {"tanist_link_refused_total", counter, []string{"reason"}, "Connections and messages of the peer link that were refused, by this node or by the peer.", true},
 	blocked:           {"tanist_blocked", gauge, nil, "1 while an operator forbids this node the role.", false},
 	maintenance:       {"tanist_maintenance", gauge, nil, "1 while an operator suspends failover of the pair, as far as this node knows.", false},
+	notices:           {"tanist_notices_total", counter, []string{"result"}, "Notices by what became of them: delivered, failed, dropped because too many waited, or lost with an earlier daemon.", true},
+	eventReaders:      {"tanist_event_readers", gauge, nil, "Streams of events that are open.", true},
+	eventReadersCut:   {"tanist_event_readers_cut_total", counter, []string{"reason"}, "Streams of events that the daemon ended.", true},
 }
 
 func (f family) desc() *prometheus.Desc {

@@ -205,4 +205,7 @@ func (e *emitter) process(doc control.Document, p Process) {
 	e.emit(logDropped, float64(p.LogLines))
 	e.counts(linkRefused, p.Refused)
 	e.emit(buildInfo, 1, doc.Version, doc.Node)
+	e.counts(notices, p.Notices)
+	e.emit(eventReaders, float64(p.Readers))
+	e.counts(eventReadersCut, p.Cut)
 }

@@ -59,7 +59,10 @@ func full() Facts {
 			StepTime:       map[string]node.Durations{"vip acquire": durations(2, 0, 0)},
 		}},
 		Dropped: map[string]map[string]uint64{"compass": {"ttl": 1, "checksum": 0}},
-		Process: Process{Events: 4, LogLines: 5, Refused: map[string]uint64{"wrong_key": 3, "stranger": 0}, Paths: []Path{{Peer: "192.0.2.12", Up: true, Dropped: map[string]uint64{"ttl": 1}}}},
+		Process: Process{
+			Events: 4, LogLines: 5, Refused: map[string]uint64{"wrong_key": 3, "stranger": 0}, Readers: 3, Cut: map[string]uint64{"too_slow": 2},
+			Notices: map[string]uint64{"delivered": 7, "dropped": 0}, Paths: []Path{{Peer: "192.0.2.12", Up: true, Dropped: map[string]uint64{"ttl": 1}}},
+		},
 	}
 }
 
@@ -157,7 +160,7 @@ func TestDocumented(t *testing.T) {
 	for _, f := range families {
 		fmt.Fprintf(&want, "| `%s` | %s | %s | %s |\n", f.name, f.kind, strings.Join(f.allLabels(), ", "), f.help)
 	}
-	rows := regexp.MustCompile("(?m)(^\\| `tanist_.*\n)+")
+	rows := regexp.MustCompile("(?m)(^\\| `tanist_\\w+` \\| (gauge|counter|histogram) .*\n)+")
 	if *update {
 		text = []byte(strings.Replace(string(text), rows.FindString(string(text)), want.String(), 1))
 		if err := os.WriteFile(path, text, 0o644); err != nil {

@@ -1,5 +1,5 @@
 // Package web answers load balancers and Prometheus over HTTP: /active, /standby,
-// /status and /metrics. It reads what the daemon knows and changes nothing.
+// /status, /metrics and /events. It reads what the daemon knows and changes nothing.
 package web
 
 import (
@@ -49,8 +49,11 @@ type Process struct {
 	Paths    []Path // of the heartbeat
 	Events   uint64 // that the loop was too far behind for
 	LogLines uint64 // that nobody read in time
-	// Refused is what the peer link refused, by reason, also at 0.
-	Refused map[string]uint64
+	// Readers are those of the stream of events; Cut counts those that were cut off,
+	// Notices the notices by what became of them, and Refused what the peer link
+	// refused, by reason. They have every word, also at 0.
+	Readers               int
+	Cut, Notices, Refused map[string]uint64
 }
 
 // Path is one way that advertisements take.
@@ -65,6 +68,8 @@ type Path struct {
 type Config struct {
 	// Facts reads what is known, without asking a database. One call at a time.
 	Facts func(ctx context.Context) (Facts, error)
+	// Events answers /events with the stream of what the journal takes.
+	Events http.HandlerFunc
 	// Trouble is told when the listener fails while the server runs.
 	Trouble func(doing string, err error)
 }
@@ -215,6 +220,9 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("GET /standby", s.standby)
 	mux.HandleFunc("GET /status", s.status)
 	mux.HandleFunc("GET /metrics", s.metrics)
+	if s.cfg.Events != nil {
+		mux.HandleFunc("GET /events", s.cfg.Events)
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
