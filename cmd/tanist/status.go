@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"slices"
@@ -14,21 +15,25 @@ import (
 
 	"github.com/tanist-ha/tanist/internal/control"
 	"github.com/tanist-ha/tanist/internal/screen"
+	"github.com/tanist-ha/tanist/internal/screen/live"
 )
 
 // fileWidth is how wide a status is that no terminal shows.
 const fileWidth = 100
 
 func newStatus(c *common) *cobra.Command {
-	var asJSON bool
+	var asJSON, watch bool
 	cmd := &cobra.Command{
-		Use:   "status",
+		Use:   "status [--watch]",
 		Short: "Show both nodes: who is active, whether all is well, and if not what to do",
 		Long: "Shows both nodes on one screen: who is active, what is wrong and what to do about it,\n" +
 			"then both side by side, and both directions of every path between them. The answer\n" +
 			"comes at once, whatever hangs, and says how old it is. With --instance only that one.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if watch {
+				return watchStatus(cmd, c, asJSON)
+			}
 			doc, err := askStatus(cmd.Context(), c)
 			if err != nil {
 				return err
@@ -42,7 +47,26 @@ func newStatus(c *common) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "show it on the terminal and keep it current; q ends")
 	return cmd
+}
+
+// watchStatus shows the status until somebody ends it.
+func watchStatus(cmd *cobra.Command, c *common, asJSON bool) error {
+	if asJSON {
+		return errors.New("--watch is for a person, --json for a program: ask for one of the two")
+	}
+	out, ok := cmd.OutOrStdout().(*os.File)
+	if !ok || !terminal(out) || !terminal(os.Stdin) {
+		return errors.New("--watch needs a terminal; without one, `tanist status` shows it once")
+	}
+	if os.Getenv("TERM") == "dumb" {
+		return errors.New("--watch needs a terminal that can be drawn on, and TERM is dumb")
+	}
+	return live.Run(cmd.Context(), live.Config{
+		Ask:   func(ctx context.Context) (control.Document, error) { return askStatus(ctx, c) },
+		Words: screenWords(), Colour: colours(out), Unicode: unicodeLocale(), In: os.Stdin, Out: out,
+	})
 }
 
 // askStatus asks the daemon, about the instance that the flag names or all.

@@ -204,7 +204,7 @@ func ascii(s string) string {
 func Text(lines []Line, colour, unicode bool) string {
 	var b strings.Builder
 	for _, l := range lines {
-		for _, s := range trimmed(l) {
+		for _, s := range joined(trimmed(l)) {
 			piece := s.text
 			if !unicode {
 				piece = ascii(piece)
@@ -217,6 +217,19 @@ func Text(lines []Line, colour, unicode bool) string {
 		b.WriteByte('\n')
 	}
 	return b.String()
+}
+
+// joined makes one piece of neighbours that mean the same.
+func joined(l Line) Line {
+	var all Line
+	for _, s := range l {
+		if n := len(all); n > 0 && all[n-1].mood == s.mood {
+			all[n-1].text += s.text
+			continue
+		}
+		all = append(all, s)
+	}
+	return all
 }
 
 func (m Mood) style() (s ansi.Style, styled bool) {
@@ -234,4 +247,19 @@ func (m Mood) style() (s ansi.Style, styled bool) {
 	case Plain:
 	}
 	return s, false
+}
+
+// Say makes a line of one piece; what would steer a terminal is taken out of the text.
+func Say(mood Mood, text string) Line { return say(mood, text) }
+
+// Fit shortens a line to so many columns.
+func Fit(l Line, columns int) Line { return fit(l, columns) }
+
+// Fade makes lines grey, for what is no longer known to be so.
+func Fade(lines []Line) []Line {
+	faded := make([]Line, len(lines))
+	for i, l := range lines {
+		faded[i] = say(Faint, text(l))
+	}
+	return faded
 }
