@@ -19,7 +19,7 @@ import (
 )
 
 // fileWidth is how wide a status is that no terminal shows.
-const fileWidth = 100
+const fileWidth = 120
 
 func newStatus(c *common) *cobra.Command {
 	var asJSON, watch bool

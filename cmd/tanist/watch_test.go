@@ -68,7 +68,7 @@ func TestStatusLeavesTheTerminalAlone(t *testing.T) {
 	if strings.ContainsAny(b.String(), "\x1b\a") {
 		t.Errorf("%q", b.String())
 	}
-	if !regexp.MustCompile(`check nginx +unknown +yield +no sample yet\n`).MatchString(b.String()) {
+	if !regexp.MustCompile(`\n  nginx +no sample yet +—\n`).MatchString(b.String()) {
 		t.Errorf("a check without a sample:\n%s", b.String())
 	}
 }

@@ -133,6 +133,7 @@ func (d *drawing) ofHost() findings {
 		f.add(Wrong, "make room or mend the disk: until then this node is not promoted", "the journal cannot be written: %s", j.Error)
 	}
 	d.wayFindings(&f)
+	d.trustFindings(&f)
 	if r := doc.Reload; r != nil && (r.Result == "refused" || r.Result == "busy" || r.Result == "failed") {
 		f.add(Attention, "tanist check", "the configuration was not reloaded %s ago: %s", Age(d.since(r.At)), r.Error)
 	}

@@ -71,7 +71,10 @@ func Draw(doc control.Document, o Options) []Line {
 			d.para(nil, join(d.headline(pair), plain(": "), d.verdict(pair, append(about[i], host...))), 0)
 		}
 	}
-	d.list(host)
+	if len(pairs) == 1 {
+		about[0], host = worst(append(host, about[0]...)), nil
+	}
+	d.list(worst(host))
 	for i, pair := range pairs {
 		if len(pairs) <= summarized || len(about[i]) > 0 {
 			d.instance(pair, about[i], len(pairs) > 1)
@@ -239,19 +242,25 @@ func (d *drawing) summary(pairs [][2]side, about []findings, host findings) {
 	d.gap()
 }
 
+// worst puts the worst findings first, and leaves them in their order otherwise.
+func worst(f findings) findings {
+	slices.SortStableFunc(f, func(a, b finding) int { return int(b.mood) - int(a.mood) })
+	return f
+}
+
 // worstFirst orders instances by their worst finding, and as configured.
 func worstFirst(about []findings) []int {
 	order := make([]int, len(about))
 	for i := range order {
 		order[i] = i
 	}
-	worst := func(i int) int {
+	mood := func(i int) int {
 		if len(about[i]) == 0 {
 			return 0
 		}
 		return int(about[i][0].mood)
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return worst(b) - worst(a) })
+	slices.SortStableFunc(order, func(a, b int) int { return mood(b) - mood(a) })
 	return order
 }
 

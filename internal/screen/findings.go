@@ -20,10 +20,10 @@ func (d *drawing) of(pair [2]side) findings {
 		d.databaseFindings(&f, s, pair)
 		d.healthFindings(&f, s)
 		d.standingFindings(&f, s)
+		d.aloneFindings(&f, s)
 		d.lastFindings(&f, s, pair)
 	}
-	slices.SortStableFunc(f, func(a, b finding) int { return int(b.mood) - int(a.mood) })
-	return f
+	return worst(f)
 }
 
 func (d *drawing) roleFindings(f *findings, pair [2]side) {
@@ -133,7 +133,7 @@ func (d *drawing) healthFindings(f *findings, s side) {
 		if hb.Proved != nil && !*hb.Proved {
 			f.add(Wrong, d.on(s, "compare the two key files: tanist doctor"), "%s hears advertisements that are not proved to be the other node's: %s", s.label, hb.Doubt)
 		}
-		if len(hb.Mismatch) > 0 {
+		if c := d.doc.Peer.Configuration; len(hb.Mismatch) > 0 && (c == nil || !c.Any()) {
 			f.add(Attention, "give both nodes the same file: tanist doctor says where they differ", "the nodes have different configurations: %s", strings.Join(hb.Mismatch, ", "))
 		}
 	}

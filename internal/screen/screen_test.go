@@ -20,7 +20,7 @@ func words() Words {
 			return map[string]string{
 				"elected": "both nodes were up and none was active", "peer_active": "the other node is active", "requested": "an operator's switchover, or the other node's leave",
 				"address_answers": "the silent host still answered for the address", "starting": "the daemon just started", "gate_closed": "the gate was closed",
-				"peer_silent": "nothing was heard of the other node",
+				"peer_silent": "nothing was heard of the other node", "newer_epoch": "another active node has a newer epoch",
 			}[name]
 		},
 		Loss: func(control.Loss) string {

@@ -55,6 +55,9 @@ func (d *drawing) far(mine *control.Instance) side {
 		if far.doc = r; at >= 0 {
 			in := r.Instances[at]
 			far.in, far.age, far.full = &in, d.ms(p.ReportAgeMS), true
+			if in.Stale && in.AgeMS != nil {
+				far.age += time.Duration(*in.AgeMS) * time.Millisecond
+			}
 		}
 	}
 	at := slices.IndexFunc(p.Instances, func(in control.PeerInstance) bool { return in.Name == mine.Name })

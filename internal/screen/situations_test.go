@@ -86,6 +86,8 @@ func pair(node, other string, mine, theirs control.Instance) control.Document {
 	doc, report := half(node, other, mine, 40), half(other, node, theirs, 35)
 	doc.Peer.Report, doc.Peer.ReportAgeMS = &report, new(int64(120))
 	doc.Peer.Instances = []control.PeerInstance{said(theirs)}
+	doc.Peer.Authenticated, doc.Peer.ClockOffsetMS, doc.Peer.ClockUncertaintyMS = true, new(1.2), new(0.4)
+	doc.Peer.Configuration = &control.Difference{}
 	return doc
 }
 
@@ -113,6 +115,8 @@ func situations() []situation {
 		{"first-start", "Right after the first start of the first node.", firstStart()},
 		{"hung-loop", "The daemon itself hangs: what it knew last, and what the kernel has now.", hungLoop()},
 		{"forty", "Many instances: a line for each, and more of those that are not well.", forty()},
+		{"split", "Both nodes were active for a while, cut off from each other; `reserve` gave way and is in conflict.", split()},
+		{"different", "The files of the two nodes differ, and so do their clocks.", different()},
 		{"lost", "After a failover that left transactions of the lost source behind.", lost()},
 	}
 }
@@ -224,6 +228,27 @@ func drift() control.Document {
 		{Step: "label", Kind: "yaml", State: "would change", Detail: `/opt/compass/values.yaml says "reserve", not "primary"`, SinceSeconds: new(4.0), Repair: "repair"},
 	}
 	return pair("primary", "reserve", primary(), theirs)
+}
+
+func split() control.Document {
+	mine := primary()
+	mine.Witness = &control.Witness{Kind: "gateway", OK: new(true), AgeMS: new(int64(900))}
+	theirs := reserve()
+	theirs.State, theirs.Reason, theirs.Since, theirs.Wrote = "conflict", "newer_epoch", before(3*time.Minute), "yes"
+	theirs.Witness = mine.Witness
+	theirs.Databases[0].Role, theirs.Databases[0].IORunning, theirs.Databases[0].SQLRunning, theirs.Databases[0].LagSeconds = "none", nil, nil, nil
+	theirs.Gate = control.Gate{Reasons: []control.GateReason{reason(replication.Errant, "pivot", "12 transactions that the source lacks: 0-2-4712 to 0-2-4723")}}
+	theirs.Divergence = []control.Divergence{{Database: "pivot", Transactions: "0-2-4712 to 0-2-4723", Count: 12}}
+	return pair("primary", "reserve", mine, theirs)
+}
+
+func different() control.Document {
+	mine := primary()
+	mine.OneWay = []control.OneWay{{Witness: "heartbeat", Direction: "to_peer", Since: before(95 * time.Second)}}
+	doc := pair("primary", "reserve", mine, reserve())
+	doc.Peer.ClocksDiffer, doc.Peer.ClockOffsetMS = true, new(-73_400.0)
+	doc.Peer.Configuration = &control.Difference{Instances: []string{"compass"}, OnlyThere: []string{"billing"}, Keys: true}
+	return doc
 }
 
 func noDatabases() control.Document {

@@ -100,6 +100,8 @@ func (d *drawing) table(pair [2]side) {
 	d.row("gate", each(pair, gateLine))
 	d.row("block", each(pair, func(s side) Line { return d.hold(s.in.Block) }))
 	d.row("maintenance", each(pair, func(s side) Line { return d.hold(s.in.Maintenance) }))
+	d.row("took writes", each(pair, wroteLine))
+	d.row("witness", each(pair, d.witnessLine))
 	d.row("advertisements", each(pair, d.advertLine))
 	d.databases(pair)
 	d.section(pair, "checks", "units", "labels")

@@ -145,7 +145,7 @@ func (d *drawing) checkLine(h control.Health) Line {
 	var l Line
 	switch {
 	case h.OK == nil:
-		l = say(Faint, "unknown")
+		l = say(Faint, word(h.AgeMS == nil, "no sample yet", "unknown"))
 	case !h.Until.IsZero():
 		l = say(Attention, h.Verdict+", counts as failing for "+Age(h.Until.Sub(d.now)))
 	case *h.OK:

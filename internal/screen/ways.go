@@ -28,7 +28,7 @@ func (d *drawing) ways() {
 	case slices.ContainsFunc(peer.Paths, func(p control.Path) bool { return !p.Heard || p.HearsUs != nil && !*p.HearsUs }):
 		state = say(Attention, "up, but not on every path both ways")
 	}
-	d.put(join(say(Heading, "link         "), state))
+	d.para(say(Heading, "link         "), d.linkLine(state), d.most)
 	for i, p := range peer.Paths {
 		name := p.Address
 		d.way(name, true, d.sent(i, p))
@@ -86,6 +86,9 @@ func btoi(b bool) int {
 
 // sent is whether the peer hears what this node sends over the link.
 func (d *drawing) sent(i int, p control.Path) Line {
+	if p.PeerHeardMSAgo != nil {
+		return d.heardLine(p.PeerHeardMSAgo, d.ms(p.PeerHeardMSAgo) < silentAfter+d.older)
+	}
 	if r := d.doc.Peer.Report; r != nil && i < len(r.Peer.Paths) && d.ms(d.doc.Peer.ReportAgeMS) < old {
 		if back := r.Peer.Paths[i]; back.LastHeardMS != nil {
 			ms := *back.LastHeardMS
@@ -101,7 +104,7 @@ func (d *drawing) sent(i int, p control.Path) Line {
 	case *p.HearsUs:
 		return say(Well, "connected")
 	}
-	return list(say(Wrong, "no connection"), plain(p.Error))
+	return list(say(Wrong, "no connection"), plain(word(p.Reason != "", p.Reason, p.Error)))
 }
 
 func (d *drawing) got(p control.Path) Line { return d.heardLine(p.LastHeardMS, p.Heard) }

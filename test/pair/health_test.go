@@ -72,7 +72,7 @@ func TestHealth(t *testing.T) {
 			t.Errorf("it is %s", in.State)
 		}
 		r := tanist(t, s, s.Primary, "status")
-		if !strings.Contains(r.Stdout, "check web") || !strings.Contains(r.Stdout, "rsync.service is inactive") || !strings.Contains(r.Stdout, "unhealthy") {
+		if !strings.Contains(r.Stdout, "check web") || !strings.Contains(r.Stdout, "rsync.service is inactive") || !strings.Contains(r.Stdout, "a health check fails") {
 			t.Errorf("status:\n%s", r.Stdout)
 		}
 		if w := look(t, s, s.Primary); !w.VIP {
