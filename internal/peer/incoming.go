@@ -72,6 +72,7 @@ func (p *path) fromPeer(conn *net.TCPConn) bool {
 }
 
 func (p *path) serve(ctx context.Context, g *guest) {
+	defer func() { g.at.leave(g) }() // last, so that the door bounds the goroutines too
 	defer g.conn.Close()
 	stop := context.AfterFunc(ctx, func() { abort(g.conn) })
 	defer stop()
@@ -89,14 +90,10 @@ func (p *path) serve(ctx context.Context, g *guest) {
 
 // welcome lets a guest prove itself.
 func (p *path) welcome(ctx context.Context, g *guest, in *incoming) (*channel, error) {
-	at := p.unproved
-	defer func() { at.leave(g) }()
 	proved := func() error {
 		if !p.proving.enter(ctx, g) {
 			return ctx.Err()
 		}
-		p.unproved.leave(g)
-		at = p.proving
 		return nil
 	}
 	// The number is given before the answer: a daemon that speaks by this
@@ -104,6 +101,8 @@ func (p *path) welcome(ctx context.Context, g *guest, in *incoming) (*channel, e
 	c, err := answered(g.conn, p.terms(), proved, func() { in.number = p.link.accepted.Add(1) })
 	if err == nil {
 		in.agreed = c.agreed
+		g.at.leave(g)
+		g.at = nil
 	}
 	return c, err
 }

@@ -172,8 +172,12 @@ func TestTheHighestCommonVersion(t *testing.T) {
 		one, other versions
 		want       uint16
 	}{
-		{versions{3, 3}, versions{3, 3}, 3}, {versions{3, 5}, versions{3, 4}, 4}, {versions{3, 4}, versions{4, 9}, 4},
-		{versions{1, 2}, versions{3, 4}, 0}, {versions{3, 4}, versions{1, 2}, 0}, {versions{0, 65535}, versions{7, 7}, 7},
+		{versions{3, 3}, versions{3, 3}, 3},
+		{versions{3, 5}, versions{3, 4}, 4},
+		{versions{3, 4}, versions{4, 9}, 4},
+		{versions{1, 2}, versions{3, 4}, 0},
+		{versions{3, 4}, versions{1, 2}, 0},
+		{versions{0, 65535}, versions{7, 7}, 7},
 	} {
 		if got, back := test.one.common(test.other), test.other.common(test.one); got != test.want || back != test.want {
 			t.Errorf("%v and %v: %d and %d, want %d", test.one, test.other, got, back, test.want)

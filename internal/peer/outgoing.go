@@ -39,7 +39,9 @@ func (p *path) connect(ctx context.Context, b *backoff) error {
 	c, err := p.greet(ctx, conn)
 	if err != nil {
 		abort(conn)
-		p.countRefused(err)
+		if !p.countRefused(err) {
+			b.period = firstWait // it was thrown out of a crowd, or the peer has just ended
+		}
 		return fmt.Errorf("connect to %v: %w", p.peer, err)
 	}
 	began := time.Now()

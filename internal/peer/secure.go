@@ -197,10 +197,12 @@ func (p *path) rekeyed(s *secrets) {
 	}
 }
 
-// countRefused counts what ended a handshake of the dialing end, where it was
-// somebody's doing.
-func (p *path) countRefused(err error) {
-	if reason := reasonOf(err); reason != 0 && reason != ReasonSlow {
+// countRefused counts what ended a handshake of the dialing end, and reports false
+// where the connection only ended.
+func (p *path) countRefused(err error) bool {
+	reason := reasonOf(err)
+	if reason != 0 {
 		p.refusals[reason].Add(1)
 	}
+	return reason != 0
 }
