@@ -95,6 +95,7 @@ func newRoot() *cobra.Command {
 		newReplication(c), newHistory(c), newRelease(c), newKeygen(), newVersion(), newConfig(),
 		newAnnounce(c),
 		newHooks(c),
+		newImport(),
 	)
 	return root
 }
