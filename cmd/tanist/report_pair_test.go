@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -88,6 +90,7 @@ func TestPairReports(t *testing.T) {
 		p := status("primary").Heartbeat
 		return len(p) == 1 && p[0].PeerHeard != nil && *p[0].PeerHeard && *p[0].PeerHeardMSAgo < 5000
 	})
+	oneWayLoss(t, reserve, func() control.Document { return status("primary") })
 	file("reserve", "2s")
 	if err := reserve.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
@@ -104,4 +107,43 @@ func TestPairReports(t *testing.T) {
 			t.Errorf("%s: exit status %d\n%s", node, code, p.stderr)
 		}
 	}
+}
+
+// loseAdvertisements drops those that come to a process's network, and nothing else.
+func loseAdvertisements(t *testing.T, pid int) (mend func()) {
+	t.Helper()
+	nft := func(commands string) {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), "nsenter", "--net", "--target", strconv.Itoa(pid), "nft", "-f", "-")
+		cmd.Stdin = strings.NewReader(commands)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("nft: %v: %s", err, out)
+		}
+	}
+	nft("table ip lossy { chain in { type filter hook input priority 0; ip protocol 112 drop; }; }")
+	return func() { nft("delete table ip lossy") }
+}
+
+// oneWayLoss has the standby hear no advertisements, while the link says that the
+// active one is well: that one's status says which way is lost, and it stays.
+func oneWayLoss(t *testing.T, standby tanistProcess, active func() control.Document) {
+	t.Helper()
+	if _, err := exec.LookPath("nft"); err != nil {
+		t.Log("no nft: without one-way loss")
+		return
+	}
+	mend := loseAdvertisements(t, standby.Process.Pid)
+	eventually(t, "the loss of advertisements one way", func() bool {
+		doc := active()
+		p, l := doc.Heartbeat[0], doc.Peer.Paths[0]
+		return p.PeerHeardMSAgo != nil && *p.PeerHeardMSAgo > 2000 && l.PeerHeardMSAgo != nil && *l.PeerHeardMSAgo < 2000 && *l.HearsUs
+	})
+	if in := active().Instances[0]; in.State != "active" {
+		t.Errorf("the active one is %s: %s, %s", in.State, in.Reason, in.Detail)
+	}
+	mend()
+	eventually(t, "advertisements again", func() bool {
+		p := active().Heartbeat[0]
+		return p.PeerHeardMSAgo != nil && *p.PeerHeardMSAgo < 2000
+	})
 }
