@@ -218,6 +218,9 @@ func (p *path) received(c *wire.Conn, pkt wire.Packet) {
 		in.receive(p, c, pkt)
 		return
 	}
+	if _, ok := vrrp.ParseProbe(auth.Strip(pkt.Payload)); ok {
+		return // whoever asked for it listens by a socket of its own
+	}
 	_, _, err := vrrp.Parse(auth.Strip(pkt.Payload), pkt.Source, pkt.Destination)
 	var reason vrrp.DropReason
 	if !errors.As(err, &reason) {
