@@ -20,6 +20,10 @@ const (
 // Output keeps the head and the tail of what is written to it. It never fails,
 // so the program that writes is never held up.
 type Output struct {
+	// Head is how much of the head to keep, in bytes, if that is more than half of
+	// OutputLimit: for output that is read by a program. It is set before the first use.
+	Head int
+
 	mu    sync.Mutex // guards the fields below
 	head  []byte
 	tail  []byte // a ring once it is full
@@ -32,7 +36,7 @@ func (o *Output) Write(p []byte) (int, error) {
 	defer o.mu.Unlock()
 	n := len(p)
 	o.total += int64(n)
-	room := min(half-len(o.head), len(p))
+	room := min(max(half, o.Head)-len(o.head), len(p))
 	o.head = append(o.head, p[:room]...)
 	p = p[room:]
 	if len(p) > half {
