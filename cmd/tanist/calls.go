@@ -11,7 +11,9 @@ import (
 // answers are the kinds of calls that the daemon serves. Each has its deadline, and
 // must end soon after it; at most four are served at once.
 func (d *daemon) answers() map[string]func(ctx context.Context, body []byte) ([]byte, error) {
-	return map[string]func(context.Context, []byte) ([]byte, error){}
+	return map[string]func(context.Context, []byte) ([]byte, error){
+		callDoctorOpen: d.serveDoctorOpen, callDoctorResult: d.serveDoctorResult,
+	}
 }
 
 // answer serves one call.

@@ -113,6 +113,7 @@ type hostCheck struct {
 	units    *systemd.Units
 	problems config.Problems
 	notices  config.Problems
+	lacking  config.Problems // those of problems that are privileges an account lacks
 	rules    []ruleFound
 }
 

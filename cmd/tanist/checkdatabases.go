@@ -154,6 +154,7 @@ func (h *hostCheck) accounts(ctx context.Context, dbs []located) {
 	for i := range each {
 		h.problems = append(h.problems, each[i].problems...)
 		h.notices = append(h.notices, each[i].notices...)
+		h.lacking = append(h.lacking, each[i].lacking...)
 	}
 }
 
@@ -191,6 +192,7 @@ func (h *hostCheck) account(ctx context.Context, db located) {
 	}
 	for _, m := range missing {
 		h.problem(db.at+".user", m.Fix+onTheSource, "%saccount %s lacks the privilege %s", which, db.User, m.Privilege)
+		h.lacking = append(h.lacking, h.problems[len(h.problems)-1])
 	}
 	switch a, err := d.HeartbeatAdvice(ctx); {
 	case err != nil:

@@ -59,6 +59,7 @@ type daemon struct {
 	web       *web.Server
 	known     lastKnown
 	eye       *kernelEye
+	visits    *visits
 	started   time.Time
 	host      atomic.Pointer[control.Host]
 	clocks    clockOffset
@@ -89,7 +90,9 @@ type service struct {
 // build opens what the daemon works with. Nothing runs and no address is touched
 // until run.
 func build(c *common, file *config.File, self int, log *logger) (*daemon, error) {
-	d := &daemon{common: c, file: file, nodes: file.Nodes, self: self, log: log, eye: newKernelEye(heldAddresses), started: time.Now()}
+	d := &daemon{
+		common: c, file: file, nodes: file.Nodes, self: self, log: log, eye: newKernelEye(heldAddresses), started: time.Now(), visits: newVisits(),
+	}
 	var err error
 	var entries []journal.Entry
 	if d.journal, entries, err = journal.Open(filepath.Join(c.stateDir, "journal")); err != nil {

@@ -97,5 +97,6 @@ func newRoot() *cobra.Command {
 		newHooks(c),
 		newImport(),
 	)
+	root.AddCommand(newDoctor(c))
 	return root
 }

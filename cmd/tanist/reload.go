@@ -377,8 +377,10 @@ func (d *daemon) swapWith(ctx context.Context, keys []auth.Key, c *change) error
 	if err := d.swap(ctx, c); err != nil {
 		return errors.Join(err, d.heartbeat.SetKeys(d.keys))
 	}
+	d.mu.Lock()
 	d.keys = keys
 	c.others = append(c.others, keyChanged)
+	d.mu.Unlock()
 	return nil
 }
 

@@ -190,6 +190,7 @@ func (d *daemon) supervise(leave, kill context.Context, reload <-chan struct{}, 
 	part(d.refresh)
 	part(d.tellReport)
 	part(d.askClock)
+	part(d.visited)
 	part(func(ctx context.Context) error { return d.tend(ctx, leave, reload) })
 	part(func(ctx context.Context) error { return d.tellManager(ctx, leave) })
 

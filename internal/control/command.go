@@ -66,6 +66,7 @@ func describers() map[string]describer {
 		"POST /v1/replication": describeReplication,
 		"POST /v1/announce":    describeAnnounce,
 		"POST /v1/plan":        looksOnly("hooks plan"),
+		"POST /v1/doctor":      looksOnly("doctor"),
 	}
 }
 

@@ -25,7 +25,7 @@ func TestEveryChangeIsJournaledBeforeItActs(t *testing.T) {
 	changes := 0
 	for _, pattern := range (&Server{daemon: &daemon{}}).routes().patterns {
 		method, path, _ := strings.Cut(pattern, " ")
-		if method == http.MethodGet || pattern == "POST /v1/plan" { // which only looks
+		if method == http.MethodGet || pattern == "POST /v1/plan" || pattern == "POST /v1/doctor" { // which only look
 			continue
 		}
 		changes++

@@ -99,6 +99,7 @@ type Server struct {
 	replications chan struct{}
 	asked        chan struct{}
 	holds        chan struct{}
+	diagnoses    chan struct{}
 	listener     net.Listener
 	authority    authority
 	changes      *places
@@ -132,6 +133,7 @@ func Listen(path string, d Daemon) (*Server, error) {
 		daemon: d, listener: l, authority: a, changes: newPlaces(a.privileged, userChanges, maxChanges),
 		commands: make(chan struct{}, maxCommands), replications: make(chan struct{}, maxReplications),
 		asked: make(chan struct{}, maxAsked), holds: make(chan struct{}, maxHolds),
+		diagnoses: make(chan struct{}, 1), // it tries out what the pair needs in an emergency
 	}, nil
 }
 
@@ -172,6 +174,7 @@ func (s *Server) routes() *routes {
 	mux.HandleFunc("POST /v1/replication", s.replication)
 	mux.HandleFunc("POST /v1/announce", s.announce)
 	mux.HandleFunc("POST /v1/plan", s.plan)
+	mux.HandleFunc("POST /v1/doctor", s.doctor)
 	mux.HandleFunc("POST /v1/block", s.hold(failover.BlockHold))
 	mux.HandleFunc("POST /v1/maintenance", s.hold(failover.MaintenanceHold))
 	return mux

@@ -1,0 +1,321 @@
+package main
+
+// A diagnosis of the pair. One daemon begins it: it opens an exchange of probes, asks
+// the peer's daemon over the link to open the other end, and both send. What each saw
+// is judged by the one that began.
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tanist-ha/tanist/internal/doctor"
+	"github.com/tanist-ha/tanist/internal/doctor/probe"
+	"github.com/tanist-ha/tanist/internal/heartbeat"
+	"github.com/tanist-ha/tanist/internal/peer"
+	"github.com/tanist-ha/tanist/vrrp/auth"
+)
+
+// The calls of a diagnosis. The first one opens the peer's end and returns at once;
+// the second one returns what it saw.
+const (
+	callDoctorOpen   = "doctor/open"
+	callDoctorResult = "doctor/result"
+)
+
+const (
+	// openPatience bounds the first call: a daemon that lives answers from memory.
+	openPatience = 2 * time.Second
+	// visitTime bounds what the peer makes this daemon do.
+	visitTime = 10 * time.Second
+	// clockAsks is how often the peer's clock is asked for: the quickest answer counts.
+	clockAsks = 3
+)
+
+// visitRequest is the body of both calls.
+type visitRequest struct {
+	Token uint64 `json:"token"`
+}
+
+// visits is the one place for a diagnosis that the peer began.
+type visits struct {
+	wanted chan *visit // taken by visited, which makes one at a time
+
+	mu   sync.Mutex // guards here
+	here *visit
+}
+
+func newVisits() *visits { return &visits{wanted: make(chan *visit)} }
+
+// visit is the peer's diagnosis of this host. It ends when its result was fetched, or
+// after visitTime.
+type visit struct {
+	token    uint64
+	examiner examiner
+	exchange *probe.Exchange
+	fetched  chan struct{}
+	done     chan struct{} // closed when saw is there
+	saw      examined
+}
+
+func (d *daemon) examiner() examiner {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return examiner{common: d.common, file: d.file, self: d.self, keys: d.keys, units: d.units, beats: d.heartbeat}
+}
+
+// errVisited says that one end of a diagnosis is taken.
+var errVisited = errors.New("another diagnosis is under way")
+
+// visited makes the diagnoses that the peer begins, until ctx ends.
+func (d *daemon) visited(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case v := <-d.visits.wanted:
+			d.visits.set(v)
+			v.make(ctx)
+			d.visits.set(nil)
+		}
+	}
+}
+
+func (vs *visits) set(v *visit) {
+	vs.mu.Lock()
+	defer vs.mu.Unlock()
+	vs.here = v
+}
+
+func (vs *visits) of(token uint64) *visit {
+	vs.mu.Lock()
+	defer vs.mu.Unlock()
+	if vs.here != nil && vs.here.token == token {
+		return vs.here
+	}
+	return nil
+}
+
+func (v *visit) make(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, visitTime)
+	defer cancel()
+	defer v.exchange.Close()
+	v.saw = v.examiner.look(ctx, v.exchange)
+	close(v.done)
+	select {
+	case <-v.fetched:
+	case <-ctx.Done():
+	}
+}
+
+// serveDoctorOpen begins to listen, to send and to look.
+func (d *daemon) serveDoctorOpen(ctx context.Context, body []byte) ([]byte, error) {
+	var r visitRequest
+	if err := json.Unmarshal(body, &r); err != nil {
+		return nil, fmt.Errorf("read the request: %w", err)
+	}
+	x := d.examiner()
+	exchange, err := probe.Open(probe.Config{Token: r.Token, Paths: x.paths(), Keys: x.keys})
+	if err != nil {
+		return nil, err
+	}
+	v := &visit{token: r.Token, examiner: x, exchange: exchange, fetched: make(chan struct{}), done: make(chan struct{})}
+	soon, cancel := context.WithTimeout(ctx, openPatience/2)
+	defer cancel()
+	select {
+	case d.visits.wanted <- v:
+		return []byte("{}"), nil
+	case <-soon.Done():
+		exchange.Close()
+		return nil, errVisited
+	}
+}
+
+// serveDoctorResult waits for what was begun.
+func (d *daemon) serveDoctorResult(ctx context.Context, body []byte) ([]byte, error) {
+	var r visitRequest
+	if err := json.Unmarshal(body, &r); err != nil {
+		return nil, fmt.Errorf("read the request: %w", err)
+	}
+	v := d.visits.of(r.Token)
+	if v == nil {
+		return nil, errors.New("this diagnosis is over")
+	}
+	select {
+	case <-v.done:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	defer close(v.fetched) // the caller asks once
+	return encodeExamined(withProbes(v.saw, v.exchange.Heard()))
+}
+
+// withProbes fills in what became of the probes.
+func withProbes(saw examined, heard []probe.Heard) examined {
+	saw.Sights = slices.Clone(saw.Sights)
+	for i := range min(len(saw.Sights), len(heard)) {
+		s, h := &saw.Sights[i], heard[i]
+		s.Sent, s.Heard, s.Unproved = h.Sent, h.Heard, h.Unproved
+		if h.SendErr != nil {
+			s.SendError = h.SendErr.Error()
+		}
+		if h.Err != nil {
+			s.ListenError = h.Err.Error()
+		}
+	}
+	return saw
+}
+
+// encodeExamined leaves out what is fine where all of it is too long for the link.
+func encodeExamined(saw examined) ([]byte, error) {
+	body, err := json.Marshal(saw)
+	for most := len(saw.Findings); err == nil && len(body) > peer.MaxCall && most > 0; most /= 2 {
+		worst := slices.Clone(saw.Findings)
+		slices.SortStableFunc(worst, func(a, b doctor.Finding) int { return int(b.Severity) - int(a.Severity) })
+		saw.Findings = worst[:most/2]
+		body, err = json.Marshal(saw)
+	}
+	return body, err
+}
+
+// Doctor diagnoses the pair.
+func (d *daemon) Doctor(ctx context.Context) ([]byte, error) {
+	x := d.examiner()
+	nodes := x.labels()
+	token := binary.BigEndian.AppendUint64(nil, 0)
+	_, _ = rand.Read(token) // never fails
+	p := pairing{daemon: d, examiner: x, request: visitRequest{Token: binary.BigEndian.Uint64(token) | 1}}
+	findings, asked := p.diagnose(ctx, nodes)
+	return json.Marshal(doctor.NewReport(nodes, asked, findings))
+}
+
+// pairing is one diagnosis that this daemon began.
+type pairing struct {
+	daemon   *daemon
+	examiner examiner
+	request  visitRequest
+}
+
+func (p pairing) diagnose(ctx context.Context, nodes [2]string) (findings []doctor.Finding, asked []string) {
+	x := p.examiner
+	exchange, err := probe.Open(probe.Config{Token: p.request.Token, Paths: x.paths(), Keys: x.keys})
+	if err != nil {
+		findings = append(findings, doctor.FromProblems(doctor.CheckFailed, doctor.Problem, "", err.Error(), ""))
+	} else {
+		defer exchange.Close()
+	}
+	before := p.daemon.heartbeat.Status()
+	openErr := p.call(ctx, openPatience, callDoctorOpen, nil)
+	if openErr == nil && exchange == nil {
+		openErr = errors.New("no probes could be sent")
+	}
+	var both *probe.Exchange
+	if openErr == nil {
+		both = exchange
+	}
+	here := x.look(ctx, both)
+	var there *examined
+	if openErr == nil {
+		sleep(ctx, probe.Travel) // the last probes are on their way
+		there = &examined{}
+		openErr = p.call(ctx, visitTime, callDoctorResult, there)
+		here = withProbes(here, exchange.Heard())
+	}
+	findings = append(findings, here.Findings...)
+	if openErr != nil {
+		return append(findings, p.alone(nodes, here, before, openErr)...), nodes[:1]
+	}
+	for _, f := range there.Findings {
+		if f.Node == "" {
+			f.Node = nodes[1]
+		}
+		findings = append(findings, f)
+	}
+	findings = append(findings, doctor.Paths(nodes, here.Sights, there.Sights, doctor.Peer{Lives: true})...)
+	findings = append(findings, doctor.Addresses(nodes, here.Claims, there.Claims)...)
+	findings = append(findings, doctor.Agree(nodes, here.Running, there.Running)...)
+	return append(findings, p.clocks(ctx, nodes)...), nodes[:]
+}
+
+// call asks the peer's daemon and decodes its answer, unless into is nil.
+func (p pairing) call(ctx context.Context, patience time.Duration, kind string, into any) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	body, err := json.Marshal(p.request)
+	if err != nil {
+		return err
+	}
+	answer, err := p.daemon.link.Call(ctx, kind, body)
+	if err != nil || into == nil {
+		return err
+	}
+	return json.Unmarshal(answer, into)
+}
+
+// alone is what can be said of the pair when the peer cannot be asked.
+func (p pairing) alone(nodes [2]string, here examined, before heartbeat.Status, why error) []doctor.Finding {
+	link := p.daemon.link.Paths()
+	text, lives, advertises := why.Error(), false, false
+	for _, l := range link {
+		lives = lives || l.Accepted || l.Connected
+		if !l.Connected && l.SendError.Text != "" {
+			text += fmt.Sprintf("; %v: %s", l.Peer, l.SendError.Text)
+		}
+	}
+	for _, s := range here.Sights {
+		lives = lives || s.HeardMS != nil && *s.HeardMS <= s.PatienceMS
+	}
+	for _, c := range here.Claims {
+		held := slices.ContainsFunc(c.Answers, func(hw string) bool { return slices.Contains(c.Peer, hw) })
+		advertises = advertises || !c.Held && held
+	}
+	doubts := p.doubts(before, p.daemon.heartbeat.Status())
+	proofs := doctor.Proofs(nodes, doubts, here.Running)
+	lives = lives || len(proofs) > 0
+	findings := []doctor.Finding{doctor.Unasked(nodes, text, here.Sights)}
+	findings = append(findings, proofs...)
+	findings = append(findings, doctor.Paths(nodes, here.Sights, nil, doctor.Peer{Lives: lives, Advertises: advertises})...)
+	return append(findings, doctor.Addresses(nodes, here.Claims, nil)...)
+}
+
+// doubts are the proofs that failed, before the examination and after it.
+func (p pairing) doubts(before, after heartbeat.Status) []doctor.Doubt {
+	counts := map[string]map[string]uint64{}
+	for _, in := range before.Instances {
+		counts[in.Name] = in.Dropped
+	}
+	var all []doctor.Doubt
+	for _, in := range after.Instances {
+		for _, reason := range []auth.Reason{auth.ReasonKey, auth.ReasonTag, auth.ReasonMissing} {
+			name := reason.String()
+			all = append(all, doctor.Doubt{
+				Instance: in.Name, Reason: name, Before: counts[in.Name][name], After: in.Dropped[name],
+				Heard: in.Heard && in.Silent < p.examiner.patience(),
+			})
+		}
+	}
+	return all
+}
+
+// clocks compares the two clocks by the quickest of some answers.
+func (p pairing) clocks(ctx context.Context, nodes [2]string) []doctor.Finding {
+	var best *doctor.Offset
+	for range clockAsks {
+		patience, cancel := context.WithTimeout(ctx, openPatience)
+		ahead, within, err := p.daemon.link.ClockOffset(patience)
+		cancel()
+		if err == nil && (best == nil || within < best.Error) {
+			best = &doctor.Offset{Ahead: ahead, Error: within}
+		}
+	}
+	if best == nil {
+		return nil // the link fell silent meanwhile, which the next diagnosis says
+	}
+	return []doctor.Finding{doctor.ClocksAgree(nodes, *best)}
+}
