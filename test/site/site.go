@@ -32,7 +32,7 @@ const (
 
 	keyFile      = "/etc/tanist/cluster.key"
 	passwordFile = "/etc/tanist/mysql.password"
-	clusterKey   = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+	ClusterKey   = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 	appUser      = "app"
 	appPass      = "app-in-the-lab"
 	ownPass      = "tanist-in-the-lab"
@@ -159,7 +159,7 @@ func (s *Site) furnish(ctx context.Context, o Options) error {
 			mode       uint32
 		}{
 			{ConfigFile, config, 0o644},
-			{keyFile, clusterKey + "\n", 0o600},
+			{keyFile, ClusterKey + "\n", 0o600},
 			{passwordFile, ownPass + "\n", 0o600},
 			{replPasswordFile, lab.ReplPassword + "\n", 0o600},
 			{"/usr/lib/systemd/system/tanist.service", units.Tanist, 0o644},
