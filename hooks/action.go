@@ -118,6 +118,18 @@ func (p Plan) Unwaiting() Plan {
 	return q
 }
 
+// Within returns how long the plan takes at most: each of its steps its timeout, then
+// what its end takes. The vip step takes no time.
+func (p Plan) Within() time.Duration {
+	var within time.Duration
+	for _, s := range p {
+		if _, ok := s.Action.(VIP); !ok {
+			within += s.Timeout + Grace + CancelGrace
+		}
+	}
+	return within
+}
+
 // StopsWithin returns how long the plan may take from its pivot until it has
 // stopped a unit: 0 when it does not do so after its pivot.
 func (p Plan) StopsWithin(name string) time.Duration {

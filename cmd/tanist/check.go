@@ -103,6 +103,7 @@ func check(ctx context.Context, c *common) (*hostCheck, error) {
 	defer func() { _ = h.units.Close() }()
 	h.run(ctx)
 	h.stateDir(ctx, c)
+	h.stopTimeout(ctx)
 	return h, nil
 }
 

@@ -133,9 +133,6 @@ const (
 	partTime = 2 * time.Second
 	// logTime is what the last lines get to be written.
 	logTime = 3 * time.Second
-	// extension is asked of the service manager again and again while the node
-	// leaves: how long that may take is the plans' to say.
-	extension = 90 * time.Second
 )
 
 // run runs the daemon until it has left or a part of it fails, and logs which.
@@ -247,12 +244,7 @@ func (d *daemon) tellManager(ctx, leave context.Context) error {
 		return nil
 	}
 	d.said("stops", d.notifier.Stopping())
-	for {
-		d.said("needs its time", d.notifier.ExtendTimeout(extension))
-		if !sleep(ctx, extension/3) {
-			return nil
-		}
-	}
+	return d.askForTime(ctx)
 }
 
 // said notes when the service manager could not be told what the daemon does.

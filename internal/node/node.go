@@ -34,6 +34,9 @@ const (
 	killTime = 3 * time.Second // a program that hears no SIGTERM has 2 s
 )
 
+// EndTime bounds what Run still does after the last core has left.
+const EndTime = closeTime + endTime
+
 var errUnended = errors.New("the daemon ends while a step, a database or the journal's disk does not answer")
 
 // ErrStopped is the answer to a question after the loop has ended.

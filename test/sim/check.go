@@ -82,6 +82,7 @@ type watched struct {
 	cancelled *step
 	// Since when this daemon knows of its holds, 0: it does not, and when it last did.
 	maintained, blocked, suspended time.Duration
+	leaves                         time.Duration // since when it is told to leave, 0: it is not
 }
 
 func (c *checker) begin() {
@@ -96,7 +97,7 @@ func (c *checker) started(n *node) {
 	x := &c.nodes[n.i]
 	c.disturbed = c.w.now
 	x.index, x.cancelled = -1, nil
-	x.maintained, x.blocked = 0, 0
+	x.maintained, x.blocked, x.leaves = 0, 0, 0
 	x.heardOf = false
 	clear(x.heard)
 	for _, r := range n.disk.newer {

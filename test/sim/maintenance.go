@@ -204,7 +204,7 @@ func (c *checker) promotes(n *node, r hooks.Record) {
 	if c.lasts(m.Block) && (n.blocked() || b.NoHolds) {
 		c.w.fail("block", "%s is blocked and promoted", n.label)
 	}
-	if c.lasts(m.Maintenance) && (n.maintained() || b.NoHolds) && x.known > x.epoch && c.follows(n) {
+	if c.lasts(m.Maintenance) && (n.maintained() || b.NoHolds) && x.known > max(x.epoch, x.decided) && c.follows(n) {
 		c.w.fail("maintenance", "%s is promoted under maintenance, and the other node was Active last", n.label)
 	}
 }
@@ -242,8 +242,22 @@ func (c *checker) lengthens(n *node, e failover.Hold) {
 	}
 }
 
+// leaveSlack is for late timers and a slow clock.
+const leaveSlack = time.Second
+
+// leaves notes when a daemon is told to leave.
+func (c *checker) leaves(n *node, ev failover.Event) {
+	if _, ok := ev.(failover.StopWanted); ok && c.nodes[n.i].leaves == 0 {
+		c.nodes[n.i].leaves = c.w.now
+	}
+}
+
 // left is about a daemon that ends under maintenance: what it held it holds.
 func (c *checker) left(n *node) {
+	x := &c.nodes[n.i]
+	if most := failover.LeaveTime(c.w.config(n.i)) + leaveSlack; c.w.now-max(x.leaves, n.awake) > most {
+		c.w.fail("leave", "%s left after %s, more than %s", n.label, c.w.now-x.leaves, most)
+	}
 	if n.maintained() && n.state.State == failover.Active && n.kernel.down == "" && !n.kernel.own() && !n.kernel.missed() {
 		c.w.fail("maintenance", "%s left under maintenance and took its address along", n.label)
 	}

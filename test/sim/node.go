@@ -125,6 +125,7 @@ func (n *node) step(ev failover.Event) {
 	n.ran = w.now
 	ev = n.probed(ev)
 	late := w.check.late(n, ev)
+	w.check.leaves(n, ev)
 	n.effects = n.core.Step(n.clock()-mono.Instant(n.blind), ev, n.effects[:0])
 	effects := w.bend(n, n.effects)
 	if late {

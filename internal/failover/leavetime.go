@@ -1,0 +1,26 @@
+package failover
+
+import (
+	"time"
+
+	"github.com/tanist-ha/tanist/hooks"
+)
+
+// LeaveTime bounds how long an instance takes from StopWanted to Stopped, as long as
+// everything keeps to its bound: the way that takes longest of those that a leave can
+// go. It does not count that a maintenance with a long lease ends meanwhile.
+func LeaveTime(cfg Config) time.Duration {
+	pivot := max(0, cfg.Demote.Pivot())
+	head, all := cfg.Demote[:pivot].Within(), cfg.Demote.Unwaiting().Within()
+	cut := hooks.Grace + hooks.CancelGrace // of the step that runs when the time is over
+	// The peer takes the role: until the address has moved, then the rest of the plan,
+	// and the peer's.
+	handedOver := stopPatience + cfg.Demote[pivot:].Within() + endPatience
+	// It does not come about: its time runs out, what was done is taken back once the
+	// peer cannot be acting any more, and then the role is dropped.
+	takenBack := stopPatience + cut + HandoverLease + handoverMargin + cfg.Lease + leaseGrace + head + cut + all
+	// Under maintenance a promotion that runs ends first.
+	promoted := cfg.Promote.Within()
+	// A demotion that runs already is not begun anew.
+	return leavePatience + max(handedOver, takenBack, promoted, cut+all)
+}
