@@ -245,6 +245,9 @@ func (a *address) heal() {
 			w.net.ways[p][d] = w.setup.way(p, d)
 		}
 	}
+	for i := range w.nodes {
+		w.gate.set(w.now, i, false)
+	}
 	for _, n := range w.nodes {
 		n.trap, n.lacks = trap{}, false
 		n.linkUp()

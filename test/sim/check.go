@@ -83,13 +83,18 @@ type watched struct {
 	// Since when this daemon knows of its holds, 0: it does not, and when it last did.
 	maintained, blocked, suspended time.Duration
 	leaves                         time.Duration // since when it is told to leave, 0: it is not
+	alone                          time.Duration // since when nothing at all can come to it, -1: something can
+	base                           []uint64      // per database, how long its history was at the promotion
+	wroteAt                        time.Duration // when the first write since was seen, -1: none was
+	diverged                       map[string]uint64
+	differs                        time.Duration // since when the operator finds that it differs, -1: it does not
 }
 
 func (c *checker) begin() {
 	c.two, c.twoUnits, c.twoWriters = -1, -1, -1
 	for i := range c.nodes {
 		c.proofs[i] = newProof(c.w.config(i))
-		c.nodes[i] = watched{heard: make([]uint64, c.w.setup.Databases), index: -1}
+		c.nodes[i] = watched{heard: make([]uint64, c.w.setup.Databases), index: -1, alone: -1, wroteAt: -1, differs: -1, diverged: map[string]uint64{}}
 	}
 }
 
@@ -136,6 +141,7 @@ func (c *checker) after(n *node) {
 	c.holders()
 	c.leases()
 	c.interfaces()
+	c.witnessed()
 	c.units()
 	c.writers()
 	if w := c.w; w.watch != nil && c.failure == nil {
@@ -310,6 +316,8 @@ func (c *checker) journals(n *node, e failover.Append) {
 		if r.Reason == "" {
 			c.w.fail("I3", "%s journals an override without a reason", n.label)
 		}
+	case hooks.Diverged, hooks.Reconciled:
+		x.diverged[r.Loss.Database] = r.Loss.Proved
 	case hooks.Stepped:
 	case hooks.Adopted:
 		c.w.adopted++
@@ -372,8 +380,10 @@ func (c *checker) acquired(n *node, promotion bool) {
 		return
 	}
 	x.epoch = failover.Epoch(x.began.Epoch)
+	c.writesFrom(n)
 	if !x.began.Planned {
 		c.fenced(n)
+		c.vouched(n)
 		return
 	}
 	c.handover = true
@@ -480,6 +490,8 @@ func (c *checker) answered(_ *node, e failover.Answer) { c.outcomes[e.Outcome]++
 // tells is the promise of a roll-back: the old node is open again, nothing moved.
 func (c *checker) tells(n *node, now *failover.PeerState) {
 	x, was := &c.nodes[n.i], n.state
+	c.saysWrites(n, now)
+	c.yieldsRightly(n, now)
 	if now.Give == nil || was.Give == nil || now.Give.ID != was.Give.ID {
 		return
 	}

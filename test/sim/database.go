@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"strings"
 	"time"
 
 	"github.com/tanist-ha/tanist/internal/failover"
@@ -34,6 +35,37 @@ func (h history) gtid() replication.Position {
 	}
 	t := h[len(h)-1]
 	return replication.PositionOf(replication.GTID{Server: t.server, Sequence: t.end})
+}
+
+// state is what a server's binary log says of it: of each server the last transaction.
+func (h history) state() replication.BinlogState {
+	var last [3]uint64 // by server
+	for _, t := range h {
+		last[t.server] = t.end
+	}
+	var list []string
+	for server, n := range last {
+		if n > 0 {
+			list = append(list, replication.GTID{Server: uint32(server), Sequence: n}.String())
+		}
+	}
+	s, _ := replication.ParseBinlogState(strings.Join(list, ",")) // of our own making
+	return s
+}
+
+// beyond counts the transactions of h that other lacks.
+func (h history) beyond(other history) uint64 {
+	common := uint64(0)
+	for i, t := range h {
+		if i >= len(other) || other[i].id != t.id {
+			break
+		}
+		common = min(t.end, other[i].end)
+		if t.end != other[i].end {
+			break
+		}
+	}
+	return h.len() - common
 }
 
 // within reports whether everything in h is in other, in the same places.
@@ -119,7 +151,7 @@ func (w *World) settleAll() {
 
 func (d *database) write(dt time.Duration) {
 	n := d.node
-	if !d.writable() || n.frozen || !n.kernel.has || w0(n.kernel.removal, d.settled) {
+	if d.w.clientless[n.i] || !d.writable() || n.frozen || !n.kernel.has || w0(n.kernel.removal, d.settled) {
 		return
 	}
 	if end := n.kernel.removal; end < d.w.now {
@@ -233,6 +265,7 @@ func (d *database) facts(at mono.Instant) replication.Facts {
 	f.ReadOnly = replication.Known(d.readOnly)
 	f.Executed = replication.Known(d.history.gtid())
 	f.Applied = replication.Known(d.applied)
+	f.BinlogState = replication.Known(d.history.state())
 	f.ReplicasConnected = replication.Known[uint64](0)
 	if !d.channel {
 		f.Channels = replication.Known[[]replication.Channel](nil)

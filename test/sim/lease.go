@@ -49,7 +49,7 @@ func (c *checker) woke(n *node, effects []failover.Effect) {
 				n.label, n.clock().Sub(c.proofs[n.i].progress), e)
 			return
 		case failover.CloseWrites, failover.Append, failover.CancelStep, failover.Measure, failover.CatchUp,
-			failover.CheckSteps, failover.CancelCheck, failover.AskKernel, failover.FenceDatabase, failover.Remember, failover.Answer, failover.Note, failover.Stopped:
+			failover.CheckSteps, failover.CancelCheck, failover.AskKernel, failover.AskWitness, failover.FenceDatabase, failover.Remember, failover.Answer, failover.Note, failover.Stopped:
 		}
 	}
 	c.w.fail("I8", "%s wakes with the address %s after its last advertisement and does not drop it",

@@ -26,10 +26,11 @@ type network struct {
 	stuck [2][]*item
 	// unlinked says that the daemons' link is cut, whatever the paths carry.
 	unlinked bool
-	spread   time.Duration // how long until an advertisement has got through for certain
-	stranger bool          // a third host answers for the address
-	joined   time.Duration // the link is there since then, if it is
-	since    time.Duration // both ways on one path since then; -1: they are not
+	spread   time.Duration    // how long until an advertisement has got through for certain
+	stranger bool             // a third host answers for the address
+	joined   time.Duration    // the link is there since then, if it is
+	since    time.Duration    // both ways on one path since then; -1: they are not
+	silenced [2]time.Duration // when the ways to a node last changed
 }
 
 // isolated reports whether there is no link, or was none a moment ago.
@@ -110,6 +111,7 @@ const impossible = 1e-10
 
 // changed is called after anything that decides who can reach whom.
 func (n *network) changed() {
+	n.silenced = [2]time.Duration{n.w.now, n.w.now}
 	switch ok := n.exchanges(); {
 	case !ok:
 		n.since = -1

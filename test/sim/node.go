@@ -240,7 +240,12 @@ func (n *node) do(e failover.Effect) {
 	case failover.AskKernel:
 		n.sprung(onAsk)
 		w.schedule(w.between(200*time.Microsecond, 2*time.Millisecond), item{kind: kAsk, node: uint8(n.i), life: n.life, id: uint64(e.ID), wait: e.Within})
+	case failover.AskWitness:
+		n.askWitness(e)
 	case failover.Tell:
+		if w.setup.Broken.Liar && e.State.Wrote == failover.WroteYes {
+			e.State.Wrote = failover.WroteNo
+		}
 		w.check.tells(n, &e.State)
 		*n.state = e.State
 		w.net.tell(n.i, n.state)
@@ -446,6 +451,10 @@ func (n *node) told(it *item) {
 	n.linkBoot, n.linkSeq, n.heard = s.Boot, s.Seq, n.w.now
 	n.word, n.peerHeld = n.clock(), s.Holds
 	n.w.check.heard(n, s)
+	if n.w.setup.Broken.Flatterer {
+		s.Wrote = failover.WroteYes
+		it.ev = said
+	}
 	n.step(n.bendSaid(it.ev))
 }
 
@@ -462,6 +471,9 @@ func (n *node) measure(it *item) {
 		}
 		if n.w.setup.Broken.OpenGate {
 			f = pretend(f)
+		}
+		if n.w.setup.Broken.Forgetful {
+			f.BinlogState = replication.Known(n.peer().dbs[db.index].history.state())
 		}
 		facts = append(facts, f)
 	}

@@ -21,10 +21,12 @@ func world(scenario string, seed uint64) (*World, error) {
 		return Foreign(seed), nil
 	case "maintenance":
 		return Maintained(seed), nil
+	case "witness":
+		return Witness(seed), nil
 	case "boundaries":
 		return Boundary(seed)
 	}
-	return nil, fmt.Errorf("scenario %s is not plain, faults, address, foreign, maintenance or boundaries", scenario)
+	return nil, fmt.Errorf("scenario %s is not plain, faults, address, foreign, maintenance, witness or boundaries", scenario)
 }
 
 // Tally is what happened in one or more seeds.
@@ -49,6 +51,9 @@ type Tally struct {
 	Parted    int           // daemons that left under maintenance with the address
 	Adopted   int           // and were found by the next one
 	Alone     int           // second holders that an operator took upon himself
+	Vouched   int           // takeovers that a witness had a say in
+	Conflicts int           // conflicts that an operator cleared
+	Contests  int           // Actives that gave way to one of the same epoch that took the writes
 }
 
 // Add adds what happened in other seeds.
@@ -70,6 +75,9 @@ func (t *Tally) Add(u Tally) {
 	t.Parted += u.Parted
 	t.Adopted += u.Adopted
 	t.Alone += u.Alone
+	t.Vouched += u.Vouched
+	t.Conflicts += u.Conflicts
+	t.Contests += u.Contests
 	t.Longest = max(t.Longest, u.Longest)
 }
 
@@ -79,6 +87,7 @@ func (w *World) tally() Tally {
 		Rounds: w.rounds, Unlucky: w.unlucky, Races: w.races, Longest: w.longest,
 		PutBacks: w.putBacks, Overrun: w.overrun, Restored: w.restored, Removed: w.removed, Downs: w.downs, Fenced: w.fenced,
 		Salvaged: w.salvaged, Unhealthy: w.unhealthy, Parted: w.parted, Adopted: w.adopted, Alone: w.alone,
+		Vouched: w.vouched, Conflicts: w.conflicts, Contests: w.contests,
 	}
 }
 

@@ -92,6 +92,8 @@ func (t *transcript) event(ev failover.Event) string {
 		return fmt.Sprintf("operator wants %s (dry-run %t, force %t)", ev.Request.To, ev.Request.DryRun, ev.Request.Force)
 	case failover.HoldWanted:
 		return fmt.Sprintf("operator wants %s %t (for %s, force %t)", ev.Request.Kind, ev.Request.On, ev.Request.For, ev.Request.Force)
+	case failover.Witnessed:
+		return fmt.Sprintf("witness says %s", ev.Verdict)
 	case failover.StopWanted:
 		return "told to stop"
 	}
@@ -161,6 +163,8 @@ func (t *transcript) effect(e failover.Effect) string {
 		return t.also("remember")
 	case failover.AskKernel:
 		return "ask the peer's kernel"
+	case failover.AskWitness:
+		return t.also("ask the witness to " + e.Purpose.String())
 	case failover.Tell:
 		return t.also("tell " + said(e.State))
 	case failover.Answer:
@@ -201,7 +205,9 @@ func record(e failover.Append) string {
 		s += fmt.Sprintf(" of %s: %d proved (%t), at most %d (%t) %s", r.Loss.Database, r.Loss.Proved, r.Loss.ProvedKnown, r.Loss.AtMost, r.Loss.AtMostKnown, r.Loss.Transactions)
 	case hooks.Blocking, hooks.Maintaining, hooks.Leasing:
 		s += fmt.Sprintf(" on %t version %d by %s promised %t settled %t", r.Hold.On, r.Hold.Version, r.Hold.By, r.Hold.Promised, r.Hold.Settled)
-	case hooks.Reverted, hooks.Learned, hooks.Acquired, hooks.Notified, hooks.Parted, hooks.Adopted, hooks.Commanded:
+	case hooks.Diverged:
+		s += fmt.Sprintf(" %s: %d, %s", r.Loss.Database, r.Loss.Proved, r.Loss.Transactions)
+	case hooks.Reverted, hooks.Learned, hooks.Acquired, hooks.Notified, hooks.Parted, hooks.Adopted, hooks.Commanded, hooks.Reconciled:
 	}
 	if e.ID != 0 {
 		s += fmt.Sprintf(" durably #%d", e.ID)

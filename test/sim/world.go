@@ -54,6 +54,8 @@ type Setup struct {
 	Foreign       bool     // the reserve is another router, without a link
 	Nopreempt     bool     // which leaves the role to a weaker one
 	Rate          [2]int64 // how much faster a host's clock runs than the world's, ppm
+	Witness       bool     // there is a gateway that both ask
+	OnIsolation   failover.IsolationPolicy
 
 	Broken Broken
 
@@ -85,6 +87,10 @@ type Broken struct {
 	NoPatience    bool // and what its peer may have of a lease
 	HastyLease    bool // it takes the long lease at once
 	Goodbye       bool // a daemon that leaves under maintenance drops the address
+	FalseWitness  bool // the gateway seems to answer whoever asks
+	Flatterer     bool // what a node says of its writes comes as that it took some
+	Forgetful     bool // a core is told that what its databases wrote is the Active's
+	Liar          bool // a node says that its databases took no writes
 }
 
 // World is everything outside the two cores, and the cores.
@@ -112,27 +118,32 @@ type World struct {
 
 	adverts [2][2]failover.Event // of each node: its priority, priority 0
 
-	takeovers int           // addresses that came to a node
-	unlucky   int           // second holders for which loss is to blame, not the core
-	races     int           // second holders that could not know of the first one's claim
-	rounds    int           // in which everything was healed
-	longest   time.Duration // from healed to one holder
-	putBacks  int           // second holders that put back what somebody had taken off
-	overrun   int           // second holders that are another router's doing
-	restored  int           // addresses that were taken off and put back
-	removed   int           // that were put on a standby and taken off
-	downs     int           // addresses let go of since the link was down
-	fenced    int           // takeovers behind a required fence
-	unhealthy int           // demotions that a check brought about
-	mends     int           // steps that drifted and were carried out again
-	untouched int           // ends at which drift is only told of
-	salvaged  int           // databases of which only what was received was taken over
-	parted    int           // daemons that left under maintenance with the address
-	adopted   int           // and were found by the next one
-	alone     int           // second holders that an operator took upon himself
-	forced    bool          // he lengthened a lease of which the peer did not know
-	lastFence time.Duration // when a fence powered a host off last
-	healing   bool          // fences work again
+	takeovers  int           // addresses that came to a node
+	unlucky    int           // second holders for which loss is to blame, not the core
+	races      int           // second holders that could not know of the first one's claim
+	rounds     int           // in which everything was healed
+	longest    time.Duration // from healed to one holder
+	putBacks   int           // second holders that put back what somebody had taken off
+	overrun    int           // second holders that are another router's doing
+	restored   int           // addresses that were taken off and put back
+	removed    int           // that were put on a standby and taken off
+	downs      int           // addresses let go of since the link was down
+	fenced     int           // takeovers behind a required fence
+	unhealthy  int           // demotions that a check brought about
+	mends      int           // steps that drifted and were carried out again
+	untouched  int           // ends at which drift is only told of
+	salvaged   int           // databases of which only what was received was taken over
+	parted     int           // daemons that left under maintenance with the address
+	adopted    int           // and were found by the next one
+	alone      int           // second holders that an operator took upon himself
+	forced     bool          // he lengthened a lease of which the peer did not know
+	lastFence  time.Duration // when a fence powered a host off last
+	healing    bool          // fences work again
+	gate       gateway
+	clientless [2]bool // nobody writes to the databases of a node
+	vouched    int     // takeovers that a witness had a say in
+	conflicts  int     // conflicts that an operator cleared
+	contests   int     // Actives of one epoch that could speak, of which one gave way
 }
 
 // NewWorld returns a world in which nothing runs yet.
@@ -157,6 +168,7 @@ func NewWorld(seed uint64, s Setup) *World {
 		w.nodes[i] = newNode(w, i)
 		w.adverts[i] = w.advertised(i)
 	}
+	w.gate.since = [2]time.Duration{-1, -1}
 	w.check.w = w
 	w.check.begin()
 	w.net.changed()
@@ -333,7 +345,15 @@ func (w *World) config(i int) failover.Config {
 		Announce:  failover.Announcement{Repeat: 5, Delay: 5 * time.Second, Refresh: 30 * time.Second},
 		Databases: w.setup.dbNames, Gate: s.Policy, DrainTimeout: s.Drain,
 		Promote: s.Promote, Demote: s.Demote, Checks: s.Checks, Fence: s.Fence, FenceRequired: s.FenceRequired,
+		Witness: s.witness(), OnIsolation: s.OnIsolation,
 	}
+}
+
+func (s *Setup) witness() string {
+	if s.Witness {
+		return "gateway"
+	}
+	return ""
 }
 
 var labels = [2]string{"primary", "reserve"}
@@ -348,7 +368,7 @@ func (w *World) operate() {
 	w.schedule(operateEvery, item{kind: kRejoin})
 	for i, n := range w.nodes {
 		p := w.nodes[1-i]
-		if !n.runs() || !p.runs() || n.state.State != failover.Backup || p.state.State != failover.Active ||
+		if !n.runs() || !p.runs() || n.state.State != failover.Backup && n.state.State != failover.Conflict || p.state.State != failover.Active ||
 			!p.kernel.holds() || n.kernel.holds() || !w.net.linked() || n.frozen || p.frozen || len(n.steps) > 0 {
 			continue
 		}
@@ -366,6 +386,9 @@ func (w *World) operate() {
 				continue // it is itself on its way somewhere
 			}
 			if !db.history.within(source.history) {
+				if !w.check.admits(n, d) {
+					continue
+				}
 				w.say(i, "operator: %s has transactions of its own, made again from a copy", w.setup.dbNames[d])
 				db.history = append(history(nil), source.history...)
 			} else {

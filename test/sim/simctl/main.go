@@ -24,7 +24,7 @@ const (
 func main() {
 	seeds := flag.Uint64("seeds", 1000, "how many seeds to run")
 	first := flag.Uint64("seed", 1, "the first seed")
-	scenario := flag.String("scenario", "faults", "plain, faults, address, foreign, maintenance or boundaries")
+	scenario := flag.String("scenario", "faults", "plain, faults, address, foreign, maintenance, witness or boundaries")
 	verbose := flag.Bool("v", false, "print the transcript of every seed")
 	routine := flag.Bool("routine", false, "with heartbeats, renewals, gossip and measurements")
 	until := flag.Duration("for", 0, "begin no seed after so long, 0: run them all")
