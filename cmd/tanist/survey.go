@@ -145,9 +145,10 @@ type looker[T any] struct {
 	look  func(context.Context) []T
 	asked chan chan struct{} // a look is wanted; the channel inside is closed when it is done
 
-	mu   sync.Mutex // guards the fields below
-	seen []T
-	at   time.Time // of that look
+	mu    sync.Mutex // guards the fields below
+	seen  []T
+	at    time.Time // of that look
+	began time.Time // of the one under way, the zero time: none is
 }
 
 func newLooker[T any](unseen []T, look func(context.Context) []T) *looker[T] {
@@ -165,10 +166,9 @@ func (l *looker[T]) run(ctx context.Context) {
 			go func() {
 				defer close(done)
 				began := time.Now()
+				l.note(func() { l.began = began })
 				seen := l.look(ctx)
-				l.mu.Lock()
-				l.seen, l.at = seen, began
-				l.mu.Unlock()
+				l.note(func() { l.seen, l.at, l.began = seen, began, time.Time{} })
 			}()
 			select {
 			case <-done:
@@ -179,8 +179,25 @@ func (l *looker[T]) run(ctx context.Context) {
 	}
 }
 
-// ask has it look now, and waits for that as long as ctx lasts.
+func (l *looker[T]) note(f func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f()
+}
+
+// hangs reports whether the look under way takes longer than anybody waits.
+func (l *looker[T]) hangs() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.began.IsZero() && time.Since(l.began) > loopPatience
+}
+
+// ask has it look now, and waits for that as long as ctx lasts; while it hangs, for
+// nothing.
 func (l *looker[T]) ask(ctx context.Context) {
+	if l.hangs() {
+		return
+	}
 	done := make(chan struct{})
 	select {
 	case l.asked <- done:

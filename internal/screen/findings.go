@@ -146,6 +146,9 @@ func (d *drawing) standingFindings(f *findings, s side) {
 	}
 	if m := in.Maintenance; m != nil && s.here {
 		f.add(Attention, "tanist maintenance off"+d.flag(in.Name)+" when the work is done", "maintenance, no failover by itself: %s", holdText(d, *m))
+		if m.By != "" && !m.Shared {
+			f.add(Attention, "", "only %s knows of the maintenance: the other node would still take over", m.By)
+		}
 	}
 	const most = 3
 	for i, x := range in.Drift {
