@@ -1,0 +1,2 @@
+// Package tea stands in for the real one.
+package tea
