@@ -90,9 +90,6 @@ func (d *drawing) table(pair [2]side) {
 	state := [2]Line{d.stateLine(pair[0]), d.stateLine(pair[1])}
 	d.row("state", state)
 	d.row("why", each(pair, func(s side) Line { return plain(d.because(s.in.Reason, s.in.Detail)) }))
-	if pair[0].in.Epoch != epoch(pair[1]) && pair[1].in != nil {
-		d.row("epoch", each(pair, func(s side) Line { return plain(itoa(s.in.Epoch)) }))
-	}
 	names, vips := named(pair, func(in *control.Instance) []control.VIP { return in.VIPs }, func(v control.VIP) string { return v.Address })
 	for i, name := range names {
 		d.row(word(i == 0, "address", ""), each(pair, func(s side) Line { return vipLine(s, vips[index(s, pair)], name) }))

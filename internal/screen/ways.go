@@ -2,13 +2,10 @@ package screen
 
 import (
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/tanist-ha/tanist/internal/control"
 )
-
-func itoa(n uint64) string { return strconv.FormatUint(n, 10) }
 
 // silentAfter is how old the last word on a path may be.
 const silentAfter = 3 * time.Second
