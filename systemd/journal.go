@@ -42,7 +42,10 @@ func UnderJournal() bool {
 type JournalConfig struct {
 	Socket     string // empty means JournalSocket
 	Identifier string // SYSLOG_IDENTIFIER, the word before the colon in journalctl
-	Level      zapcore.LevelEnabler
+	// Fields are fields of every entry that its text does not repeat, by their names in
+	// the journal.
+	Fields map[string]string
+	Level  zapcore.LevelEnabler
 }
 
 // Journal is where the cores of one process put their entries. Run sends them.
@@ -120,7 +123,19 @@ func (j *Journal) header(b *bytes.Buffer, p journal.Priority, message string) {
 	if j.cfg.Identifier != "" {
 		writeField(b, "SYSLOG_IDENTIFIER", j.cfg.Identifier)
 	}
+	for _, name := range sortedKeys(j.cfg.Fields) {
+		writeField(b, name, j.cfg.Fields[name])
+	}
 	writeField(b, "MESSAGE", message)
+}
+
+// messageIDKey is the key of a field that the text does not repeat.
+const messageIDKey = "message_id"
+
+// MessageID returns the field that becomes MESSAGE_ID: 32 hexadecimal digits, small
+// letters, which say of what kind an entry is (systemd.journal-fields(7)).
+func MessageID(id string) zapcore.Field {
+	return zapcore.Field{Key: messageIDKey, Type: zapcore.StringType, String: id}
 }
 
 type journalCore struct {
@@ -160,6 +175,9 @@ func (c *journalCore) encode(e zapcore.Entry, fields []zapcore.Field) []byte {
 	pairs := flatten(append(c.with[:len(c.with):len(c.with)], fields...))
 	message := e.Message
 	for _, p := range pairs {
+		if p.key == messageIDKey {
+			continue
+		}
 		message += " " + p.key + "=" + quoteIfNeeded(p.value)
 	}
 	var b bytes.Buffer
@@ -176,7 +194,11 @@ func (c *journalCore) encode(e zapcore.Entry, fields []zapcore.Field) []byte {
 		writeField(&b, "STACK", e.Stack)
 	}
 	for _, p := range pairs {
-		writeField(&b, fieldName(p.key), p.value)
+		name := fieldName(p.key)
+		if p.key == messageIDKey {
+			name = "MESSAGE_ID"
+		}
+		writeField(&b, name, p.value)
 	}
 	return b.Bytes()
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/internal/control"
@@ -16,6 +17,9 @@ import (
 // commandPatience bounds how long a command waits for its record: as long as the
 // disk may take before it counts as failing.
 const commandPatience = 5 * time.Second
+
+// doingRefuse is what the log says of a change that somebody may not make.
+const doingRefuse = "refuse a change over the control socket"
 
 var errUnrecorded = errors.New("the disk does not take the journal's records in time")
 
@@ -38,13 +42,13 @@ func (d *daemon) Commanded(ctx context.Context, c control.Command) error {
 		}
 		return fmt.Errorf("journal who wants it: %w", err)
 	}
-	d.log.info("told by an operator", zap.String("instance", instance), zap.String("command", c.Verb),
+	d.log.event(kindCommand, zapcore.InfoLevel, "told by an operator", zap.String("instance", instance), zap.String("command", c.Verb),
 		zap.String("arguments", c.Arguments), zap.String("by", account(c.UID)), zap.Uint32("uid", c.UID), zap.String("why", c.Reason))
 	return nil
 }
 
 // Refused notes who wanted to change something and may not, once in a while.
 func (d *daemon) Refused(r control.Refusal) {
-	d.log.Trouble("", "refuse a change over the control socket",
+	d.log.Trouble("", doingRefuse,
 		fmt.Errorf("%s, for uid %s: %w", r.Verb, strconv.FormatUint(uint64(r.UID), 10), r.Why))
 }

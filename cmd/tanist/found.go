@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/tanist-ha/tanist/internal/config"
 	"github.com/tanist-ha/tanist/internal/control"
@@ -269,10 +270,10 @@ func (s *set) tell(gone, fresh []*database, wrong []string) {
 		return
 	}
 	for _, d := range gone {
-		s.log.info("a database is gone", zap.String("database", d.cfg.Name), zap.Stringer("address", d.cfg.Address), zap.String("file", d.file))
+		s.log.event(kindDatabase, zapcore.InfoLevel, "a database is gone", zap.String("database", d.cfg.Name), zap.Stringer("address", d.cfg.Address), zap.String("file", d.file))
 	}
 	for _, d := range fresh {
-		s.log.info("a database is found", zap.String("database", d.cfg.Name), zap.Stringer("address", d.cfg.Address), zap.String("file", d.file))
+		s.log.event(kindDatabase, zapcore.InfoLevel, "a database is found", zap.String("database", d.cfg.Name), zap.Stringer("address", d.cfg.Address), zap.String("file", d.file))
 	}
 	for _, p := range wrong {
 		s.log.warn("discovery: " + p)

@@ -81,7 +81,7 @@ func TestDaemonLeavesNothingBehind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log, err := newLogger(file.Log)
+	log, err := newLogger(file.Log, "primary")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,9 @@ import (
 
 	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/internal/config"
+	"github.com/tanist-ha/tanist/internal/control"
 	"github.com/tanist-ha/tanist/internal/failover"
+	"github.com/tanist-ha/tanist/internal/node"
 	"github.com/tanist-ha/tanist/systemd"
 )
 
@@ -32,6 +34,7 @@ const (
 type logger struct {
 	zap     *zap.Logger
 	level   zap.AtomicLevel
+	names   bool // kinds go by their name, and MESSAGE_ID: not on a console
 	queue   chan func(*zap.Logger)
 	dropped atomic.Uint64
 	journal *systemd.Journal
@@ -47,21 +50,29 @@ type trouble struct {
 	skipped int
 }
 
-func newLogger(cfg config.Log) (*logger, error) {
+func newLogger(cfg config.Log, node string) (*logger, error) {
+	return newLoggerTo(cfg, node, os.Stderr, systemd.JournalSocket)
+}
+
+// newLoggerTo makes one that writes to stderr, or to the journal behind a socket.
+func newLoggerTo(cfg config.Log, node string, stderr *os.File, socket string) (*logger, error) {
 	level := zap.NewAtomicLevelAt(zapLevel(cfg.Level))
 	l := &logger{level: level, queue: make(chan func(*zap.Logger), logQueue), told: map[string]*trouble{}}
 	enc := zap.NewProductionEncoderConfig()
 	enc.EncodeTime = zapcore.ISO8601TimeEncoder
 	toStderr := func(e zapcore.Encoder) zapcore.Core {
-		return zapcore.NewCore(e, zapcore.Lock(os.Stderr), level)
+		return zapcore.NewCore(e, zapcore.Lock(stderr), level)
 	}
 	var core zapcore.Core
 	switch f := cfg.Format; {
 	case f == config.FormatJournal, f == config.FormatAuto && systemd.UnderJournal():
-		l.journal = systemd.NewJournal(systemd.JournalConfig{Identifier: "tanist", Level: level})
-		core = l.journal.Core()
+		l.journal = systemd.NewJournal(systemd.JournalConfig{
+			Identifier: "tanist", Level: level, Socket: socket, Fields: map[string]string{"NODE": node},
+		})
+		core, l.names = l.journal.Core(), true
 	case f == config.FormatJSON:
-		core = toStderr(zapcore.NewJSONEncoder(enc))
+		core = toStderr(zapcore.NewJSONEncoder(enc)).With([]zapcore.Field{zap.String("node", node)})
+		l.names = true
 	default:
 		enc.EncodeLevel = zapcore.CapitalLevelEncoder
 		core = toStderr(zapcore.NewConsoleEncoder(enc))
@@ -114,7 +125,7 @@ func (l *logger) write(line func(*zap.Logger)) {
 	line(l.zap)
 	if n := l.dropped.Load(); n > l.confessed && len(l.queue) == 0 {
 		l.confessed = n
-		l.zap.Warn("log lines were dropped", zap.Uint64("since_start", n))
+		l.zap.Warn("log lines were dropped", l.named(kindLogDropped, []zap.Field{zap.Uint64("since_start", n)})...)
 	}
 }
 
@@ -126,6 +137,24 @@ func (l *logger) put(line func(*zap.Logger)) {
 	}
 }
 
+// event tells of something of a kind.
+func (l *logger) event(kind messageKind, level zapcore.Level, msg string, fields ...zap.Field) {
+	fields = l.named(kind, fields)
+	l.put(func(z *zap.Logger) { z.Log(level, msg, fields...) })
+}
+
+// named adds the names of a kind where there is a place for them.
+func (l *logger) named(kind messageKind, fields []zap.Field) []zap.Field {
+	i := kind.identity()
+	if !l.names || i.id == "" {
+		return fields
+	}
+	if l.journal == nil {
+		fields = append(fields, zap.String("event", i.name))
+	}
+	return append(fields, systemd.MessageID(i.id))
+}
+
 func (l *logger) info(msg string, fields ...zap.Field) {
 	l.put(func(z *zap.Logger) { z.Info(msg, fields...) })
 }
@@ -134,11 +163,7 @@ func (l *logger) warn(msg string, fields ...zap.Field) {
 	l.put(func(z *zap.Logger) { z.Warn(msg, fields...) })
 }
 
-func (l *logger) fail(msg string, err error) {
-	l.put(func(z *zap.Logger) { z.Error(msg, zap.Error(err)) })
-}
-
-// Note tells of a state or the end of a transition.
+// Note tells of a state or the end of a transition, in one line.
 func (l *logger) Note(instance string, n failover.Note) {
 	fields := []zap.Field{
 		zap.String("instance", instance), zap.Stringer("state", n.State), zap.Uint64("epoch", uint64(n.Epoch)),
@@ -154,17 +179,49 @@ func (l *logger) Note(instance string, n failover.Note) {
 		fields = append(fields, zap.String("gate_"+strings.TrimPrefix(g.Database+"_"+g.Code.String(), "_"), g.Detail))
 	}
 	msg := "state"
-	if n.Why.Reason == failover.Drifted {
+	switch t := n.Over; {
+	case t != nil:
+		msg = "transition over"
+		fields = append(fields, zap.String("kind", control.Kind(t.Role)), zap.Stringer("from", t.From), zap.Stringer("to", t.Role),
+			zap.Bool("planned", t.Planned), zap.Stringer("result", t.Ending), zap.Float64("duration_ms", millis(t.Duration)))
+	case n.Why.Reason == failover.Drifted:
 		msg = "drift"
+	case n.New:
+		fields = append(fields, zap.Stringer("from", n.From))
 	}
 	if n.Steps != nil {
-		msg = "transition over"
 		fields = append(fields, zap.String("steps", stepWords(n.Steps)))
 	}
+	level := zapcore.InfoLevel
 	if n.Urgent {
-		l.warn(msg, fields...)
-	} else {
-		l.info(msg, fields...)
+		level = zapcore.WarnLevel
+	}
+	l.event(kindOfNote(n), level, msg, fields...)
+}
+
+// kindOfNote is what an operator would look for.
+func kindOfNote(n failover.Note) messageKind {
+	switch {
+	case n.Over != nil && n.Over.Ending == hooks.Completed:
+		return kindTransition
+	case n.Over != nil:
+		return kindTransitionFailed
+	case n.Why.Reason == failover.Drifted:
+		return kindDrift
+	case n.Why.Reason == failover.DataLost:
+		return kindDataLost
+	case n.Why.Reason == failover.DatabasesChanged:
+		return kindDatabase
+	}
+	switch n.State {
+	case failover.Refused:
+		return kindRefused
+	case failover.Fault:
+		return kindFault
+	case failover.Conflict:
+		return kindConflict
+	default:
+		return kindState
 	}
 }
 
@@ -212,5 +269,14 @@ func (l *logger) Trouble(instance, doing string, err error) {
 	if skipped > 0 {
 		fields = append(fields, zap.Int("times_untold", skipped))
 	}
-	l.warn(doing, fields...)
+	kind := kindTrouble
+	switch doing {
+	case node.DoingJournal:
+		kind = kindJournalFailed
+	case node.JournalAgain:
+		kind = kindJournalWell
+	case doingRefuse:
+		kind = kindCommandRefused
+	}
+	l.event(kind, zapcore.WarnLevel, doing, fields...)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/hooks/journal"
@@ -104,10 +105,10 @@ func (n *notices) tell(r hooks.Record) {
 		zap.String("outcome", r.Step.Outcome.String()), zap.String("detail", r.Step.Detail),
 	}
 	if r.Step.Outcome.OK() {
-		n.log.info("a notice was delivered", fields...)
+		n.log.event(kindNotice, zapcore.InfoLevel, "a notice was delivered", fields...)
 		return
 	}
-	n.log.warn("a notice was not delivered", fields...)
+	n.log.event(kindNoticeFailed, zapcore.WarnLevel, "a notice was not delivered", fields...)
 }
 
 // finish journals what the node could not take any more, once that has left. What

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/tanist-ha/tanist/internal/config"
 	"github.com/tanist-ha/tanist/internal/control"
@@ -67,14 +68,14 @@ func (d *daemon) warnUnproved() {
 	d.warnUnprovedLink()
 	for _, s := range d.services {
 		if m := s.cfg.Heartbeat.Auth; m != config.AuthHMAC {
-			d.log.warn("advertisements are accepted without proof", zap.String("instance", s.cfg.Name), zap.Stringer("auth", m))
+			d.log.event(kindInsecure, zapcore.WarnLevel, "advertisements are accepted without proof", zap.String("instance", s.cfg.Name), zap.Stringer("auth", m))
 		}
 	}
 }
 
 func (d *daemon) warnUnprovedLink() {
 	if !d.link.Authenticated() {
-		d.log.warn("the peer link is not authenticated, whoever has the peer's address is believed: name a key_file, from `tanist keygen`")
+		d.log.event(kindInsecure, zapcore.WarnLevel, "the peer link is not authenticated, whoever has the peer's address is believed: name a key_file, from `tanist keygen`")
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/tanist-ha/tanist/internal/config"
 	"github.com/tanist-ha/tanist/internal/control"
@@ -77,7 +78,7 @@ func (d *daemon) tend(ctx, leave context.Context, reload <-chan struct{}) error 
 		}
 		both(func() {
 			s.databases.Watch(watching, func(database string) {
-				d.log.warn("the server of a database has ended", zap.String("instance", s.cfg.Name), zap.String("database", database))
+				d.log.event(kindDatabase, zapcore.WarnLevel, "the server of a database has ended", zap.String("instance", s.cfg.Name), zap.String("database", database))
 				d.node.Deliver(s.cfg.Name, failover.Disturbed{})
 			})
 		})
@@ -122,15 +123,15 @@ func (d *daemon) reload(ctx context.Context, watch func(*service)) {
 	}
 	d.noteReload(r)
 	for _, p := range problems {
-		d.log.warn("reload: "+p.Message, zap.String("at", place(p)), zap.String("hint", p.Hint))
+		d.log.event(kindReloadRefused, zapcore.WarnLevel, "reload: "+p.Message, zap.String("at", place(p)), zap.String("hint", p.Hint))
 	}
 	switch {
 	case err == nil:
-		d.log.info("reload "+r.Result, zap.String("changes", detail))
+		d.log.event(kindReload, zapcore.InfoLevel, "reload "+r.Result, zap.String("changes", detail))
 	case detail != "":
-		d.log.warn("reload cut short", zap.String("changes", detail), zap.Error(err))
+		d.log.event(kindReloadRefused, zapcore.WarnLevel, "reload cut short", zap.String("changes", detail), zap.Error(err))
 	default:
-		d.log.warn("reload "+r.Result+", nothing was changed", zap.String("error", r.Error))
+		d.log.event(kindReloadRefused, zapcore.WarnLevel, "reload "+r.Result+", nothing was changed", zap.String("error", r.Error))
 	}
 	if ctx.Err() == nil {
 		d.said("serves", d.notifier.Ready())

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/internal/config"
@@ -71,7 +72,7 @@ func (d *daemon) Replication(ctx context.Context, r control.ReplicationRequest, 
 // logged also puts every line into the log.
 func (d *daemon) logged(r control.ReplicationRequest, instance string, news func(control.ReplicationLine)) func(control.ReplicationLine) {
 	return func(l control.ReplicationLine) {
-		d.log.info("replication "+string(r.Verb), zap.String("instance", instance), zap.String("database", l.Database),
+		d.log.event(kindReplication, zapcore.InfoLevel, "replication "+string(r.Verb), zap.String("instance", instance), zap.String("database", l.Database),
 			zap.String("result", string(l.Result)), zap.String("detail", l.Detail), zap.Uint32("uid", r.UID))
 		news(l)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
@@ -49,7 +50,7 @@ func runDaemon(c *common) error {
 	if err != nil {
 		return err
 	}
-	log, err := newLogger(file.Log)
+	log, err := newLogger(file.Log, file.Nodes[self].Label)
 	if err != nil {
 		return err
 	}
@@ -112,7 +113,7 @@ func signals(log *logger) (leave, kill context.Context, reload <-chan struct{}, 
 				default:
 				}
 			case leaving.Err() == nil:
-				log.info("told to leave", zap.Stringer("signal", s))
+				log.event(kindLeaving, zapcore.InfoLevel, "told to leave", zap.Stringer("signal", s))
 				left()
 			default:
 				killed()
@@ -142,9 +143,9 @@ func (d *daemon) run(leave, kill context.Context, reload <-chan struct{}, socket
 	go func() { defer close(logged); d.log.run(logs) }()
 	err := d.supervise(leave, kill, reload, socket)
 	if err != nil {
-		d.log.fail("ended", err)
+		d.log.event(kindDied, zapcore.ErrorLevel, "ended", zap.Error(err))
 	} else {
-		d.log.info("left")
+		d.log.event(kindLeft, zapcore.InfoLevel, "left")
 	}
 	endLog()
 	select {
@@ -161,7 +162,7 @@ func (d *daemon) supervise(leave, kill context.Context, reload <-chan struct{}, 
 	if err != nil {
 		return err
 	}
-	d.log.info("starting", zap.String("version", version), zap.String("node", d.nodes[d.self].Label))
+	d.log.event(kindStarting, zapcore.InfoLevel, "starting", zap.String("version", version), zap.String("node", d.nodes[d.self].Label))
 	d.warnUnproved()
 
 	world, end := context.WithCancel(context.Background())

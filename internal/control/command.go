@@ -144,7 +144,7 @@ func (s *Server) change(w http.ResponseWriter, r *http.Request, say describer, h
 // describe is for a route that says nothing more of itself: its name is the verb,
 // the body's fields are the arguments.
 func describe(pattern string, body []byte) (Command, bool, error) {
-	c := Command{Verb: path.Base(pattern)}
+	c := Command{Verb: path.Base(pattern), Safer: safer(pattern)}
 	fields := map[string]any{}
 	if len(bytes.TrimSpace(body)) > 0 {
 		dec := json.NewDecoder(bytes.NewReader(body))
@@ -167,6 +167,16 @@ func describe(pattern string, body []byte) (Command, bool, error) {
 	slices.Sort(words)
 	c.Arguments = clip(strings.Join(words, " "))
 	return c, true, nil
+}
+
+// safer are the routes that may make the pair safer, and have nothing to lose by a
+// journal that cannot be written.
+func safer(pattern string) bool {
+	switch pattern {
+	case "POST /v1/block", "POST /v1/announce":
+		return true
+	}
+	return false
 }
 
 func argument(v any) string {

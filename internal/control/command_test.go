@@ -80,10 +80,10 @@ func TestWhatIsJournaled(t *testing.T) {
 			Command{Verb: "replication stop", Arguments: "databases=all"},
 		},
 		{"any", "POST /v1/block", `{"for_ms":7200000,"node":"a b","off":false,"reason":"r","instance":"i","list":["x"]}`, Command{
-			Instance: "i", Verb: "block", Reason: "r", Arguments: `for_ms=7200000 list=["x"] node="a b"`,
+			Instance: "i", Verb: "block", Safer: true, Reason: "r", Arguments: `for_ms=7200000 list=["x"] node="a b"`,
 		}},
 		{"no-body", "DELETE /v1/block", "", Command{Verb: "block"}},
-		{"long", "POST /v1/block", `{"a":"` + long + `"}`, Command{Verb: "block", Arguments: "a=" + long[:maxArguments-2] + "..."}},
+		{"long", "POST /v1/block", `{"a":"` + long + `"}`, Command{Verb: "block", Safer: true, Arguments: "a=" + long[:maxArguments-2] + "..."}},
 	} {
 		say := describers()[tc.pattern]
 		if say == nil {

@@ -96,10 +96,13 @@ func eventOf(e hooks.Entry) Event {
 	case hooks.Ended:
 		ev.Result = r.Ending.String()
 	case hooks.Override, hooks.Commanded:
-		ev.UID = &r.UID
+		ev.UID = &r.UID // root's is 0
 	case hooks.Missed:
 		ev.Loss = &control.NewLosses([]hooks.Loss{r.Loss})[0]
 	default:
+		if r.UID != 0 {
+			ev.UID = &r.UID
+		}
 	}
 	if s := r.Step; s.Name != "" {
 		ev.Step = &control.Step{

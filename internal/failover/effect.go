@@ -108,9 +108,12 @@ type (
 	// Note is one line for the log.
 	Note struct {
 		State  State
+		New    bool  // the state changed
+		From   State // what it was before, if it changed
 		Epoch  Epoch
 		Why    Why
 		Steps  []hooks.Result // at the end of a transition
+		Over   *Transition    // that ended, nil: none did
 		Gate   []replication.Reason
 		Urgent bool // an operator should look
 	}

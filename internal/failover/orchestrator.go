@@ -90,6 +90,7 @@ type Orchestrator struct {
 	state    State
 	why      Why
 	since    mono.Instant
+	rest     State // the latest that was no transition's
 	role     hooks.Role
 	stopping bool         // told to leave
 	stopAt   mono.Instant // when
@@ -357,13 +358,17 @@ func (o *Orchestrator) stepID() hooks.StepID { return hooks.StepID(o.id()) }
 // enter changes the state that status shows, and says why.
 func (o *Orchestrator) enter(s State, w Why) {
 	same := s == o.state && w.same(o.why)
+	from := o.state
 	if s != o.state {
 		o.since = o.now
+	}
+	if from != Promoting && from != Demoting {
+		o.rest = from
 	}
 	o.state, o.why = s, w
 	if !same {
 		o.dirty = true
-		o.emit(Note{State: s, Epoch: o.epoch, Why: w, Urgent: s == Refused || s == Conflict || s == Fault})
+		o.emit(Note{State: s, New: s != from, From: from, Epoch: o.epoch, Why: w, Urgent: s == Refused || s == Conflict || s == Fault})
 	}
 }
 

@@ -127,8 +127,12 @@ func (o *Orchestrator) beginRun(r *planRun) {
 		r.belongs = o.last // what the promotion still lacks is only there
 	}
 	if r.purpose != giveEnding && r.purpose != repairing {
+		from := o.state
+		if from == Promoting || from == Demoting {
+			from = o.rest
+		}
 		o.last = &Transition{
-			fence: r.fence,
+			fence: r.fence, From: from,
 			Epoch: r.epoch, Role: r.role, Planned: r.planned, Reason: r.reason,
 			Running: true, Began: time.Duration(o.now), Losses: r.losses,
 		}
@@ -313,7 +317,11 @@ func (o *Orchestrator) closeTransition(r *planRun, ending hooks.Ending) hooks.En
 		Kind: hooks.Ended, Epoch: uint64(r.epoch), Role: r.role, Planned: r.planned,
 		Ending: ending, Duration: o.last.Duration,
 	})
-	o.emit(Note{State: o.state, Epoch: r.epoch, Why: Why{Reason: r.reason}, Steps: o.last.Steps, Urgent: ending != hooks.Completed})
+	over := *o.last
+	over.Steps = nil
+	o.emit(Note{
+		State: o.state, Epoch: r.epoch, Why: Why{Reason: r.reason}, Steps: o.last.Steps, Over: &over, Urgent: ending != hooks.Completed,
+	})
 	return ending
 }
 

@@ -169,6 +169,7 @@ type Transition struct {
 	Role     hooks.Role
 	Planned  bool
 	Reason   Reason
+	From     State // before it
 	Running  bool
 	Ending   hooks.Ending
 	Began    time.Duration // since boot

@@ -21,6 +21,12 @@ const (
 	diskPatience = 5 * time.Second
 )
 
+// What the log is told of the journal, as Log.Trouble calls it.
+const (
+	DoingJournal = "write the journal, and until it can be written no promotion begins"
+	JournalAgain = "the journal can be written again"
+)
+
 // JournalHealth is whether records can be written.
 type JournalHealth struct {
 	Err      error         // why not; nil: they can
@@ -91,7 +97,7 @@ func (w *writer) onDisk(n *Node, look bool, do func() error) error {
 	}
 	w.mu.Unlock()
 	if was != nil && now == nil {
-		w.log.Trouble("", "the journal can be written again", fmt.Errorf("for %s it could not: %w", n.now().Sub(since).Round(time.Millisecond), was))
+		w.log.Trouble("", JournalAgain, fmt.Errorf("for %s it could not: %w", n.now().Sub(since).Round(time.Millisecond), was))
 	}
 	if text(was) != text(now) {
 		n.rouse()
@@ -107,7 +113,7 @@ func (w *writer) maintain(n *Node) {
 		return err
 	})
 	if err != nil {
-		w.log.Trouble("", "write the journal, and until it can be written no promotion begins", err)
+		w.log.Trouble("", DoingJournal, err)
 	}
 	if trouble != nil {
 		w.log.Trouble("", "look after the journal", trouble)
