@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # Installs what the tests and the demo use and Go does not bring: network tools,
-# a database, keepalived, the parts of the two-host lab. Nothing is started.
+# a database, keepalived, promtool (in prometheus), the parts of the two-host lab. Nothing is started.
 # Without root or outside Debian it says so and leaves; those tests then skip.
 set -euo pipefail
 
 packages=(
-	acl dbus keepalived lsyncd mariadb-server procps
+	acl dbus keepalived lsyncd mariadb-server procps prometheus
 	debian-archive-keyring ethtool iproute2 iputils-arping iputils-ping
 	mmdebstrap nftables rsync strace systemd systemd-container tcpdump util-linux
 )
-services=(keepalived lsyncd mariadb)
+services=(keepalived lsyncd mariadb prometheus)
 
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 
