@@ -92,6 +92,7 @@ func TestMaintenance(t *testing.T) {
 	if r := tanist(t, s, s.Primary, "switchover"); r.Code != 3 || !strings.Contains(r.Stdout+r.Stderr, "maintenance") {
 		t.Errorf("a switchover under maintenance: %+v", r)
 	}
+	wantStopTimeoutNoted(t, s)
 	failsOver(t, s)
 	wantRows(t, c, s.Reserve)
 }
@@ -222,6 +223,24 @@ func wantJournal(t *testing.T, s *site.Site) {
 		if count["maintenance"] != 1 || n == s.Primary && (count["left"] != activeRestarts/2+1 || count["adopted"] != activeRestarts+1) {
 			t.Errorf("journal of %s: %v, want one maintenance, %d left and %d adopted on the active host",
 				n.Hostname, count, activeRestarts/2+1, activeRestarts+1)
+		}
+	}
+}
+
+// wantStopTimeoutNoted: the manager is asked how long it waits for the daemon's end.
+func wantStopTimeoutNoted(t *testing.T, s *site.Site) {
+	t.Helper()
+	for limit, noted := range map[string]bool{"20s": true, "infinity": false, "2h": false} {
+		err := s.Reserve.WriteFile("/etc/systemd/system/tanist.service.d/stop.conf", []byte("[Service]\nTimeoutStopSec="+limit+"\n"), 0o644)
+		if err == nil {
+			_, err = s.Reserve.Exec(within(t), "systemctl", "daemon-reload")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := tanist(t, s, s.Reserve, "check")
+		if strings.Contains(r.Stdout, "and tanist.service gives it "+limit) != noted || strings.Contains(r.Stdout, "gives it") != noted {
+			t.Errorf("TimeoutStopSec=%s: check says\n%s%s", limit, r.Stdout, r.Stderr)
 		}
 	}
 }
