@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"os"
@@ -78,7 +79,7 @@ func TestAHoldThatIsNotUnderstood(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		client := http.Client{Transport: &http.Transport{Dial: func(string, string) (net.Conn, error) { return c, nil }}}
+		client := http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return c, nil }}}
 		resp, err := client.Post("http://tanist/v1/maintenance", "application/json", strings.NewReader(body))
 		if err != nil {
 			t.Fatal(err)

@@ -55,7 +55,7 @@ func (k *keepalived) Step(now mono.Instant, ev failover.Event, out []failover.Ef
 			out = append(out, failover.Drop{}, k.advert(0))
 		}
 		return append(out, failover.Stopped{})
-	case failover.Tick, failover.PeerSaid, failover.Measured, failover.Probed, failover.StepEnded, failover.StepSaid, failover.AddressLost,
+	case failover.Tick, failover.HoldWanted, failover.PeerSaid, failover.Measured, failover.Probed, failover.StepEnded, failover.StepSaid, failover.AddressLost,
 		failover.AddressFound, failover.Hearing, failover.JournalChanged, failover.Held, failover.Durable, failover.Asked, failover.CaughtUp, failover.Checked, failover.DatabaseFenced, failover.Disturbed,
 		failover.SwitchoverWanted:
 		// It knows nothing of them.
