@@ -77,8 +77,12 @@ func (x examiner) look(ctx context.Context, exchange *probe.Exchange) examined {
 			parts[order] = found
 		})
 	}
-	root, units, ours := os.DirFS("/"), host.Units{Manager: x.units}, x.virtuals()
+	root, ours := os.DirFS("/"), x.virtuals()
 	out := examined{Running: x.running(), Findings: []doctor.Finding{}}
+	units, err := host.Units{Manager: x.units}.Reach(ctx)
+	if err != nil {
+		out.Findings = append(out.Findings, doctor.FromProblems(doctor.CheckFailed, doctor.Warning, "", "units were not looked at: "+err.Error(), ""))
+	}
 	part(0, func() []doctor.Finding { return x.configuration(ctx) })
 	part(1, func() []doctor.Finding { return x.clock(ctx, units) })
 	part(2, func() []doctor.Finding { return doctor.AtBoot(ctx, units, root, plannedUnits(x.file)) })

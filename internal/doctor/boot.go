@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"path"
 	"strings"
@@ -16,6 +17,10 @@ type Unit struct {
 	LSB     bool   // made from a script in /etc/init.d
 }
 
+// ErrNoManager says that the service manager cannot be asked about any unit. The
+// checks then leave out what they would have asked it: it is a finding of its own.
+var ErrNoManager = errors.New("the service manager does not answer")
+
 // Units looks at the units of this host.
 type Units interface {
 	Unit(ctx context.Context, name string) (Unit, error)
@@ -29,7 +34,7 @@ func AtBoot(ctx context.Context, units Units, root fs.FS, planned []string) []Fi
 		u, err := units.Unit(ctx, name)
 		switch {
 		case err != nil:
-			found = append(found, failed(EnabledAtBoot, name, err))
+			found = append(found, failed(EnabledAtBoot, name, err)...)
 		case !u.Exists: // `tanist check` says so
 		case u.AtBoot || u.LSB && inRunlevel(root, name):
 			f := wrong(EnabledAtBoot, name, "%s starts at boot, although the plans start and stop it", name).
@@ -51,7 +56,7 @@ func ourselves(ctx context.Context, units Units) []Finding {
 	u, err := units.Unit(ctx, ownUnit)
 	switch {
 	case err != nil:
-		return []Finding{failed(NotEnabledAtBoot, ownUnit, err)}
+		return failed(NotEnabledAtBoot, ownUnit, err)
 	case !u.Exists:
 		return nil // whoever runs the daemon otherwise knows
 	case !u.AtBoot:
@@ -67,9 +72,12 @@ func inRunlevel(root fs.FS, unit string) bool {
 	return len(links) > 0
 }
 
-func failed(code Code, about string, err error) Finding {
+func failed(code Code, about string, err error) []Finding {
+	if errors.Is(err, ErrNoManager) {
+		return nil
+	}
 	f := warn(CheckFailed, about, "%s of %s could not be looked at", strings.ReplaceAll(string(code), "_", " "), about)
-	return f.because("%v", err)
+	return []Finding{f.because("%v", err)}
 }
 
 // StoppedDaemon is the finding that no daemon runs here, with what systemd says.

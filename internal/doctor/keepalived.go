@@ -43,8 +43,8 @@ type foreignInstance struct {
 // address of ours.
 func Keepalived(ctx context.Context, units Units, root fs.FS, ours []Virtual) []Finding {
 	u, err := units.Unit(ctx, keepalivedUnit)
-	if err != nil {
-		return []Finding{failed(KeepalivedSameVRID, keepalivedUnit, err)}
+	if err != nil && !errors.Is(err, ErrNoManager) {
+		return failed(KeepalivedSameVRID, keepalivedUnit, err)
 	}
 	pids := processes(root, "keepalived")
 	if !u.AtBoot && !u.Running && len(pids) == 0 {
@@ -52,7 +52,7 @@ func Keepalived(ctx context.Context, units Units, root fs.FS, ours []Virtual) []
 	}
 	theirs, err := readKeepalived(root)
 	if err != nil {
-		f := failed(KeepalivedSameVRID, "/"+keepalivedFile, err)
+		f := failed(KeepalivedSameVRID, "/"+keepalivedFile, err)[0]
 		return []Finding{f.because("keepalived %s", how(u, pids)).fix("systemctl disable --now " + keepalivedUnit)}
 	}
 	var found []Finding

@@ -27,7 +27,7 @@ var networkDirs = []string{"etc/systemd/network", "run/systemd/network", "usr/lo
 func networkd(ctx context.Context, units Units, root fs.FS, iface string) []Finding {
 	u, err := units.Unit(ctx, networkdUnit)
 	if err != nil {
-		return []Finding{failed(NetworkTakesAddress, networkdUnit, err)}
+		return failed(NetworkTakesAddress, networkdUnit, err)
 	}
 	if !u.Running && !u.AtBoot {
 		return []Finding{fine(NetworkTakesAddress, networkdUnit, "systemd-networkd does not run and does not start at boot")}

@@ -16,7 +16,7 @@ const networkManagerUnit = "NetworkManager.service"
 func networkManager(ctx context.Context, units Units, root fs.FS, iface string) []Finding {
 	u, err := units.Unit(ctx, networkManagerUnit)
 	if err != nil {
-		return []Finding{failed(NetworkTakesAddress, networkManagerUnit, err)}
+		return failed(NetworkTakesAddress, networkManagerUnit, err)
 	}
 	if !u.Running && !u.AtBoot {
 		return []Finding{fine(NetworkTakesAddress, networkManagerUnit, "NetworkManager does not run and does not start at boot")}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tanist-ha/tanist/internal/doctor"
+)
+
+// Two whole daemons diagnose each other: probes come through each way, one difference
+// in the files is found by both, and the one that cannot ask says so.
+func TestPairDoctor(t *testing.T) {
+	if !inside(t) {
+		return
+	}
+	dir := t.TempDir()
+	key := filepath.Join(dir, "key")
+	if got := tanist(t, "keygen", key); got.code != exitOK {
+		t.Fatalf("keygen: %+v", got)
+	}
+	with := func(node, lease string) []string {
+		name, state := filepath.Join(dir, node+".yaml"), filepath.Join(dir, node)
+		text := fmt.Sprintf(pairConfig, key, "advert_interval: 100ms") + "    lease: " + lease + "\n"
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.MkdirAll(state, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		return []string{"--config", name, "--node", node, "--socket", filepath.Join(dir, node+".s"), "--state-dir", state}
+	}
+	primaryArgs := with("primary", "2s")
+	reserve := inAnotherNetwork(t, "192.0.2.12/24", append([]string{"run"}, with("reserve", "3s")...)...)
+	addAddress(t, "veth0", "192.0.2.11/24")
+	primary := startTanist(t, append([]string{"run"}, primaryArgs...)...)
+
+	examine := func() (r doctor.Report, code int) {
+		got := tanist(t, append([]string{"doctor", "--json"}, primaryArgs...)...)
+		_ = json.Unmarshal([]byte(got.stdout), &r) // not up yet: an empty one
+		return r, got.code
+	}
+	var r doctor.Report
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the last report: %+v\n%s", r, primary.stderr.String())
+		}
+	})
+	eventually(t, "primary asks reserve, and somebody is Active", func() bool {
+		r, _ = examine()
+		return slices.Equal(r.Asked, []string{"primary", "reserve"}) && !slices.Contains(codes(r, doctor.Problem), string(doctor.VIPNowhere)+" primary")
+	})
+	if diff := cmp.Diff([]string{"configuration_differs primary"}, codes(r, doctor.Problem)); diff != "" {
+		t.Errorf("problems (-want +got)\n%s\n%+v", diff, r)
+	}
+	for _, f := range r.Findings {
+		if f.Code == doctor.ConfigurationDiffers && !slices.Contains(f.Evidence, "instances[compass].lease differs") {
+			t.Errorf("evidence %q", f.Evidence)
+		}
+	}
+	for _, want := range []string{"protocol 112 from primary to reserve (192.0.2.11 to 192.0.2.12): 3 of 3 probes", "protocol 112 from reserve to primary (192.0.2.12 to 192.0.2.11): 3 of 3 probes"} {
+		if !slices.ContainsFunc(r.Findings, func(f doctor.Finding) bool { return f.What == want }) {
+			t.Errorf("nothing says: %s", want)
+		}
+	}
+	secret, err := os.ReadFile(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := tanist(t, append([]string{"doctor", "-v"}, primaryArgs...)...); text.code != exitProblem || strings.Contains(text.stdout, strings.TrimSpace(string(secret))) {
+		t.Errorf("exit status %d, or the key is in the text:\n%s", text.code, text.stdout)
+	}
+
+	if err := reserve.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "primary says that the daemon of reserve hangs", func() bool {
+		r, _ = examine()
+		return slices.Equal(codes(r, doctor.Problem), []string{"peer_unreachable primary"})
+	})
+	if log := primary.stderr.String(); strings.Contains(log, "drop advertisements") {
+		t.Errorf("the probes were taken for advertisements:\n%s", log)
+	}
+	for _, p := range []tanistProcess{primary, reserve} {
+		for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGCONT} {
+			if err := p.Process.Signal(sig); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	primary.end(t)
+	eventually(t, "the command says that no daemon runs", func() bool {
+		r, _ = examine()
+		return slices.Contains(codes(r, doctor.Problem), "daemon_down primary")
+	})
+	reserve.end(t)
+}
+
+// codes lists what a report has of one severity, by code and node.
+func codes(r doctor.Report, s doctor.Severity) []string {
+	var all []string
+	for _, f := range r.Findings {
+		if f.Severity == s {
+			all = append(all, string(f.Code)+" "+f.Node)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// A file with a mistake is one finding for each, with its place.
+func TestDoctorOfAFileWithMistakes(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "tanist.yaml")
+	if err := os.WriteFile(name, []byte("nodes: {}\ninstance: []\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := tanist(t, "doctor", "--json", "--config", name, "--socket", filepath.Join(dir, "nobody.sock"))
+	var r doctor.Report
+	if err := json.Unmarshal([]byte(got.stdout), &r); err != nil || got.code != exitProblem {
+		t.Fatalf("%v: %+v", err, got)
+	}
+	if r.Findings[0].Code != doctor.DaemonDown {
+		t.Errorf("first: %+v", r.Findings[0])
+	}
+	some := slices.ContainsFunc(r.Findings, func(f doctor.Finding) bool {
+		return f.Code == doctor.ConfigurationWrong && strings.HasPrefix(f.About, name+":2:1")
+	})
+	if !some {
+		t.Errorf("no word of line 2: %+v", r.Findings)
+	}
+}
