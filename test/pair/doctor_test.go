@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -32,6 +34,7 @@ func TestDoctor(t *testing.T) {
 	// Slow enough for a machine on which other things run: nothing here is about time.
 	slow := strings.NewReplacer("lease: 2s", "lease: 8s", "advert_interval: 250ms", "advert_interval: 1s").Replace(site.Config(true))
 	s := up(t, site.Options{Config: slow}, true)
+	installClockshift(t, s)
 	fit(t, s)
 	for _, a := range ailments() {
 		t.Run(a.name, func(t *testing.T) {
@@ -66,6 +69,21 @@ func TestDoctor(t *testing.T) {
 				fit(t, s)
 			}
 		})
+	}
+}
+
+const clockshift = "/opt/clockshift"
+
+func installClockshift(t *testing.T, s *site.Site) {
+	t.Helper()
+	bin := filepath.Join(t.TempDir(), "clockshift")
+	build := exec.CommandContext(within(t), "go", "build", "-o", bin, "github.com/tanist-ha/tanist/test/clockshift")
+	build.Env = append(build.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v: %s", err, out)
+	}
+	if err := s.Reserve.Install(bin, clockshift, 0o755); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -162,8 +180,14 @@ systemctl start systemd-networkd.service`
 mkdir -p /etc/NetworkManager/conf.d /etc/NetworkManager/system-connections
 printf '[connection]\nid=wired\ninterface-name=eth0\n\n[ipv4]\nmethod=manual\naddress1=10.77.0.11/24\n' > /etc/NetworkManager/system-connections/wired.nmconnection
 systemctl daemon-reload; systemctl start NetworkManager.service`
-	// The lab took the links of the init script away, without which enable refuses.
-	const enabled = "update-rc.d lsyncd defaults-disabled && systemctl enable lsyncd.service"
+	// The lab took the links of the init script away, without which systemctl enable and
+	// disable refuse.
+	const disabled = "rm /etc/systemd/system/multi-user.target.wants/lsyncd.service && systemctl daemon-reload"
+	const enabled = "ln -s /etc/systemd/system/lsyncd.service /etc/systemd/system/multi-user.target.wants/ && systemctl daemon-reload"
+	// The tracer is the main process of the unit, and the daemon its child.
+	const shifted = `mkdir -p /etc/systemd/system/tanist.service.d
+printf '[Service]\nExecStart=\nExecStart=` + clockshift + ` 90s /usr/bin/tanist run\nNotifyAccess=all\nWatchdogSec=0\n' > /etc/systemd/system/tanist.service.d/clock.conf
+systemctl daemon-reload; systemctl restart tanist.service`
 	return []ailment{
 		{
 			name: "a firewall drops protocol 112", on: "primary",
@@ -200,11 +224,18 @@ systemctl daemon-reload; systemctl start NetworkManager.service`
 			heal:     map[string]string{"reserve": edit("lease: 9s", "lease: 8s")},
 		},
 		{
+			name: "the clock of one host is off", on: "primary",
+			cause:    map[string]string{"reserve": shifted},
+			problems: []string{"clock_off reserve"},
+			evidence: []string{"the clock of reserve is ahead of primary by 1m30"},
+			heal:     map[string]string{"reserve": "rm -r /etc/systemd/system/tanist.service.d; systemctl daemon-reload; systemctl restart tanist.service"},
+		},
+		{
 			name: "lsyncd starts at boot on both hosts", on: "primary",
 			cause:    map[string]string{"primary": enabled, "reserve": enabled},
 			problems: []string{"enabled_at_boot primary", "enabled_at_boot reserve"},
 			evidence: []string{"fix: systemctl disable lsyncd.service"},
-			pasted:   true,
+			heal:     map[string]string{"primary": disabled, "reserve": disabled},
 		},
 		{
 			name: "keepalived runs with the same VRID", on: "primary",
