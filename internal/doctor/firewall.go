@@ -130,14 +130,20 @@ func familyTakes(family string, a netip.Addr) bool {
 	return false // arp, bridge and netdev see other packets, or earlier ones
 }
 
-// mostJumps is how deep the kernel lets chains nest, and a bound of ours.
-const mostJumps = 16
+const (
+	// mostJumps is how deep the kernel lets chains nest, and a bound of ours.
+	mostJumps = 16
+	// mostSteps bounds the rules that one packet is held against: chains that are jumped
+	// to from many places count each time.
+	mostSteps = 1 << 18
+)
 
 type walk struct {
 	set     Ruleset
 	packet  Packet
 	base    *chain
 	ruling  Ruling
+	steps   int
 	unclear bool // a rule that was not understood may have ended the walk before
 }
 
@@ -152,6 +158,10 @@ func (w *walk) dropped(text string, rejecting bool) Ruling {
 // A drop that may or may not hold is remembered, and the walk goes on.
 func (w *walk) follow(c *chain, depth int) verdict {
 	for _, r := range c.rules {
+		if w.steps++; w.steps > mostSteps {
+			w.unclear = true
+			return goesOn
+		}
 		held := r.match(w.packet)
 		for _, o := range r.then {
 			now := held

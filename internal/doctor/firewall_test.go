@@ -227,6 +227,7 @@ func run(t *testing.T, argv ...string) []byte {
 func FuzzRulesets(f *testing.F) {
 	f.Add([]byte(`{"nftables":[{"chain":{"family":"ip","table":"t","name":"c","handle":1,"type":"filter","hook":"input","prio":0,"policy":"drop"}},{"rule":{"family":"ip","table":"t","chain":"c","handle":2,"expr":[{"match":{"op":"==","left":{"meta":{"key":"l4proto"}},"right":112}},{"jump":{"target":"c"}}]}}]}`))
 	f.Add([]byte("*filter\n:INPUT DROP [0:0]\n-A INPUT ! -p 112 -j DROP\n"))
+	f.Add([]byte("*filter\n:INPUT ACCEPT [0:0]\n" + strings.Repeat("-A INPUT -j INPUT\n", 20))) // ends
 	f.Fuzz(func(t *testing.T, b []byte) {
 		sets := []Ruleset{ParseIPTables("ip", b)}
 		if set, err := ParseNFT(b, b, true); err == nil {

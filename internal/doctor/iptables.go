@@ -56,6 +56,9 @@ var quoted = regexp.MustCompile(`"(\\.|[^"\\])*"`)
 
 func (r *Ruleset) append(family, table, line string) {
 	args := strings.Fields(quoted.ReplaceAllString(line, "text"))[1:]
+	if len(args) == 0 {
+		return
+	}
 	c := r.Others[family+" "+table+" "+args[0]]
 	if c == nil {
 		return
