@@ -442,10 +442,11 @@ func failedStep(r *planRun) string {
 // be taken back, and the next one has to know what the lost source had.
 func (o *Orchestrator) acquired() {
 	var final []Position
+	forced := false
 	if o.take != nil && o.take.view.Stage == TakePromoting {
-		final = o.take.give.Positions
+		final, forced = o.take.give.Positions, o.take.give.Force
 	}
-	o.beginWriting(final)
+	o.beginWriting(final, forced)
 	o.forgetHeard()
 	o.forgetDivergence()
 	if o.bid != nil && o.bid.byOperator() {

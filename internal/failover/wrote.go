@@ -55,8 +55,9 @@ type writing struct {
 }
 
 // beginWriting notes where the databases are as the role comes. Final are the
-// positions that the old node of a switchover froze.
-func (o *Orchestrator) beginWriting(final []Position) {
+// positions that the old node of a switchover froze, which this one reached unless the
+// switchover was forced: then nobody knows where a database began.
+func (o *Orchestrator) beginWriting(final []Position, forced bool) {
 	o.writing = writing{}
 	for i := range o.databases {
 		f := &o.databases[i].Facts
@@ -65,7 +66,11 @@ func (o *Orchestrator) beginWriting(final []Position) {
 			b.at, b.whole = replication.Position{}, false
 		}
 		for _, p := range final {
-			if p.Database == b.database {
+			switch {
+			case p.Database != b.database || b.at.Covers(p.Executed):
+			case forced:
+				b.whole, b.beat.known = false, false
+			default:
 				b.at, b.whole = b.at.Merge(p.Executed), true
 			}
 		}

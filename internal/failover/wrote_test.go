@@ -95,6 +95,36 @@ func TestWrote(t *testing.T) {
 	})
 }
 
+// TestWhereWritingBegins: at the final positions of a switchover, which a forced one
+// need not have reached.
+func TestWhereWritingBegins(t *testing.T) {
+	final := []Position{{Database: "pivot", Executed: at(t, "0-2-140")}}
+	for _, tt := range []struct {
+		name     string
+		measured string
+		forced   bool
+		then     string // as measured later
+		want     Wrote
+	}{
+		{"reached/no writes", "0-2-100", false, "0-2-140", WroteNo},
+		{"reached/a write", "0-2-100", false, "0-1-141", WroteYes},
+		{"forced and reached", "0-2-140", true, "0-1-141", WroteYes},
+		{"forced and not reached", "0-2-100", true, "0-1-120", WroteUnknown},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := promotedRig(t, "pivot")
+			r.o.databases[0].Facts = r.source("pivot", tt.measured)
+			r.o.beginWriting(final, tt.forced)
+			for range 2 {
+				r.measures(r.source("pivot", tt.then))
+			}
+			if got := r.o.peerState().Wrote; got != tt.want {
+				t.Errorf("%s", got)
+			}
+		})
+	}
+}
+
 // TestWroteIsRemembered: from the promotion on, also by the daemon that follows.
 func TestWroteIsRemembered(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Databases = []string{"pivot"} })

@@ -83,6 +83,7 @@ func TestFoundSeeds(t *testing.T) {
 		"an Active that let go spoke during a takeover in vain":               60037028,
 		"a node that lost the role said that its databases were replicas":     62014766,
 		"a dead database that came back made its handover an ordinary one":    800009435,
+		"a forced handover's positions were taken for those of the new node":  5000151,
 	} {
 		if err := Faults(seed).Finish(); err != nil {
 			t.Errorf("%s: SEED=%d %v", name, seed, err)
