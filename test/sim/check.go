@@ -88,6 +88,7 @@ type watched struct {
 	wroteAt                        time.Duration // when the first write since was seen, -1: none was
 	diverged                       map[string]uint64
 	differs                        time.Duration // since when the operator finds that it differs, -1: it does not
+	differsAt                      time.Duration // when that was found last
 }
 
 func (c *checker) begin() {

@@ -99,9 +99,10 @@ func (c *checker) admits(n *node, d int) bool {
 		w.conflicts++
 		return true
 	}
-	if n.state.State == failover.Conflict && x.differs < 0 || x.differs < 0 {
+	if x.differs < 0 || w.now-x.differsAt > 2*operateEvery { // it was not looked at in between
 		x.differs = w.now
 	}
+	x.differsAt = w.now
 	if from := max(x.differs, c.disturbed, w.net.joined); w.now-from > admitBound && c.measurable(n) && c.measurable(p) {
 		w.fail("divergence", "%s of %s has %d transactions that %s lacks, and %s is %s (%s)",
 			w.setup.dbNames[d], n.label, beyond, p.label, n.label, n.state.State, why(n.state.Why))
