@@ -86,6 +86,8 @@ type watched struct {
 	alone                          time.Duration // since when nothing at all can come to it, -1: something can
 	base                           []uint64      // per database, how long its history was at the promotion
 	wroteAt                        time.Duration // when the first write since was seen, -1: none was
+	toldAt                         time.Duration // when it last told its peer anything
+	readable                       time.Duration // since when its daemon runs and its databases can be read
 	diverged                       map[string]uint64
 	differs                        time.Duration // since when the operator finds that it differs, -1: it does not
 	differsAt                      time.Duration // when that was found last

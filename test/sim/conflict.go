@@ -45,6 +45,11 @@ func (c *checker) saysWrites(n *node, now *failover.PeerState) {
 	if w.setup.Databases == 0 || now.State != failover.Active || !n.kernel.own() || now.ActiveEpoch != x.epoch || len(x.base) == 0 {
 		return
 	}
+	// What cannot be read, or by a daemon that stands still, does not count as known.
+	if !c.measurable(n) || w.now-x.toldAt > failover.LinkPatience {
+		x.readable = w.now
+	}
+	x.toldAt = w.now
 	wrote := c.wrote(n)
 	if wrote && x.wroteAt < 0 {
 		x.wroteAt = w.now
@@ -52,7 +57,7 @@ func (c *checker) saysWrites(n *node, now *failover.PeerState) {
 	switch {
 	case now.Wrote == failover.WroteYes && !wrote && x.beganLife == n.life:
 		w.fail("wrote", "%s says that its databases took writes since its promotion, and they did not", n.label)
-	case now.Wrote == failover.WroteNo && wrote && c.measurable(n) && w.now-max(x.wroteAt, c.disturbed) > wroteBound:
+	case now.Wrote == failover.WroteNo && wrote && w.now-max(x.wroteAt, x.readable) > wroteBound:
 		w.fail("wrote", "%s says that its databases took no writes since its promotion, and they did %s ago", n.label, w.now-x.wroteAt)
 	}
 }
