@@ -95,7 +95,7 @@ func newRoot() *cobra.Command {
 		newReplication(c), newHistory(c), newRelease(c), newKeygen(), newVersion(), newConfig(),
 		newAnnounce(c),
 		newHooks(c),
-		newImport(),
+		newImport(), newDemo(),
 	)
 	root.AddCommand(newDoctor(c))
 	return root
