@@ -21,7 +21,8 @@ func TestHearing(t *testing.T) {
 	}{
 		{"nothing is wrong and nobody is asked", failover.Status{}, `{"isolation":{"policy":"hold","isolated":false}}`},
 		{
-			"a witness that was not asked yet", failover.Status{Witness: &failover.Witnessing{Kind: "gateway"}},
+			"a witness that was not asked yet",
+			failover.Status{Witness: &failover.Witnessing{Kind: "gateway"}},
 			`{"witness":{"kind":"gateway","ok":null,"age_ms":null},"isolation":{"policy":"hold","isolated":false}}`,
 		},
 		{
@@ -40,7 +41,8 @@ func TestHearing(t *testing.T) {
 			  "isolation":{"policy":"release","isolated":true,"since":"2026-01-02T03:04:00Z"}}`,
 		},
 		{
-			"one way", failover.Status{Now: 100 * second, OneWay: []failover.OneWay{
+			"one way",
+			failover.Status{Now: 100 * second, OneWay: []failover.OneWay{
 				{Sign: failover.HeartbeatSign, Direction: failover.ToPeer, Since: 98 * second},
 				{Sign: failover.LinkSign, Direction: failover.FromPeer, Since: 40 * second},
 			}},
@@ -48,7 +50,8 @@ func TestHearing(t *testing.T) {
 			  {"witness":"link","direction":"from_peer","since":"2026-01-02T03:03:05Z"}],"isolation":{"policy":"hold","isolated":false}}`,
 		},
 		{
-			"conflict", failover.Status{Wrote: failover.WroteYes, Divergence: []failover.Divergence{
+			"conflict",
+			failover.Status{Wrote: failover.WroteYes, Divergence: []failover.Divergence{
 				{Database: "pivot", Transactions: "0-1-101..103", Count: 3, Exact: true}, {Database: "team", Transactions: "0-1-9", Count: 1},
 			}},
 			`{"divergence":[{"database":"pivot","transactions":"0-1-101..103","count":3},

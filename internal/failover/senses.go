@@ -71,8 +71,10 @@ type OneWay struct {
 
 // oneWays are the four that there can be, in a fixed order.
 var oneWays = [...]OneWay{
-	{Sign: HeartbeatSign, Direction: ToPeer}, {Sign: HeartbeatSign, Direction: FromPeer},
-	{Sign: LinkSign, Direction: ToPeer}, {Sign: LinkSign, Direction: FromPeer},
+	{Sign: HeartbeatSign, Direction: ToPeer},
+	{Sign: HeartbeatSign, Direction: FromPeer},
+	{Sign: LinkSign, Direction: ToPeer},
+	{Sign: LinkSign, Direction: FromPeer},
 }
 
 // sensed is what is known of one of oneWays.

@@ -154,7 +154,7 @@ func (in *instance) forward(work context.Context, ev failover.Event) {
 			now.step(work, ev)
 		}
 	case failover.Started, failover.Tick, failover.Hearing, failover.JournalChanged, failover.StopWanted, failover.SwitchoverWanted, failover.HoldWanted, failover.Measured, failover.StepEnded, failover.StepSaid,
-		failover.Held, failover.Durable, failover.Asked, failover.CaughtUp, failover.Checked, failover.DatabaseFenced:
+		failover.Held, failover.Durable, failover.Asked, failover.CaughtUp, failover.Checked, failover.DatabaseFenced, failover.Witnessed:
 	}
 }
 

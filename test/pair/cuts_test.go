@@ -166,7 +166,8 @@ func TestCuts(t *testing.T) {
 		{"eth0, both ways", apart(active, standby, lab.Eth0), state("active"), state("backup"), "active", "backup"},
 		{"eth0, from the active host", []frames{{active, standby, []lab.Path{lab.Eth0}}}, state("active"), state("backup"), "active", "backup"},
 		{
-			"the standby is not heard on any path", []frames{{standby, active, nil}},
+			"the standby is not heard on any path",
+			[]frames{{standby, active, nil}},
 			state("active"), oneWay("link", "from_peer"), "active", "a link that is lost",
 		},
 		{

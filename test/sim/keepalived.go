@@ -57,7 +57,7 @@ func (k *keepalived) Step(now mono.Instant, ev failover.Event, out []failover.Ef
 		return append(out, failover.Stopped{})
 	case failover.Tick, failover.HoldWanted, failover.PeerSaid, failover.Measured, failover.Probed, failover.StepEnded, failover.StepSaid, failover.AddressLost,
 		failover.AddressFound, failover.Hearing, failover.JournalChanged, failover.Held, failover.Durable, failover.Asked, failover.CaughtUp, failover.Checked, failover.DatabaseFenced, failover.Disturbed,
-		failover.SwitchoverWanted:
+		failover.SwitchoverWanted, failover.Witnessed:
 		// It knows nothing of them.
 	}
 	if k.state == failover.Fault || now.Before(k.timer) {
