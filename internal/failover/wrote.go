@@ -40,6 +40,7 @@ type began struct {
 	beat     beatCount
 	grown    uint64 // own transactions beyond at, as measured before
 	measured bool
+	unjudged bool // what was written before this daemon began is not known yet
 }
 
 // beatCount is how far this server counted in the heartbeat table.
@@ -85,7 +86,7 @@ func (o *Orchestrator) recallWriting(rs []Remembered) {
 	for _, r := range rs {
 		if !r.Promoted.Empty() {
 			o.writing.began = append(o.writing.began, began{
-				database: r.Database, at: r.Promoted, whole: true, beat: beatCount{r.Beats, r.BeatsKnown},
+				database: r.Database, at: r.Promoted, whole: true, beat: beatCount{r.Beats, r.BeatsKnown}, unjudged: true,
 			})
 		}
 	}
@@ -132,6 +133,7 @@ func (o *Orchestrator) noteWriting() {
 			continue
 		}
 		count := countOf(f)
+		b.unjudged = b.unjudged && !b.measured
 		if b.measured && count.known && b.beat.known && b.grown > count.n-min(count.n, b.beat.n) {
 			o.writing.wrote = WroteYes
 		}
@@ -149,7 +151,7 @@ func (o *Orchestrator) judgeWriting() {
 		return
 	}
 	w.wrote = WroteUnknown
-	if !slices.ContainsFunc(w.began, func(b began) bool { return !b.whole || !b.beat.known }) {
+	if !slices.ContainsFunc(w.began, func(b began) bool { return !b.whole || !b.beat.known || b.unjudged }) {
 		w.wrote = WroteNo
 	}
 }

@@ -45,7 +45,8 @@ func TestWrote(t *testing.T) {
 		looks []look
 		want  Wrote
 	}{
-		{"not measured", nil, WroteNo},
+		{"not measured since the daemon began", nil, WroteUnknown},
+		{"measured once", []look{{"0-1-101", -1}}, WroteUnknown},
 		{"nothing", []look{{"0-2-100", -1}, {"0-2-100", -1}}, WroteNo},
 		{"a write", []look{{"0-1-101", -1}, {"0-1-101", -1}}, WroteYes},
 		{"only heartbeats", []look{{"0-1-101", 1}, {"0-1-102", 2}, {"0-1-103", 3}, {"0-1-103", 3}}, WroteNo},
@@ -113,6 +114,7 @@ func TestWhereWritingBegins(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := promotedRig(t, "pivot")
+			r.measures(r.source("pivot", tt.measured))
 			r.o.databases[0].Facts = r.source("pivot", tt.measured)
 			r.o.beginWriting(final, tt.forced)
 			for range 2 {

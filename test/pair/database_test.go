@@ -63,7 +63,7 @@ func TestDatabaseGone(t *testing.T) {
 			if err := s.AwaitState(within(t), standby, "active"); err != nil {
 				t.Fatal(err)
 			}
-			if err := s.AwaitState(within(t), active, "backup"); err != nil {
+			if err := s.AwaitState(within(t), active, "backup", "conflict"); err != nil {
 				t.Fatal(err)
 			}
 			holders := sampler.Stop()
