@@ -21,17 +21,16 @@ const (
 func (c *checker) writesFrom(n *node) {
 	x := &c.nodes[n.i]
 	x.base, x.wroteAt = x.base[:0], -1
-	for d, db := range n.dbs {
-		c.w.settle(d)
+	for _, db := range n.dbs {
 		x.base = append(x.base, db.history.len())
 	}
 }
 
-// wrote reports whether a database of a node took writes since its promotion.
+// wrote reports whether a database of a node took writes since its promotion, as of
+// when the world last looked: a checker that brought it to now would change it.
 func (c *checker) wrote(n *node) bool {
 	x := &c.nodes[n.i]
 	for d, db := range n.dbs {
-		c.w.settle(d)
 		if d < len(x.base) && len(db.history) > 0 && db.history.len() > x.base[d] && db.history[len(db.history)-1].server == db.server() {
 			return true
 		}
