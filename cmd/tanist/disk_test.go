@@ -187,7 +187,7 @@ func TestStandbyOnAFullDisk(t *testing.T) {
 		t.Errorf("%+v", j)
 	}
 	p.until("reserve", "backup")
-	if got := tanist(t, append([]string{"status"}, p.flags("reserve")...)...); !strings.Contains(got.stdout, "CANNOT BE WRITTEN") {
+	if got := tanist(t, append([]string{"status"}, p.flags("reserve")...)...); !strings.Contains(got.stdout, "the journal cannot be written") {
 		t.Errorf("status: %s", got.stdout)
 	}
 	for _, node := range []string{"primary", "reserve"} {

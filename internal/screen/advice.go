@@ -176,6 +176,9 @@ func (d *drawing) wayFindings(f *findings) {
 	}
 }
 
+// justHeard is how recent a word of the peer is no silence.
+const justHeard = 500 * time.Millisecond
+
 func (d *drawing) silence(f *findings) {
 	peer := d.doc.Peer
 	heard, hears := time.Duration(-1), false
@@ -184,6 +187,9 @@ func (d *drawing) silence(f *findings) {
 			heard = d.ms(p.LastHeardMS)
 		}
 		hears = hears || p.HearsUs != nil && *p.HearsUs
+	}
+	if heard >= 0 && heard < justHeard {
+		return // its first word is on its way into what is told here
 	}
 	todo := "look whether " + peer.Label + " is up and its daemon runs; if it is, tanist doctor says what is lost on the way"
 	switch {
