@@ -253,13 +253,13 @@ func fillPage(t *testing.T, path string) {
 			t.Fatal(err)
 		}
 	}
-	before := size()
-	add(1)
-	rest := size() - before - 1 // of a record, beside its letters
 	page := int64(os.Getpagesize())
-	for range 50 { // a date has as many digits as it needs
-		if over := size() % page; over != 0 {
-			add(2*page - over - rest)
+	rest := int64(0) // of a record, beside its letters
+	for range 50 {   // a date and a number have as many digits as they need
+		if over := size() % page; over != 0 || rest == 0 {
+			before, letters := size(), max(1, 2*page-over-rest)
+			add(letters)
+			rest = size() - before - letters
 			continue
 		}
 		if err := os.Truncate(path, size()); err != nil {
