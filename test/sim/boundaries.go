@@ -327,7 +327,7 @@ func (b *boundaries) wrong() string {
 		return "both have the address"
 	case !h.runs() || !s.runs():
 		return "a daemon does not run"
-	case h.state.State != failover.Active || s.state.State != failover.Backup:
+	case h.state.State != failover.Active || s.state.State != failover.Backup && !b.diverged(h, s):
 		return b.states()
 	case len(h.steps)+len(s.steps) > 0:
 		return "a step runs"
@@ -347,6 +347,20 @@ func (b *boundaries) wrong() string {
 		return wrong
 	}
 	return b.journals(h, s)
+}
+
+// diverged reports whether the standby is in conflict and has reason to.
+func (b *boundaries) diverged(h, s *node) bool {
+	if s.state.State != failover.Conflict || s.state.Why.Reason != failover.Diverged {
+		return false
+	}
+	for i := range b.w.setup.dbNames {
+		b.w.settle(i)
+		if !s.dbs[i].history.within(h.dbs[i].history) {
+			return true
+		}
+	}
+	return false
 }
 
 func under(n *node) bool {
