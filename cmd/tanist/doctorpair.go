@@ -60,8 +60,13 @@ type visit struct {
 	examiner examiner
 	exchange *probe.Exchange
 	fetched  chan struct{}
+	fetch    sync.Once     // closes fetched: nothing keeps the peer from asking again
 	done     chan struct{} // closed when saw is there
 	saw      examined
+}
+
+func newVisit(token uint64, x examiner, exchange *probe.Exchange) *visit {
+	return &visit{token: token, examiner: x, exchange: exchange, fetched: make(chan struct{}), done: make(chan struct{})}
 }
 
 func (d *daemon) examiner() examiner {
@@ -125,7 +130,7 @@ func (d *daemon) serveDoctorOpen(ctx context.Context, body []byte) ([]byte, erro
 	if err != nil {
 		return nil, err
 	}
-	v := &visit{token: r.Token, examiner: x, exchange: exchange, fetched: make(chan struct{}), done: make(chan struct{})}
+	v := newVisit(r.Token, x, exchange)
 	soon, cancel := context.WithTimeout(ctx, openPatience/2)
 	defer cancel()
 	select {
@@ -152,7 +157,7 @@ func (d *daemon) serveDoctorResult(ctx context.Context, body []byte) ([]byte, er
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	defer close(v.fetched) // the caller asks once
+	defer v.fetch.Do(func() { close(v.fetched) })
 	return encodeExamined(withProbes(v.saw, v.exchange.Heard()))
 }
 
