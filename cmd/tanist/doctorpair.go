@@ -236,16 +236,20 @@ func (p pairing) diagnose(ctx context.Context, nodes [2]string) (findings []doct
 	if openErr != nil {
 		return append(findings, p.alone(nodes, here, before, openErr)...), nodes[:1]
 	}
-	for _, f := range there.Findings {
-		if f.Node == "" {
-			f.Node = nodes[1]
-		}
-		findings = append(findings, f)
-	}
+	findings = append(findings, theirs(nodes[1], there.Findings)...)
 	findings = append(findings, doctor.Paths(nodes, here.Sights, there.Sights, doctor.Peer{Lives: true})...)
 	findings = append(findings, doctor.Addresses(nodes, here.Claims, there.Claims)...)
 	findings = append(findings, doctor.Agree(nodes, here.Running, there.Running)...)
 	return append(findings, p.clocks(ctx, nodes)...), nodes[:]
+}
+
+// theirs are the peer's findings, which are about its own host. What it says is to be
+// pasted, is to be pasted there.
+func theirs(node string, findings []doctor.Finding) []doctor.Finding {
+	for i := range findings {
+		findings[i].Node = node
+	}
+	return findings
 }
 
 // call asks the peer's daemon and decodes its answer, unless into is nil.

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/tanist-ha/tanist/internal/doctor"
 	"github.com/tanist-ha/tanist/internal/doctor/probe"
 )
 
@@ -47,5 +48,14 @@ func TestDoctorResultAskedAgain(t *testing.T) {
 	d.visits.set(nil)
 	if _, err := d.serveDoctorResult(context.Background(), body); err == nil {
 		t.Error("a diagnosis that is over was answered")
+	}
+}
+
+// The peer's findings stand in its own part, whatever it says.
+func TestDoctorFindingsOfThePeer(t *testing.T) {
+	for _, f := range theirs("reserve", []doctor.Finding{{Node: "primary"}, {Node: "reserve"}, {}}) {
+		if f.Node != "reserve" {
+			t.Errorf("a finding of the peer's stands in the part of %q", f.Node)
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // Running is what a daemon runs, for comparison.
@@ -52,9 +53,19 @@ func sameConfiguration(nodes [2]string, here, there Running) Finding {
 		f = f.because("%s", d)
 	}
 	return f.fix(
-		fmt.Sprintf("ssh %s cat %s | diff %s -   # which of the two is right?", nodes[1], there.File, here.File),
-		fmt.Sprintf("scp %s %s:%s && ssh %s 'tanist check && systemctl reload tanist'   # if it is this one", here.File, nodes[1], there.File, nodes[1]),
+		fmt.Sprintf("ssh %s cat %s | diff %s -   # which of the two is right?", nodes[1], pasted(there.File), here.File),
+		fmt.Sprintf("scp %s %s:%s && ssh %s 'tanist check && systemctl reload tanist'   # if it is this one", here.File, nodes[1], pasted(there.File), nodes[1]),
 	)
+}
+
+// pasted is a path of the peer's for a command that is pasted here, where no more than
+// a path of it may reach the shell.
+func pasted(path string) string {
+	odd := func(r rune) bool { return r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("/._-", r) }
+	if path == "" || !strings.HasPrefix(path, "/") || strings.ContainsFunc(path, odd) {
+		return "/etc/tanist/tanist.yaml"
+	}
+	return path
 }
 
 // sameKeys wants both nodes to sign with the same key. While keys are being changed

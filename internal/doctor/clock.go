@@ -43,7 +43,7 @@ type Offset struct {
 func ClocksAgree(nodes [2]string, o Offset) Finding {
 	who, by := nodes[1]+" is ahead of "+nodes[0], o.Ahead
 	if o.Ahead < 0 {
-		who, by = nodes[1]+" is behind "+nodes[0], -o.Ahead
+		who, by = nodes[1]+" is behind "+nodes[0], o.Ahead.Abs()
 	}
 	measured := fmt.Sprintf("measured over the peer link, to within %s", max(o.Error, time.Millisecond).Round(time.Millisecond))
 	if by-o.Error <= mostOffset {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
 )
 
 // Style is how a report is printed.
@@ -88,15 +89,29 @@ const indent = "           "
 
 func (p *printer) finding(f Finding) {
 	colour := map[Severity]string{OK: green, Warning: yellow, Problem: red}[f.Severity]
-	p.line("  %s%s", p.paint(colour, fmt.Sprintf("%-9s", f.Severity)), f.What)
+	p.line("  %s%s", p.paint(colour, fmt.Sprintf("%-9s", f.Severity)), legible(f.What))
 	for _, e := range f.Evidence {
-		p.line("%s%s", indent, e)
+		p.line("%s%s", indent, legible(e))
 	}
 	for i, line := range f.Fix {
 		lead := "fix: "
 		if i > 0 {
 			lead = strings.Repeat(" ", len(lead))
 		}
-		p.line("%s%s%s", indent, p.paint(bold, lead), line)
+		p.line("%s%s%s", indent, p.paint(bold, lead), legible(line))
 	}
+}
+
+// legible leaves out of a line what a terminal obeys, what ends it, and what changes
+// the order in which it is read. The other host, servers and files have a say in it.
+func legible(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsControl(r), unicode.In(r, unicode.Zl, unicode.Zp):
+			return ' '
+		case unicode.In(r, unicode.Cf, unicode.Co, unicode.Cs):
+			return -1
+		}
+		return r
+	}, s)
 }
