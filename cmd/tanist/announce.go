@@ -68,7 +68,7 @@ func showAnnounced(stdout, stderr io.Writer, list []control.Announced) {
 			fmt.Fprintf(stdout, "%s: announced %s on %s %s\n", a.Instance, strings.Join(a.VIPs, ", "), a.Interface, times)
 		}
 		if a.Refused != "" {
-			fmt.Fprintf(stderr, "%s: %s\n", a.Instance, a.Refused)
+			fmt.Fprintln(stderr, clean(a.Instance+": "+a.Refused))
 		}
 	}
 }

@@ -55,7 +55,7 @@ func newCheckMaster(c *common) *cobra.Command {
 				_ = json.NewEncoder(cmd.OutOrStdout()).Encode(v)
 			default:
 				fmt.Fprintln(cmd.OutOrStdout(), v.Word)
-				fmt.Fprintln(cmd.ErrOrStderr(), v.Reason)
+				fmt.Fprintln(cmd.ErrOrStderr(), clean(v.Reason))
 			}
 			if v.status == masterActive {
 				return nil
@@ -75,7 +75,7 @@ func misused(cmd *cobra.Command, err error) error {
 	if err == nil {
 		return nil
 	}
-	fmt.Fprintln(cmd.ErrOrStderr(), "tanist: "+err.Error())
+	fmt.Fprintln(cmd.ErrOrStderr(), clean("tanist: "+err.Error()))
 	return exitError{masterUnknown}
 }
 

@@ -67,7 +67,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case errors.As(err, &problems):
 		fmt.Fprintln(stderr, problems.Error())
 	default:
-		fmt.Fprintln(stderr, "tanist: "+err.Error())
+		fmt.Fprintln(stderr, "tanist: "+legible(err.Error()))
 	}
 	return exitProblem
 }

@@ -85,7 +85,7 @@ func showLine(w io.Writer, l control.Line) {
 		if r.Database != "" {
 			db = "database " + r.Database + ": "
 		}
-		fmt.Fprintf(w, "  %s%s: %s\n", db, r.Code, r.Detail)
+		fmt.Fprintln(w, clean(fmt.Sprintf("  %s%s: %s", db, r.Code, r.Detail)))
 	}
 }
 
@@ -112,6 +112,7 @@ func switchoverEnded(stderr io.Writer, out control.Outcome) error {
 	if out.Detail != "" {
 		why += ": " + out.Detail
 	}
+	why = clean(why)
 	switch out.Result {
 	case "done":
 		return nil
@@ -125,6 +126,6 @@ func switchoverEnded(stderr io.Writer, out control.Outcome) error {
 		fmt.Fprintln(stderr, "timed out and rolled back: "+why)
 		return exitError{switchoverTimedOut}
 	}
-	fmt.Fprintln(stderr, out.Result+": "+why)
+	fmt.Fprintln(stderr, clean(out.Result)+": "+why)
 	return exitError{exitProblem}
 }

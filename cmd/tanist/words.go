@@ -11,12 +11,26 @@ import (
 	"github.com/tanist-ha/tanist/internal/control"
 )
 
-// printable keeps what a server or a program said from steering the terminal.
+// printable keeps what a server, a program or the other node said from steering the
+// terminal, and from being read in another order than it is written.
 func printable(r rune) rune {
-	if unicode.IsControl(r) {
+	switch {
+	case unicode.IsControl(r), unicode.In(r, unicode.Zl, unicode.Zp):
 		return ' '
+	case unicode.In(r, unicode.Cf, unicode.Co, unicode.Cs):
+		return -1
 	}
 	return r
+}
+
+// legible is printable for what has several lines.
+func legible(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\t' {
+			return r
+		}
+		return printable(r)
+	}, s)
 }
 
 // lossWords says what is known of a loss: proved, and at most.
