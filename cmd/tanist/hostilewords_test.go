@@ -18,8 +18,10 @@ func TestHostileWords(t *testing.T) {
 		"strange":   func(w *strings.Builder) { _ = switchoverEnded(w, control.Outcome{Result: nasty, Reason: nasty}) },
 		"announced": func(w *strings.Builder) { showAnnounced(w, w, []control.Announced{{Instance: "i", Refused: nasty}}) },
 		"database":  func(w *strings.Builder) { showReplication(w, w, control.ReplicationLine{Database: "d", Detail: nasty}) },
-		"plan":      func(w *strings.Builder) { showPlan(w, control.Plan{Steps: []control.PlanStep{{Name: nasty, Action: nasty, Detail: nasty}}}) },
-		"error":     func(w *strings.Builder) { w.WriteString(legible(errors.New(nasty).Error()) + "\n") },
+		"plan": func(w *strings.Builder) {
+			showPlan(w, control.Plan{Steps: []control.PlanStep{{Name: nasty, Action: nasty, Detail: nasty}}})
+		},
+		"error": func(w *strings.Builder) { w.WriteString(legible(errors.New(nasty).Error()) + "\n") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out strings.Builder

@@ -61,7 +61,9 @@ func sameConfiguration(nodes [2]string, here, there Running) Finding {
 // pasted is a path of the peer's for a command that is pasted here, where no more than
 // a path of it may reach the shell.
 func pasted(path string) string {
-	odd := func(r rune) bool { return r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("/._-", r) }
+	odd := func(r rune) bool {
+		return r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("/._-", r)
+	}
 	if path == "" || !strings.HasPrefix(path, "/") || strings.ContainsFunc(path, odd) {
 		return "/etc/tanist/tanist.yaml"
 	}
