@@ -40,10 +40,10 @@ func (s *Server) announce(w http.ResponseWriter, r *http.Request) {
 }
 
 // describeAnnounce lets it go on without a journal: what is where does not change.
-func describeAnnounce(body []byte) (Command, bool, error) {
-	c, changes, err := describe("POST /v1/announce", body)
+func describeAnnounce(body []byte) (Command, effect, error) {
+	c, e, err := describe("POST /v1/announce", body)
 	c.Safer = true
-	return c, changes, err
+	return c, e, err
 }
 
 // Announce asks for announcements.

@@ -114,9 +114,9 @@ func (a authority) mayChange(cred *unix.Ucred, groups []uint32) error {
 		who, name = u.Username, u.Username
 	}
 	if !a.hasGroup {
-		return fmt.Errorf("%s may look and not change anything: that takes root, or a member of group %s, which did not exist when the daemon started: "+
+		return fmt.Errorf("%s may look, and not change or try anything: that takes root, or a member of group %s, which did not exist when the daemon started: "+
 			"`groupadd -r %s && usermod -aG %s %s`, restart the daemon, log in again", who, Group, Group, Group, name)
 	}
-	return fmt.Errorf("%s may look and not change anything: that takes root or a member of group %s: `usermod -aG %s %s`, then log in again",
+	return fmt.Errorf("%s may look, and not change or try anything: that takes root or a member of group %s: `usermod -aG %s %s`, then log in again",
 		who, Group, Group, name)
 }

@@ -212,6 +212,14 @@ func TestWhoMayChange(t *testing.T) {
 					t.Errorf("looking at %s: %s", path, got)
 				}
 			}
+			for path, body := range map[string]string{ // which have the daemons run something
+				"/v1/switchover": `{"dry_run":true,"timeout_ms":1}`, "/v1/replication": `{"verb":"wait","timeout_ms":1}`,
+				"/v1/plan": `{"plan":"promote"}`, "/v1/doctor": `{}`,
+			} {
+				if got := asks(t, tc.who, socket, path, body); !strings.HasPrefix(got, "403 ") {
+					t.Errorf("trying by %s: %s", path, got)
+				}
+			}
 			if got := asks(t, tc.who, socket, "/v1/switchover", `{"timeout_ms":`); !strings.HasPrefix(got, "403 ") {
 				t.Errorf("a request that is not understood: %s", got)
 			}

@@ -2,7 +2,9 @@ package control
 
 // Whatever is not a GET is taken for a change: its caller has to be one who may,
 // and the daemon journals it before it acts. That is so for every route there is, also
-// for one that says nothing about itself, so that none can be forgotten.
+// for one that says nothing about itself, so that none can be forgotten. What changes
+// nothing, but has the daemons run checks and probes, is journaled by nobody and has to
+// be asked for by one who may as well.
 
 import (
 	"bytes"
@@ -41,6 +43,15 @@ type Command struct {
 	Safer bool
 }
 
+// effect is what a request has the daemon do.
+type effect uint8
+
+const (
+	looks   effect = iota // it tells what it knows
+	tries                 // it changes nothing, and runs checks or probes, here or at the peer
+	changes               // the rest
+)
+
 // Refusal is a change that was refused before it began.
 type Refusal struct {
 	Verb string
@@ -56,8 +67,8 @@ type Recorder interface {
 	Refused(r Refusal)
 }
 
-// describer says what a request would change, and whether it would change anything.
-type describer func(body []byte) (c Command, changes bool, err error)
+// describer says what a request is about. With an error it counts as a change.
+type describer func(body []byte) (c Command, e effect, err error)
 
 // describers are of the routes of which there is more to say than describe does.
 func describers() map[string]describer {
@@ -65,14 +76,14 @@ func describers() map[string]describer {
 		"POST /v1/switchover":  describeSwitchover,
 		"POST /v1/replication": describeReplication,
 		"POST /v1/announce":    describeAnnounce,
-		"POST /v1/plan":        looksOnly("hooks plan"),
-		"POST /v1/doctor":      looksOnly("doctor"),
+		"POST /v1/plan":        triesOnly("hooks plan"),
+		"POST /v1/doctor":      triesOnly("doctor"),
 	}
 }
 
-// looksOnly is of a route that changes nothing, though it is asked with a body.
-func looksOnly(verb string) describer {
-	return func([]byte) (Command, bool, error) { return Command{Verb: verb}, false, nil }
+// triesOnly is of a route that runs checks.
+func triesOnly(verb string) describer {
+	return func([]byte) (Command, effect, error) { return Command{Verb: verb}, tries, nil }
 }
 
 // routes are the endpoints of the server.
@@ -87,7 +98,7 @@ func (rt *routes) HandleFunc(pattern string, h http.HandlerFunc) {
 	rt.patterns = append(rt.patterns, pattern)
 	say := describers()[pattern]
 	if say == nil {
-		say = func(body []byte) (Command, bool, error) { return describe(pattern, body) }
+		say = func(body []byte) (Command, effect, error) { return describe(pattern, body) }
 	}
 	rt.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet || r.Method == http.MethodHead {
@@ -113,9 +124,9 @@ func (s *Server) change(w http.ResponseWriter, r *http.Request, say describer, h
 		http.Error(w, "the kernel does not say who is asking", http.StatusForbidden)
 		return
 	}
-	c, changes, err := say(body)
+	c, e, err := say(body)
 	groups, _ := r.Context().Value(groupsKey{}).([]uint32)
-	if denied := s.authority.mayChange(cred, groups); denied != nil && (changes || err != nil) {
+	if denied := s.authority.mayChange(cred, groups); denied != nil && (e != looks || err != nil) {
 		s.daemon.Refused(Refusal{Verb: c.Verb, UID: cred.Uid, Why: denied})
 		http.Error(w, denied.Error(), http.StatusForbidden)
 		return
@@ -124,7 +135,7 @@ func (s *Server) change(w http.ResponseWriter, r *http.Request, say describer, h
 	case err != nil:
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
-	case !changes:
+	case e != changes:
 		h(w, r)
 		return
 	}
@@ -143,20 +154,20 @@ func (s *Server) change(w http.ResponseWriter, r *http.Request, say describer, h
 
 // describe is for a route that says nothing more of itself: its name is the verb,
 // the body's fields are the arguments.
-func describe(pattern string, body []byte) (Command, bool, error) {
+func describe(pattern string, body []byte) (Command, effect, error) {
 	c := Command{Verb: path.Base(pattern), Safer: safer(pattern)}
 	fields := map[string]any{}
 	if len(bytes.TrimSpace(body)) > 0 {
 		dec := json.NewDecoder(bytes.NewReader(body))
 		dec.UseNumber()
 		if err := dec.Decode(&fields); err != nil {
-			return c, true, fmt.Errorf("the request is not understood: %w", err)
+			return c, changes, fmt.Errorf("the request is not understood: %w", err)
 		}
 	}
 	c.Instance, _ = fields["instance"].(string)
 	c.Reason, _ = fields["reason"].(string)
 	if len(c.Reason) > maxReason {
-		return c, true, fmt.Errorf("a reason of more than %d bytes", maxReason)
+		return c, changes, fmt.Errorf("a reason of more than %d bytes", maxReason)
 	}
 	var words []string
 	for name, v := range fields {
@@ -166,7 +177,7 @@ func describe(pattern string, body []byte) (Command, bool, error) {
 	}
 	slices.Sort(words)
 	c.Arguments = clip(strings.Join(words, " "))
-	return c, true, nil
+	return c, changes, nil
 }
 
 // safer are the routes that may make the pair safer, and have nothing to lose by a
@@ -216,11 +227,11 @@ func decode(body []byte, into any) error {
 
 // describeSwitchover leaves it to the core what a journal that cannot be written
 // forbids: it refuses a handover that can wait and no other.
-func describeSwitchover(body []byte) (Command, bool, error) {
+func describeSwitchover(body []byte) (Command, effect, error) {
 	c := Command{Verb: "switchover", Safer: true}
 	var r SwitchoverRequest
 	if err := decode(body, &r); err != nil {
-		return c, true, err
+		return c, changes, err
 	}
 	var words []string
 	if r.To != "" {
@@ -231,14 +242,17 @@ func describeSwitchover(body []byte) (Command, bool, error) {
 	}
 	c.Instance, c.Reason = r.Instance, r.Reason
 	c.Arguments = clip(strings.Join(append(words, "timeout="+(time.Duration(r.TimeoutMS)*time.Millisecond).String()), " "))
-	return c, !r.DryRun, r.check()
+	if r.DryRun {
+		return c, tries, r.check()
+	}
+	return c, changes, r.check()
 }
 
-func describeReplication(body []byte) (Command, bool, error) {
+func describeReplication(body []byte) (Command, effect, error) {
 	c := Command{Verb: "replication"}
 	var r ReplicationRequest
 	if err := decode(body, &r); err != nil {
-		return c, true, err
+		return c, changes, err
 	}
 	c.Verb, c.Instance, c.Reason = "replication "+string(r.Verb), r.Instance, r.Reason
 	words := []string{"databases=" + quoted(strings.Join(r.Databases, ","))}
@@ -249,5 +263,12 @@ func describeReplication(body []byte) (Command, bool, error) {
 		words = append(words, "discard=true")
 	}
 	c.Arguments = clip(strings.Join(words, " "))
-	return c, r.Verb != ReplicationStatus && r.Verb != ReplicationWait, r.Check()
+	switch r.Verb {
+	case ReplicationStatus:
+		return c, looks, r.Check()
+	case ReplicationWait: // it asks the source
+		return c, tries, r.Check()
+	default:
+		return c, changes, r.Check()
+	}
 }

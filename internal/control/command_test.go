@@ -22,13 +22,13 @@ func requests() map[string]string {
 // Whatever endpoint there is: it journals who wants what and why, and without that it
 // does nothing.
 func TestEveryChangeIsJournaledBeforeItActs(t *testing.T) {
-	changes := 0
+	routes := 0
 	for _, pattern := range (&Server{daemon: &daemon{}}).routes().patterns {
 		method, path, _ := strings.Cut(pattern, " ")
-		if method == http.MethodGet || pattern == "POST /v1/plan" || pattern == "POST /v1/doctor" { // which only look
+		if method == http.MethodGet || pattern == "POST /v1/plan" || pattern == "POST /v1/doctor" { // which only try
 			continue
 		}
-		changes++
+		routes++
 		t.Run(path, func(t *testing.T) {
 			body := requests()[pattern]
 			if body == "" {
@@ -56,8 +56,8 @@ func TestEveryChangeIsJournaledBeforeItActs(t *testing.T) {
 			}
 		})
 	}
-	if changes < len(requests()) {
-		t.Errorf("%d routes that change something", changes)
+	if routes < len(requests()) {
+		t.Errorf("%d routes that change something", routes)
 	}
 }
 
@@ -87,11 +87,11 @@ func TestWhatIsJournaled(t *testing.T) {
 	} {
 		say := describers()[tc.pattern]
 		if say == nil {
-			say = func(body []byte) (Command, bool, error) { return describe(tc.pattern, body) }
+			say = func(body []byte) (Command, effect, error) { return describe(tc.pattern, body) }
 		}
-		got, changes, err := say([]byte(tc.body))
-		if diff := cmp.Diff(tc.want, got); diff != "" || err != nil || !changes {
-			t.Errorf("%s: %v, changes: %v\n%s", tc.name, err, changes, diff)
+		got, e, err := say([]byte(tc.body))
+		if diff := cmp.Diff(tc.want, got); diff != "" || err != nil || e != changes {
+			t.Errorf("%s: %v, effect %d\n%s", tc.name, err, e, diff)
 		}
 	}
 }
@@ -100,7 +100,7 @@ func TestRequestsOfNoUse(t *testing.T) {
 	for name, body := range map[string]string{
 		"no-json": "block please", "no-object": `["x"]`, "long-reason": `{"reason":"` + strings.Repeat("x", maxReason+1) + `"}`,
 	} {
-		if _, changes, err := describe("POST /v1/block", []byte(body)); err == nil || !changes {
+		if _, e, err := describe("POST /v1/block", []byte(body)); err == nil || e != changes {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
