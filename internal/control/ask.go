@@ -21,13 +21,11 @@ const maxAsked = 4
 func ask[Q, A any](
 	s *Server, w http.ResponseWriter, r *http.Request, within time.Duration, check func(Q) error, do func(ctx context.Context, q Q, uid uint32) (A, error),
 ) {
-	select {
-	case s.asked <- struct{}{}:
-		defer func() { <-s.asked }()
-	default:
-		http.Error(w, "too many commands are under way", http.StatusTooManyRequests)
+	over, ok := s.asked.take(w, r, "too many commands are under way")
+	if !ok {
 		return
 	}
+	defer over()
 	var q Q
 	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
 	dec.DisallowUnknownFields()

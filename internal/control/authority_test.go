@@ -351,6 +351,56 @@ func TestAUserWhoHoldsConnections(t *testing.T) {
 	}
 }
 
+// Members of the group who watch as many switchovers as there may be keep root from
+// none, and give every place back.
+func TestRootHasATurn(t *testing.T) {
+	begun, end := make(chan struct{}), make(chan struct{})
+	d := &daemon{hold: func(ctx context.Context, news func(Line)) error {
+		begun <- struct{}{}
+		select {
+		case <-end:
+		case <-ctx.Done():
+		}
+		news(Line{Outcome: &Outcome{Result: "done"}})
+		return nil
+	}}
+	socket := serveAt(t, d, true)
+	const ask = `{"dry_run":true,"timeout_ms":1000}`
+	answers := make(chan string, maxCommands)
+	member := func() {
+		out, err := callerCommand(t, &syscall.Credential{Uid: 65534, Gid: members}, socket, "/v1/switchover", ask).CombinedOutput()
+		answers <- fmt.Sprint(string(out), err)
+	}
+	_ = callerCommand(t, nil, socket, "", "") // makes the binary, which several are to run
+	for range maxCommands - 1 {
+		go member()
+		wait(t, begun, "a member's switchover")
+	}
+	if got := asks(t, &syscall.Credential{Uid: 65534, Gid: members}, socket, "/v1/switchover", ask); !strings.HasPrefix(got, "429 too many switchovers") {
+		t.Errorf("one more of theirs: %s", got)
+	}
+	root := make(chan string, 1)
+	go func() { _, text := post(t, socket, "/v1/switchover", ask); root <- text }()
+	select {
+	case <-begun:
+	case text := <-root:
+		t.Fatalf("root was turned away: %s", text)
+	}
+	close(end)
+	if text := wait(t, root, "root's answer"); !strings.Contains(text, "done") {
+		t.Errorf("root: %s", text)
+	}
+	for range maxCommands - 1 {
+		if got := wait(t, answers, "a member's answer"); !strings.HasPrefix(got, "200 ") {
+			t.Error(got)
+		}
+	}
+	go func() { <-begun }()
+	if got := asks(t, &syscall.Credential{Uid: 65534, Gid: members}, socket, "/v1/switchover", ask); !strings.HasPrefix(got, "200 ") {
+		t.Errorf("after they are gone: %s", got)
+	}
+}
+
 // A header that is too long, or comes a byte at a time, costs a connection and no more.
 func TestHeadersWithoutEnd(t *testing.T) {
 	t.Parallel()

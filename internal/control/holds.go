@@ -73,13 +73,11 @@ type HoldAnswer struct {
 // hold returns the handler of one kind.
 func (s *Server) hold(kind failover.HoldKind) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		select {
-		case s.holds <- struct{}{}:
-			defer func() { <-s.holds }()
-		default:
-			http.Error(w, "too many commands about blocks and maintenance are under way", http.StatusTooManyRequests)
+		over, ok := s.holds.take(w, r, "too many commands about blocks and maintenance are under way")
+		if !ok {
 			return
 		}
+		defer over()
 		req, status, err := readHold(w, r, kind)
 		if err != nil {
 			http.Error(w, err.Error(), status)

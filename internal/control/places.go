@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -123,6 +125,40 @@ func (p *places) giveBack(uid uint32) {
 	if p.of[uid]--; p.of[uid] == 0 {
 		delete(p.of, uid)
 	}
+}
+
+// turns bound the commands of one kind that are under way. One of them is for root and
+// the daemon's own user alone.
+type turns struct {
+	privileged func(uid uint32) bool
+	all, users chan struct{}
+}
+
+func newTurns(privileged func(uid uint32) bool, most int) *turns {
+	return &turns{privileged: privileged, all: make(chan struct{}, most), users: make(chan struct{}, most-1)}
+}
+
+// take answers those who have to come again, and reports whether the caller may go on,
+// until it calls over.
+func (t *turns) take(w http.ResponseWriter, r *http.Request, many string) (over func(), ok bool) {
+	cred, _ := r.Context().Value(callerKey{}).(*unix.Ucred)
+	taken := []chan struct{}{t.all}
+	if cred == nil || !t.privileged(cred.Uid) {
+		taken = []chan struct{}{t.users, t.all}
+	}
+	over = func() {}
+	for _, places := range taken {
+		select {
+		case places <- struct{}{}:
+		default:
+			over()
+			http.Error(w, many, http.StatusTooManyRequests)
+			return nil, false
+		}
+		before := over
+		over = func() { <-places; before() }
+	}
+	return over, true
 }
 
 // seated answers those that are too many.

@@ -106,13 +106,11 @@ func NewDatabase(f replication.Facts, now mono.Instant) Database {
 }
 
 func (s *Server) replication(w http.ResponseWriter, r *http.Request) {
-	select {
-	case s.replications <- struct{}{}:
-		defer func() { <-s.replications }()
-	default:
-		http.Error(w, "too many replication commands are under way", http.StatusTooManyRequests)
+	over, ok := s.replications.take(w, r, "too many replication commands are under way")
+	if !ok {
 		return
 	}
+	defer over()
 	req, status, err := readReplication(w, r)
 	if err != nil {
 		http.Error(w, err.Error(), status)

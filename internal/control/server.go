@@ -95,10 +95,10 @@ type Daemon interface {
 // Server serves the control socket.
 type Server struct {
 	daemon       Daemon
-	commands     chan struct{}
-	replications chan struct{}
-	asked        chan struct{}
-	holds        chan struct{}
+	commands     *turns
+	replications *turns
+	asked        *turns
+	holds        *turns
 	diagnoses    chan struct{}
 	listener     net.Listener
 	authority    authority
@@ -131,8 +131,8 @@ func Listen(path string, d Daemon) (*Server, error) {
 	}
 	return &Server{
 		daemon: d, listener: l, authority: a, changes: newPlaces(a.privileged, userChanges, maxChanges),
-		commands: make(chan struct{}, maxCommands), replications: make(chan struct{}, maxReplications),
-		asked: make(chan struct{}, maxAsked), holds: make(chan struct{}, maxHolds),
+		commands: newTurns(a.privileged, maxCommands), replications: newTurns(a.privileged, maxReplications),
+		asked: newTurns(a.privileged, maxAsked), holds: newTurns(a.privileged, maxHolds),
 		diagnoses: make(chan struct{}, 1), // it tries out what the pair needs in an emergency
 	}, nil
 }
@@ -229,13 +229,11 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) switchover(w http.ResponseWriter, r *http.Request) {
-	select {
-	case s.commands <- struct{}{}:
-		defer func() { <-s.commands }()
-	default:
-		http.Error(w, "too many switchovers are being watched", http.StatusTooManyRequests)
+	over, ok := s.commands.take(w, r, "too many switchovers are being watched")
+	if !ok {
 		return
 	}
+	defer over()
 	req, status, err := readRequest(w, r)
 	if err != nil {
 		http.Error(w, err.Error(), status)
