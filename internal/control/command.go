@@ -164,6 +164,13 @@ func describe(pattern string, body []byte) (Command, effect, error) {
 			return c, changes, fmt.Errorf("the request is not understood: %w", err)
 		}
 	}
+	for name, v := range fields {
+		// A struct would take either for the field and leave what it had: what acts must not
+		// read another request than what journals.
+		if v == nil || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_") != "" {
+			return c, changes, fmt.Errorf("the request is not understood: field %q", name)
+		}
+	}
 	c.Instance, _ = fields["instance"].(string)
 	c.Reason, _ = fields["reason"].(string)
 	if len(c.Reason) > maxReason {
@@ -171,7 +178,7 @@ func describe(pattern string, body []byte) (Command, effect, error) {
 	}
 	var words []string
 	for name, v := range fields {
-		if name != "instance" && name != "reason" && v != nil && v != "" && v != false {
+		if name != "instance" && name != "reason" && v != "" && v != false {
 			words = append(words, name+"="+argument(v))
 		}
 	}

@@ -98,10 +98,34 @@ func TestWhatIsJournaled(t *testing.T) {
 
 func TestRequestsOfNoUse(t *testing.T) {
 	for name, body := range map[string]string{
+		"other-case": `{"instance":"a","Instance":"b"}`, "null": `{"reason":"r","reason":null}`, "kelvin": "{\"\u212aind\":1}",
 		"no-json": "block please", "no-object": `["x"]`, "long-reason": `{"reason":"` + strings.Repeat("x", maxReason+1) + `"}`,
 	} {
 		if _, e, err := describe("POST /v1/block", []byte(body)); err == nil || e != changes {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// What acts reads the request that was journaled: of two fields of one name the same.
+func TestWhatActsIsWhatIsJournaled(t *testing.T) {
+	for _, path := range []string{"/v1/block", "/v1/maintenance"} {
+		for _, body := range []string{
+			`{"instance":"a","Instance":"b","on":true,"reason":"r"}`, `{"instance":"a","instance":null,"on":true,"reason":"r"}`,
+			`{"on":true,"REASON":"r"}`, `{"on":true,"reason":"r","reason":null}`, `{"instance":"a","instance":"b","on":true,"reason":"q","reason":"r"}`,
+			`{"instance":"a","on":true,"reason":"r"}{"instance":"b"}`, "{\"instance\":\"a\",\"in\u017ftance\":\"b\",\"on\":true,\"reason\":\"r\"}",
+		} {
+			d := &daemon{}
+			socket, _ := serve(t, d)
+			status, text := post(t, socket, path, body)
+			for i, h := range d.held {
+				if c := d.commanded[i]; c.Instance != h.Request.Instance || c.Reason != h.Request.Reason {
+					t.Errorf("%s %s: journaled %+v, done %+v", path, body, c, h.Request)
+				}
+			}
+			if status != http.StatusOK && len(d.held) > 0 {
+				t.Errorf("%s: %d %s", body, status, text)
+			}
 		}
 	}
 }
