@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"syscall"
 	"time"
 
 	"github.com/tanist-ha/tanist/internal/config"
+	"github.com/tanist-ha/tanist/internal/control"
 	"github.com/tanist-ha/tanist/internal/heartbeat"
 	"github.com/tanist-ha/tanist/internal/web"
 )
@@ -42,8 +44,10 @@ func openWeb(file *config.File, was *config.HTTP) (*web.Listener, error) {
 // newWeb makes the server of the daemon.
 func (d *daemon) newWeb() *web.Server {
 	return web.New(web.Config{
-		Facts:   d.facts,
-		Events:  d.feed.ServeHTTP,
+		Facts: d.facts,
+		Events: func(w http.ResponseWriter, r *http.Request, state func(context.Context) (control.Document, error)) {
+			d.feed.ServePublic(w, r, state)
+		},
 		Trouble: func(doing string, err error) { d.log.Trouble("", doing, err) },
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -47,6 +48,10 @@ func newNode(t *testing.T) *node {
 		f := n.handler.Load()
 		if f == nil {
 			http.Error(w, "down", http.StatusServiceUnavailable)
+			return
+		}
+		if r.URL.Path == "/public" {
+			f.ServePublic(w, r, n.feed.cfg.State)
 			return
 		}
 		f.ServeHTTP(w, r)
@@ -352,4 +357,33 @@ func until(t *testing.T, what string, f func() bool) {
 		}
 	}
 	t.Fatalf("waited in vain for %s", what)
+}
+
+// A number beyond all is beyond what the journal has, too.
+func TestTheLargestNumber(t *testing.T) {
+	n := newNode(t)
+	n.add(step("a"))
+	largest := fmt.Sprint(uint64(math.MaxUint64))
+	for _, r := range []*reader{n.read("", largest, true), n.read("?from="+largest, "", true)} {
+		r.want("state of primary, next 1", "gap 2-"+fmt.Sprint(uint64(math.MaxUint64-1))+", then 1: never_given", "1 a")
+	}
+}
+
+// What programs printed is in the journal alone, as it is of the events.
+func TestStateWithoutOutput(t *testing.T) {
+	n := newNode(t)
+	last := &control.Transition{Steps: []control.Step{{Name: "hook", Output: "the secret"}}}
+	doc := control.Document{Instances: []control.Instance{{LastTransition: last}}}
+	report := doc
+	doc.Peer.Report = &report
+	n.feed.cfg.State = func(context.Context) (control.Document, error) { return doc, nil }
+	for _, path := range []string{"", "/public"} {
+		r := n.read(path, "", true)
+		if !r.lines.Scan() || strings.Contains(r.lines.Text(), "secret") || strings.Count(r.lines.Text(), "hook") != 2 {
+			t.Errorf("%s", r.lines.Text())
+		}
+	}
+	if last.Steps[0].Output == "" {
+		t.Error("the document was changed")
+	}
 }

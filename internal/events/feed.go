@@ -14,12 +14,13 @@ import (
 	"time"
 
 	"github.com/tanist-ha/tanist/hooks"
-	"github.com/tanist-ha/tanist/internal/control"
 )
 
 const (
-	// maxReaders bounds the streams that are open at once.
+	// maxReaders bounds the streams that are open at once, and maxPublic those of them that
+	// nobody vouches for: whoever reaches the network port must not keep the host's own out.
 	maxReaders = 128
+	maxPublic  = 96
 	// maxRecent and maxRecentBytes bound what is kept of the latest entries. A reader
 	// that had caught up and is further behind than that is cut off.
 	maxRecent      = 1024
@@ -37,7 +38,7 @@ type Config struct {
 	// Held reads what the journal holds, the oldest first.
 	Held func() ([]hooks.Entry, error)
 	// State is what is the case now.
-	State func(ctx context.Context) (control.Document, error)
+	State State
 	// Next is the number that the journal's next entry gets, Skipped how many before it
 	// no entry has.
 	Next, Skipped uint64
@@ -49,6 +50,7 @@ type Config struct {
 type Feed struct {
 	cfg     Config
 	readers chan struct{} // a place for each
+	public  chan struct{} // and for each of ServePublic
 	over    chan struct{} // closed by Run
 
 	mu     sync.Mutex // guards the fields below
@@ -66,7 +68,7 @@ type Feed struct {
 // New returns a feed without readers.
 func New(cfg Config) *Feed {
 	return &Feed{
-		cfg: cfg, readers: make(chan struct{}, maxReaders), over: make(chan struct{}),
+		cfg: cfg, readers: make(chan struct{}, maxReaders), public: make(chan struct{}, maxPublic), over: make(chan struct{}),
 		next: cfg.Next, news: make(chan struct{}), cut: map[Why]uint64{},
 	}
 }

@@ -189,6 +189,20 @@ func TestAHundredReaders(t *testing.T) {
 	until(t, "their end", func() bool { open, _ := n.feed.Readers(); return open == 0 })
 }
 
+// Strangers on the network take no more than their places: the host's own get one.
+func TestStrangersLeaveRoom(t *testing.T) {
+	n := newNode(t)
+	for range maxPublic {
+		n.read("/public", "", true).want("state of primary, next 1")
+	}
+	if r := n.read("/public", "", true); r.status != http.StatusServiceUnavailable || r.header.Get("Retry-After") != "2" {
+		t.Errorf("one more of them: %d %v", r.status, r.header)
+	}
+	for range maxReaders - maxPublic {
+		n.read("", "", true).want("state of primary, next 1")
+	}
+}
+
 func TestReadersAreBounded(t *testing.T) {
 	n := newNode(t)
 	for range maxReaders {

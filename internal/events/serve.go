@@ -9,12 +9,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"os"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/tanist-ha/tanist/internal/control"
 )
 
 const (
@@ -26,8 +29,31 @@ const (
 	retryAfter = 2 * time.Second
 )
 
+// State says what is the case.
+type State func(ctx context.Context) (control.Document, error)
+
 // ServeHTTP is the stream of one reader. It returns when that goes, or is cut off.
-func (f *Feed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (f *Feed) ServeHTTP(w http.ResponseWriter, r *http.Request) { f.serve(w, r, f.cfg.State) }
+
+// ServePublic is the stream of a reader whom anybody on the network may be. Of those
+// there are fewer, and state has to bear as many questions as they like to ask.
+func (f *Feed) ServePublic(w http.ResponseWriter, r *http.Request, state State) {
+	select {
+	case f.public <- struct{}{}:
+		defer func() { <-f.public }()
+	default:
+		full(w, maxPublic)
+		return
+	}
+	f.serve(w, r, state)
+}
+
+func full(w http.ResponseWriter, readers int) {
+	w.Header().Set("Retry-After", strconv.Itoa(int(retryAfter.Seconds())))
+	http.Error(w, fmt.Sprintf("there are %d readers of events already", readers), http.StatusServiceUnavailable)
+}
+
+func (f *Feed) serve(w http.ResponseWriter, r *http.Request, state State) {
 	p, never, err := f.wanted(r)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
@@ -37,13 +63,12 @@ func (f *Feed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case f.readers <- struct{}{}:
 		defer func() { <-f.readers }()
 	default:
-		w.Header().Set("Retry-After", strconv.Itoa(int(retryAfter.Seconds())))
-		http.Error(w, fmt.Sprintf("there are %d readers of events already", maxReaders), http.StatusServiceUnavailable)
+		full(w, maxReaders)
 		return
 	}
 	out := http.NewResponseController(w)
 	_ = out.SetReadDeadline(time.Time{}) // the request is here; the stream lasts
-	first, err := f.first(r.Context(), p)
+	first, err := first(r.Context(), p, state)
 	_ = out.SetWriteDeadline(time.Now().Add(writePatience))
 	if err != nil {
 		http.Error(w, "the daemon does not answer: "+err.Error(), http.StatusServiceUnavailable)
@@ -89,7 +114,9 @@ func (f *Feed) wanted(r *http.Request) (p place, never *Event, err error) {
 		if from, err = strconv.ParseUint(last, 10, 64); err != nil {
 			return p, nil, errors.New("Last-Event-ID wants the number of an event")
 		}
-		from++
+		if from < math.MaxUint64 { // no journal comes so far
+			from++
+		}
 	} else if len(given) == 1 {
 		if from, err = strconv.ParseUint(given[0], 10, 64); err != nil {
 			return p, nil, errors.New("from wants the number of an event: 1 for all that is held")
@@ -110,10 +137,11 @@ func (f *Feed) wanted(r *http.Request) (p place, never *Event, err error) {
 
 // first says what is the case. What happens from then on comes as events; some of it
 // may be in the state already.
-func (f *Feed) first(ctx context.Context, p place) (Event, error) {
+func first(ctx context.Context, p place, state State) (Event, error) {
 	ctx, cancel := context.WithTimeout(ctx, statePatience)
 	defer cancel()
-	doc, err := f.cfg.State(ctx)
+	doc, err := state(ctx)
+	doc = doc.WithoutOutput() // which stays in the journal
 	return Event{Kind: KindState, At: time.Now().UTC(), Next: p.next, Status: &doc}, err
 }
 

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -159,18 +160,24 @@ func text(w http.ResponseWriter, status int, line string) {
 	_, _ = io.WriteString(w, line+"\n") //nolint:gosec // text/plain, not to be sniffed
 }
 
+// document is what anybody may read of the status.
+func (s *Server) document(ctx context.Context) (control.Document, error) {
+	facts, err := s.facts.ask(ctx)
+	return facts.Document.WithoutOutput(), err
+}
+
 // status answers with the document of `tanist status --json`.
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 	if _, err := ask(r); err != nil {
 		refuse(w, http.StatusBadRequest, err)
 		return
 	}
-	facts, err := s.facts.ask(r.Context())
+	doc, err := s.document(r.Context())
 	if err != nil {
 		refuse(w, http.StatusServiceUnavailable, fmt.Errorf("the daemon does not answer: %w", err))
 		return
 	}
-	body, err := json.MarshalIndent(facts.Document, "", "  ")
+	body, err := json.MarshalIndent(doc, "", "  ")
 	if err != nil {
 		refuse(w, http.StatusInternalServerError, err)
 		return

@@ -68,8 +68,9 @@ type Path struct {
 type Config struct {
 	// Facts reads what is known, without asking a database. One call at a time.
 	Facts func(ctx context.Context) (Facts, error)
-	// Events answers /events with the stream of what the journal takes.
-	Events http.HandlerFunc
+	// Events answers /events with the stream of what the journal takes. What is the case
+	// it asks state, which like every other answer is one look for all who ask.
+	Events func(w http.ResponseWriter, r *http.Request, state func(context.Context) (control.Document, error))
 	// Trouble is told when the listener fails while the server runs.
 	Trouble func(doing string, err error)
 }
@@ -221,7 +222,7 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("GET /status", s.status)
 	mux.HandleFunc("GET /metrics", s.metrics)
 	if s.cfg.Events != nil {
-		mux.HandleFunc("GET /events", s.cfg.Events)
+		mux.HandleFunc("GET /events", func(w http.ResponseWriter, r *http.Request) { s.cfg.Events(w, r, s.document) })
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -407,5 +408,47 @@ func TestListen(t *testing.T) {
 	defer l.Close()
 	if _, err := Listen(netip.MustParseAddrPort(l.Addr().String())); err == nil {
 		t.Error("an address that somebody has")
+	}
+}
+
+// Whoever reaches the port may ask for the state by /events as often as he likes: that
+// is one look for all who wait, as for any other question, and shows no output.
+func TestEventsShareTheLook(t *testing.T) {
+	var looks atomic.Int64
+	let := make(chan struct{})
+	in := instance("a", "active")
+	in.LastTransition = &control.Transition{Steps: []control.Step{{Name: "hook", Output: "the secret"}}}
+	s := running(t, func(ctx context.Context) (Facts, error) {
+		looks.Add(1)
+		<-let
+		return always(in)(ctx)
+	})
+	s.cfg.Events = func(w http.ResponseWriter, r *http.Request, state func(context.Context) (control.Document, error)) {
+		doc, err := state(r.Context())
+		if err != nil {
+			t.Error(err)
+		}
+		_ = json.NewEncoder(w).Encode(doc)
+	}
+	var all sync.WaitGroup
+	const asking = 50
+	for i := range asking {
+		all.Go(func() {
+			path := []string{"/events", "/status"}[i%2]
+			if body := get(t, s, http.MethodGet, path).Body.String(); strings.Contains(body, "secret") || !strings.Contains(body, "hook") {
+				t.Errorf("%s: %s", path, body)
+			}
+		})
+	}
+	for looks.Load() == 0 {
+		runtime.Gosched()
+	}
+	close(let)
+	all.Wait()
+	if n := looks.Load(); n >= asking {
+		t.Errorf("%d looks for %d questions", n, asking)
+	}
+	if in.LastTransition.Steps[0].Output == "" {
+		t.Error("what is known was changed")
 	}
 }
