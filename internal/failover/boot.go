@@ -23,6 +23,9 @@ func (o *Orchestrator) start(s Started) {
 	o.recall(s)
 	o.board.Recall(s.Checks)
 	o.recondone(s.Condoned)
+	if s.Overridden {
+		o.isolation.forced = o.now
+	}
 	o.recallHolds(s)
 	o.route(vrrp.Startup{})
 	wasActive := s.Memory.Role == hooks.Active && o.activeEpoch == o.epoch

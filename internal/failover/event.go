@@ -34,6 +34,8 @@ type (
 		// that an operator overrode.
 		Checks   []health.Status
 		Condoned []string
+		// Overridden says that an operator had put the role there though nobody was heard.
+		Overridden bool
 		// BlockLeft and MaintenanceLeft are how much is left of the holds of Memory that
 		// end by themselves, by the wall clock.
 		BlockLeft, MaintenanceLeft time.Duration

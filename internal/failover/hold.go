@@ -201,9 +201,11 @@ func (o *Orchestrator) sayHeld(w Why) {
 }
 
 // inPlace returns why an Active that has a fault keeps the address all the same:
-// nobody else would take it.
+// nobody else would take it. Who hears nobody for longer than the peer waits does not
+// know that.
 func (o *Orchestrator) inPlace() (Why, bool) {
-	if !o.maintained() || o.role != hooks.Active || !o.lease.held {
+	_, cut := o.mustRelease()
+	if !o.maintained() || o.role != hooks.Active || !o.lease.held || cut {
 		return Why{}, false
 	}
 	w, faulty := o.fault()

@@ -41,6 +41,7 @@ type isolation struct {
 	kernel ID           // of the question to the peer's kernel that is out, 0: none
 	lived  mono.Instant // when the peer's kernel last answered one of those
 	since  mono.Instant // isolated since then, 0: not
+	forced mono.Instant // when an operator put the role here whoever is silent, 0: never
 }
 
 // Isolation is the same for status.
@@ -48,15 +49,30 @@ type Isolation struct {
 	Policy   IsolationPolicy
 	Isolated bool
 	Since    mono.Instant
+	// Overridden says that an operator forced the role onto this node, and that nobody
+	// was heard since: the policy does not take it away.
+	Overridden bool
 }
 
 func (o *Orchestrator) isolationView() Isolation {
-	return Isolation{Policy: o.cfg.OnIsolation, Isolated: o.isolation.since != 0, Since: o.isolation.since}
+	i := &o.isolation
+	return Isolation{Policy: o.cfg.OnIsolation, Isolated: i.since != 0, Since: i.since, Overridden: o.forcedAlone()}
+}
+
+// forcedAlone reports whether an operator forced the role onto this node and nobody was
+// heard since.
+func (o *Orchestrator) forcedAlone() bool {
+	return o.isolation.forced != 0 && !o.contact().After(o.isolation.forced)
 }
 
 // isolationBound is how long after the last sign of anybody a node is isolated: as
-// long as its own address would last without its daemon.
-func (o *Orchestrator) isolationBound() time.Duration { return o.cfg.Lease }
+// long as its own address would last without its daemon, and the peer waits for that.
+func (o *Orchestrator) isolationBound() time.Duration {
+	if !o.hold.promised {
+		return o.cfg.Lease
+	}
+	return o.leaseNow()
+}
 
 func (o *Orchestrator) isolationAsks() time.Duration {
 	return min(o.isolationBound()/isolationParts, isolationMost)
@@ -104,6 +120,8 @@ func (o *Orchestrator) thinkIsolation() {
 func (o *Orchestrator) isolatedWhy() Why {
 	what := "the address stays: on_isolation is hold"
 	switch {
+	case o.cfg.OnIsolation == ReleaseIsolated && o.forcedAlone():
+		what = "the address stays: an operator forced it"
 	case o.cfg.OnIsolation == ReleaseIsolated:
 		what = "no address on this node: on_isolation is release"
 	case o.role != hooks.Active:
@@ -115,7 +133,7 @@ func (o *Orchestrator) isolatedWhy() Why {
 // mustRelease reports whether this node may not have the address because it is
 // isolated.
 func (o *Orchestrator) mustRelease() (Why, bool) {
-	if o.isolation.since == 0 || o.cfg.OnIsolation != ReleaseIsolated {
+	if o.isolation.since == 0 || o.cfg.OnIsolation != ReleaseIsolated || o.forcedAlone() {
 		return Why{}, false
 	}
 	return o.isolatedWhy(), true

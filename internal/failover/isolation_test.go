@@ -344,6 +344,101 @@ func TestIsolationEnds(t *testing.T) {
 	}
 }
 
+// TestForcedWhileIsolated: an operator knows better than on_isolation, until somebody is
+// heard again. Of a host that died together with the gateway this is the only way out.
+func TestForcedWhileIsolated(t *testing.T) {
+	alone := around{witness: VerdictNo}
+	r := newRig(t, func(c *Config) {
+		witnessed(ReleaseIsolated)(c)
+		c.Promote = c.Promote[2:]
+	})
+	r.boots()
+	r.lives(8*time.Second, alone)
+	r.wantState(Fault, Isolated)
+	r.step(SwitchoverWanted{Command: 1, Request: Request{To: "primary", Timeout: 10 * time.Second}})
+	if a := need[Answer](r); a.Outcome != RefusedTo {
+		t.Errorf("without force: %+v", a)
+	}
+	r.step(SwitchoverWanted{Command: 2, Request: Request{To: "primary", Force: true, Reason: "the rack is dead", Timeout: 10 * time.Second}})
+	r.lives(time.Minute, alone)
+	r.wantState(Active, Forced)
+	overridden := r.o.Status(r.now).Isolation
+	if !overridden.Isolated || !overridden.Overridden {
+		t.Errorf("status says %+v", overridden)
+	}
+	// So it is after a reload, which is another core by the same clock.
+	next := newRig(t, func(c *Config) {
+		witnessed(ReleaseIsolated)(c)
+		c.Promote = c.Promote[2:]
+	})
+	next.step(Started{
+		Boot: 8, Leftover: true, Left: time.Second, Overridden: overridden.Overridden,
+		Memory: hooks.Memory{Epoch: 1, ActiveEpoch: 1, Role: hooks.Active, Finished: true},
+	})
+	next.well()
+	next.lives(time.Minute, alone)
+	next.wantState(Active, Adopted)
+	r.lives(20*time.Second, around{witness: VerdictYes})
+	if s := r.o.Status(r.now); s.Isolation.Isolated || s.Isolation.Overridden {
+		t.Errorf("status says %+v", s.Isolation)
+	}
+	r.lives(5*time.Second, alone)
+	r.wantState(Fault, Isolated)
+}
+
+// TestIsolationUnderMaintenance: the address stays for as long as the peer is known to
+// wait for it, and no longer than that.
+func TestIsolationUnderMaintenance(t *testing.T) {
+	for _, tt := range []struct {
+		name          string
+		policy        IsolationPolicy
+		shared, force bool
+		trouble       Event // beside the silence
+		until         time.Duration
+	}{
+		{name: "the peer knows", policy: ReleaseIsolated, shared: true, until: MaintenanceLease},
+		{name: "the peer does not know", policy: ReleaseIsolated, until: 2 * time.Second},
+		{name: "the peer does not know, and the lease is forced", policy: ReleaseIsolated, force: true, until: 2 * time.Second},
+		{name: "the peer does not know, and the link is down", policy: ReleaseIsolated, trouble: LinkChanged{Detail: "no carrier"}, until: 2 * time.Second},
+		{name: "hold", policy: HoldIsolated, shared: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := witnessedActive(t, tt.policy)
+			if tt.shared {
+				r.maintains(HoldRequest{})
+			} else {
+				r.wants(HoldRequest{Kind: MaintenanceHold, On: true, Force: tt.force})
+				r.kept(nil)
+			}
+			if tt.trouble != nil {
+				r.step(tt.trouble)
+			}
+			began, released := r.now, time.Duration(0)
+			for released == 0 && r.now.Sub(began) < 2*MaintenanceLease {
+				r.lives(100*time.Millisecond, around{witness: VerdictNo})
+				if !r.o.lease.held {
+					released = r.now.Sub(began)
+				}
+			}
+			switch {
+			case tt.until == 0 && released != 0, tt.until != 0 && (released < tt.until-500*time.Millisecond || released > tt.until+2*time.Second):
+				t.Errorf("released after %s, want %s", released, tt.until)
+			}
+			if tt.until == 0 {
+				return
+			}
+			// Somebody is heard again, and nobody else took the role: it goes on.
+			if tt.trouble != nil {
+				r.step(LinkChanged{Up: true})
+			}
+			r.lives(10*time.Second, around{witness: VerdictYes})
+			if !r.o.lease.held {
+				t.Errorf("%s (%s: %s)", r.o.state, r.o.why.Reason, r.o.why.Detail)
+			}
+		})
+	}
+}
+
 // TestIsolationAfterAPause: time that went by while the loop was away proves nothing.
 func TestIsolationAfterAPause(t *testing.T) {
 	r := newRig(t, witnessed(ReleaseIsolated))

@@ -125,6 +125,9 @@ func (o *Orchestrator) bidFor(r Request, command ID, wish HandoverID) {
 	if old := o.bid; old != nil && old.stage < bidJournaling && old.command == 0 && old.wish == (HandoverID{}) {
 		o.bid = nil // the operator's takes its place
 	}
+	if r.Force && !r.DryRun {
+		o.isolation.forced = o.now
+	}
 	w, faulty := o.fault()
 	held := o.heldGate(o.bidCause())
 	switch {

@@ -114,7 +114,7 @@ func TestReplaceRecallsAnOverride(t *testing.T) {
 		}
 		core.Step(w.node.now(), failover.Started{
 			Boot: 2, Leftover: true, Memory: hooks.Memory{Epoch: 1, ActiveEpoch: 1, Role: hooks.Active, Finished: true},
-			Checks: checks, Condoned: []string{"kept", "changed"},
+			Checks: checks, Condoned: []string{"kept", "changed"}, Overridden: true,
 		}, nil)
 		in := &instance{node: w.node}
 		in.recall(&instance{Instance: Instance{Core: core}, node: w.node}, []string{"kept"})
@@ -129,6 +129,9 @@ func TestReplaceRecallsAnOverride(t *testing.T) {
 		anew.Step(w.node.now(), in.Start, nil)
 		if diff := cmp.Diff([]string{"kept"}, anew.Status(w.node.now()).Condoned); diff != "" {
 			t.Errorf("overridden (-want +got):\n%s", diff)
+		}
+		if !anew.Status(w.node.now()).Isolation.Overridden {
+			t.Error("a role that was forced onto a node that hears nobody")
 		}
 	})
 }

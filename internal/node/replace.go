@@ -348,11 +348,13 @@ func (n *Node) replace(work context.Context, rs []Replacement) ([]*instance, err
 	return old, nil
 }
 
-// recall tells a new core what the one before it had found about checks.
+// recall tells a new core what the one before it had found about checks, and what an
+// operator overrode.
 func (in *instance) recall(old *instance, checks []string) {
 	st := old.Core.Status(in.node.now())
 	other := func(h health.Status) bool { return !slices.Contains(checks, h.Check.Name) }
 	in.Start.Checks, in.Start.Condoned = slices.DeleteFunc(st.Health, other), st.Condoned
+	in.Start.Overridden = st.Isolation.Overridden
 }
 
 // pass makes the addresses ready for a core that adopts them, if they are held.
