@@ -113,6 +113,10 @@ type Memory struct {
 	// PeerLease is the longest lease that the peer's addresses may have beyond the
 	// configured one, 0: none.
 	PeerLease time.Duration
+
+	// Found is what databases were found to have that the Active's lacked; Differs says
+	// what of it counts. It is never changed in place.
+	Found []Difference
 }
 
 func (m Memory) promoted(epoch uint64) Memory {
@@ -156,7 +160,9 @@ func (m Memory) Fold(r Record) Memory {
 		}
 	case Blocking, Maintaining, Leasing:
 		m = m.hold(r)
-	case Stepped, Override, Learned, Missed, Strayed, Mended, Notified, Parted, Adopted, Commanded, Diverged, Reconciled:
+	case Diverged, Reconciled:
+		m = m.differ(r)
+	case Stepped, Override, Learned, Missed, Strayed, Mended, Notified, Parted, Adopted, Commanded:
 	}
 	return m
 }

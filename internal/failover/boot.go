@@ -21,6 +21,7 @@ func (o *Orchestrator) start(s Started) {
 	o.attempt, o.journaled = Epoch(s.Memory.Attempt), o.epoch
 	o.notUntil = o.now.Add(o.cfg.StartupDelay)
 	o.recall(s)
+	o.recallDivergence(s.Memory)
 	o.board.Recall(s.Checks)
 	o.recondone(s.Condoned)
 	if s.Overridden {

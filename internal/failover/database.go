@@ -59,7 +59,7 @@ func (o *Orchestrator) adoptList(facts []replication.Facts) {
 			continue
 		}
 		appeared = append(appeared, f.Name)
-		o.databases, o.watch = append(o.databases, o.recalled(f.Name)), append(o.watch, watched{})
+		o.databases, o.watch = append(o.databases, o.recalled(f.Name)), append(o.watch, o.watchAnew(f.Name))
 	}
 	for i := range old {
 		if _, gone := at[old[i].Name]; gone {

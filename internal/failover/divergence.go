@@ -124,6 +124,7 @@ func (o *Orchestrator) foundDiverging(i int, found Divergence) {
 
 func (o *Orchestrator) foundAlike(i int) {
 	d := &o.watch[i].diverging
+	o.memory.differs = slices.DeleteFunc(o.memory.differs, func(l hooks.Loss) bool { return l.Database == o.databases[i].Name })
 	if d.on {
 		o.journalDivergence(hooks.Reconciled, Divergence{Database: d.found.Database, Exact: true})
 		detail := d.found.Database + ": " + o.cfg.Peer + " lacks nothing of it any more"
@@ -134,15 +135,38 @@ func (o *Orchestrator) foundAlike(i int) {
 }
 
 func (o *Orchestrator) journalDivergence(k hooks.RecordKind, d Divergence) {
-	o.emit(Append{Record: hooks.Record{
-		Kind: k, Instance: o.cfg.Instance, Epoch: uint64(o.epoch), Role: hooks.Standby,
+	o.appendRecord(hooks.Record{
+		Kind: k, Epoch: uint64(o.epoch), Role: hooks.Standby,
 		Loss: hooks.Loss{Database: d.Database, Proved: d.Count, ProvedKnown: true, Transactions: d.Transactions},
-	}})
+	})
+}
+
+// recallDivergence takes in what the daemon before found. It counts until the Active
+// says otherwise, or somebody forces this node to be one.
+func (o *Orchestrator) recallDivergence(m hooks.Memory) {
+	o.memory.differs = m.Differs()
+	for i := range o.databases {
+		o.watch[i] = o.watchAnew(o.databases[i].Name)
+	}
+}
+
+// watchAnew returns what is known of a database that nothing was measured of yet.
+func (o *Orchestrator) watchAnew(name string) watched {
+	at := slices.IndexFunc(o.memory.differs, func(l hooks.Loss) bool { return l.Database == name })
+	if at < 0 {
+		return watched{}
+	}
+	l := o.memory.differs[at]
+	return watched{diverging: diverging{
+		found: Divergence{Database: name, Transactions: l.Transactions, Count: l.Proved},
+		since: o.now, on: true, told: l.Transactions,
+	}}
 }
 
 // forgetDivergence is for a node that gets the role: what it has is the truth now, and
 // the other node finds out what differs from it.
 func (o *Orchestrator) forgetDivergence() {
+	o.memory.differs = nil
 	for i := range o.watch {
 		o.watch[i].diverging = diverging{}
 	}

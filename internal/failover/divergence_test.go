@@ -165,3 +165,56 @@ func TestYieldsAndIsInConflict(t *testing.T) {
 		}
 	})
 }
+
+// TestDivergenceOutlivesTheDaemon: a daemon that comes back while nobody is there to
+// compare with knows from the journal that its databases have what the Active's lack.
+func TestDivergenceOutlivesTheDaemon(t *testing.T) {
+	config := func(c *Config) { c.Databases = []string{"pivot"} }
+	r := newRig(t, config)
+	mine := func() replication.Facts {
+		return r.history(r.replica("pivot", "0-2-106", replication.ThreadRunning), "0-1-105,0-2-106")
+	}
+	memory := hooks.Memory{Epoch: 5, ActiveEpoch: 4, Role: hooks.Standby, Finished: true}
+	var positions []Remembered
+	keep := func(all []Effect) {
+		for _, e := range all {
+			switch e := e.(type) {
+			case Append:
+				memory = memory.Fold(e.Record)
+			case Remember:
+				positions = e.Positions
+			}
+		}
+	}
+	r.step(Started{Boot: 7, Memory: memory})
+	keep(r.lives(10*time.Millisecond, around{facts: mine}))
+	r.well()
+	keep(r.standbyLives(10*time.Second, activeWith(t, 5, "0-1-105", "0-1-105", "0-1-105"), mine))
+	r.wantState(Conflict, Diverged)
+	want := r.o.Status(r.now).Divergence
+
+	next := newRig(t, config)
+	next.step(Started{Boot: 8, Memory: memory, Positions: positions})
+	keep(next.lives(10*time.Millisecond, around{facts: mine}))
+	next.well()
+	all := next.lives(30*time.Second, around{facts: mine})
+	if next.o.lease.held || next.o.role == hooks.Active {
+		t.Fatalf("it takes over: %s (%s)", next.o.state, next.o.why.Reason)
+	}
+	if diff := cmp.Diff(want, next.o.Status(next.now).Divergence); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if got := kinds(all, hooks.Diverged, hooks.Reconciled); got != nil {
+		t.Errorf("journaled again: %s", got)
+	}
+	alike := func() replication.Facts {
+		return next.history(next.replica("pivot", "0-1-105", replication.ThreadRunning), "0-1-105")
+	}
+	keep(next.standbyLives(2*time.Second, activeWith(t, 5, "0-1-105", "0-1-105", "0-1-105"), alike))
+	next.wantState(Backup, PeerActive)
+	last := newRig(t, config)
+	last.step(Started{Boot: 9, Memory: memory, Positions: positions})
+	if got := last.o.Status(last.now).Divergence; got != nil {
+		t.Errorf("after it was reconciled: %v", got)
+	}
+}

@@ -38,6 +38,7 @@ type remembering struct {
 	recalled map[string]Remembered // of the daemon before, for databases not seen yet
 	stored   []Remembered          // as they were stored last
 	at       mono.Instant          // not before this
+	differs  []hooks.Loss          // what the daemon before found of databases that the Active's lack
 }
 
 // recall takes in what the daemon before remembered. A node that was Active last

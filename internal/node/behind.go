@@ -20,10 +20,10 @@ const (
 // telling reports a record that no Memory depends on.
 func telling(k hooks.RecordKind) bool {
 	switch k {
-	case hooks.Stepped, hooks.Strayed, hooks.Mended, hooks.Notified, hooks.Diverged, hooks.Reconciled, hooks.Parted, hooks.Adopted:
+	case hooks.Stepped, hooks.Strayed, hooks.Mended, hooks.Notified, hooks.Parted, hooks.Adopted:
 		return true
 	case hooks.Began, hooks.Ended, hooks.Override, hooks.Reverted, hooks.Learned, hooks.Acquired, hooks.Missed, hooks.Commanded,
-		hooks.Blocking, hooks.Maintaining, hooks.Leasing:
+		hooks.Blocking, hooks.Maintaining, hooks.Leasing, hooks.Diverged, hooks.Reconciled:
 	}
 	return false
 }
@@ -36,9 +36,9 @@ func deciding(r hooks.Record) bool {
 	case hooks.Began:
 		return r.Role != hooks.Active
 	case hooks.Ended, hooks.Override, hooks.Reverted, hooks.Learned, hooks.Acquired, hooks.Commanded,
-		hooks.Blocking, hooks.Maintaining, hooks.Leasing:
+		hooks.Blocking, hooks.Maintaining, hooks.Leasing, hooks.Diverged, hooks.Reconciled:
 		return true
-	case hooks.Stepped, hooks.Missed, hooks.Strayed, hooks.Mended, hooks.Notified, hooks.Diverged, hooks.Reconciled, hooks.Parted, hooks.Adopted:
+	case hooks.Stepped, hooks.Missed, hooks.Strayed, hooks.Mended, hooks.Notified, hooks.Parted, hooks.Adopted:
 	}
 	return false
 }
