@@ -32,6 +32,7 @@ type costPlan struct {
 	Intervals []time.Duration
 	Window    time.Duration // of the CPU time
 	Busy      bool          // the highest number of instances beside busy cores, too
+	Asked     int           // how often each question is asked, where a program answers any
 }
 
 // Cost is what one pair cost, or why it could not be measured.
@@ -42,6 +43,7 @@ type Cost struct {
 	Sides     [2]CostSide   `json:"sides"` // Active, Backup
 	Moves     Moves         `json:"moves"` // while nothing happened
 	Busy      *Busy         `json:"busy,omitempty"`
+	Answers   []Answer      `json:"answers,omitempty"` // after what Sides is about
 	Cannot    string        `json:"cannot,omitempty"`
 }
 
@@ -60,6 +62,7 @@ type Busy struct {
 	Spinners int           `json:"spinners"`
 	Time     time.Duration `json:"time_ns"`
 	Moves    Moves         `json:"moves"`
+	Answers  []Answer      `json:"answers,omitempty"` // meanwhile
 	// Where the addresses were afterwards: on one router each, on both, on none.
 	First, Second, Both, None int
 }
@@ -107,10 +110,13 @@ func (c *Cost) measure(ctx context.Context, p *pair, plan costPlan) error {
 			return err
 		}
 	}
+	if c.Answers, err = askAll(ctx, p, first, plan.Asked); err != nil {
+		return err
+	}
 	if !plan.Busy || c.Instances != plan.most() {
 		return nil
 	}
-	c.Busy, err = underLoad(ctx, p, w)
+	c.Busy, err = underLoad(ctx, p, w, plan.Asked)
 	return err
 }
 
@@ -153,14 +159,18 @@ func (p costPlan) most() int {
 }
 
 // underLoad counts what happens to the addresses while every core is busy.
-func underLoad(ctx context.Context, p *pair, w *watch) (*Busy, error) {
+func underLoad(ctx context.Context, p *pair, w *watch, asked int) (*Busy, error) {
 	b := &Busy{Spinners: runtime.NumCPU(), Time: busyTime}
 	before := w.moves()
 	end, err := spin(p.bridge, b.Spinners, busyTime)
 	if err != nil {
 		return nil, err
 	}
-	err = pause(ctx, busyTime)
+	began := time.Now()
+	b.Answers, err = askAll(ctx, p, first, asked)
+	if err == nil {
+		err = pause(ctx, busyTime-time.Since(began))
+	}
 	end()
 	if err != nil {
 		return nil, err

@@ -62,6 +62,8 @@ type options struct {
 	loss      time.Duration
 	cost      bool
 	busy      bool
+	asked     int
+	keyless   bool
 	window    time.Duration
 }
 
@@ -89,6 +91,8 @@ func parse(args []string, out io.Writer) (options, error) {
 	f.StringVar(&o.json, "json", "", "write the results to this `file` as well")
 	f.BoolVar(&o.cost, "cost", false, "measure CPU and memory at rest")
 	f.BoolVar(&o.busy, "busy", true, "with -cost: keep every core busy for a while at the highest number of instances")
+	f.IntVar(&o.asked, "ask", 0, "with -cost: ask Tanist for its status in each way so many `times`, at rest and beside busy cores")
+	f.BoolVar(&o.keyless, "keyless", false, "give Tanist no cluster key: the peer link proves nothing")
 	f.DurationVar(&o.window, "window", 20*time.Second, "with -cost: `time` over which CPU is measured")
 	if err := f.Parse(args); err != nil {
 		return o, err
@@ -170,6 +174,9 @@ func (o options) check() error {
 	if o.n < 1 || o.n > 1000 || o.nLong < 1 || o.nLong > 1000 {
 		return fmt.Errorf("%d and %d trials: want 1 to 1000", o.n, o.nLong)
 	}
+	if o.asked < 0 || o.asked > 1000 {
+		return fmt.Errorf("ask %d times: want 0 to 1000", o.asked)
+	}
 	if o.loss < time.Second || o.loss > maxLoss {
 		return fmt.Errorf("loss for %v: want 1s to %v", o.loss, maxLoss)
 	}
@@ -238,12 +245,12 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	base := settings{Lease: o.lease, Multicast: o.multicast, Instances: 1, Realtime: o.realtime}
+	base := settings{Lease: o.lease, Multicast: o.multicast, Instances: 1, Realtime: o.realtime, Keyless: o.keyless}
 	tell := func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
 	var r Report
 	r.Machine, r.Lease = machine(ctx, programs), o.lease
 	if o.cost {
-		plan := costPlan{Instances: o.instances, Intervals: o.intervals, Window: o.window, Busy: o.busy}
+		plan := costPlan{Instances: o.instances, Intervals: o.intervals, Window: o.window, Busy: o.busy, Asked: o.asked}
 		r.Costs, err = measureCosts(ctx, programs, plan, base, dir, tell)
 	} else {
 		c := campaign{o.scenarios, o.intervals, programs, o.n, o.nLong, o.loss}

@@ -18,6 +18,7 @@ type settings struct {
 	Preempt   bool
 	Instances int  // virtual routers, one address each
 	Realtime  bool // the daemons run under SCHED_RR
+	Keyless   bool // Tanist has no cluster key
 }
 
 // Priorities of the two routers in every instance.

@@ -189,6 +189,7 @@ func (r Report) printCosts(w io.Writer) {
 				ratio(float64(k.tanist.Sides[0].PSS), float64(k.keepalived.Sides[0].PSS)), ratio(float64(k.tanist.Sides[1].PSS), float64(k.keepalived.Sides[1].PSS)))
 		}
 	}
+	printAnswers(w, r.Costs)
 	printBroken(w, r.brokenCosts())
 }
 

@@ -24,7 +24,7 @@ func (tanist) together() bool { return true }
 
 func (t tanist) configure(dir string, s side, set settings) error {
 	key := filepath.Join(filepath.Dir(dir), "cluster.key")
-	if s == first {
+	if s == first && !set.Keyless {
 		if out, err := exec.Command(t.binary, "keygen", key).CombinedOutput(); err != nil {
 			return fmt.Errorf("make a cluster key: %w: %s", err, out)
 		}
@@ -37,14 +37,18 @@ func tanistConfig(key string, set settings) string {
 	if set.Multicast {
 		mode = "multicast"
 	}
+	keyFile := "key_file: " + key
+	if set.Keyless {
+		keyFile = ""
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, `nodes:
   a: {addresses: [%v]}
   b: {addresses: [%v]}
-key_file: %s
+%s
 log: {level: info, format: console}
 instances:
-`, first.addr(), second.addr(), key)
+`, first.addr(), second.addr(), keyFile)
 	for i := 1; i <= set.Instances; i++ {
 		fmt.Fprintf(&b, `  - name: i%d
     interface: %s
