@@ -14,24 +14,26 @@ func (o *Orchestrator) thinkDrift() {
 	if o.busy() || o.bid != nil || o.giving() || o.taking() || o.now.Before(o.assertAt) {
 		return
 	}
-	var plan hooks.Plan
-	r := &planRun{purpose: asserting, epoch: o.activeEpoch, reason: Drifted}
+	plan, role := hooks.Plan(nil), hooks.Standby
 	switch {
 	case o.state == Active && o.nextRun == nil:
-		plan = o.activeDrift()
-		if slices.ContainsFunc(plan, resets) {
-			r.belongs = o.lastTold()
-		}
-		r.role, r.vars = hooks.Active, o.vars(o.cfg.Node, hooks.OnPromote, Drifted, o.activeEpoch)
+		plan, role = o.activeDrift(), hooks.Active
 	case o.role == hooks.Standby && (o.state != Conflict || o.standsBy()) && (o.standbyDrifted() || o.eventsDrifted()):
 		plan = writesOf(o.cfg.Demote, false)
-		r.role, r.vars = hooks.Standby, o.vars("", hooks.OnDemote, Drifted, o.activeEpoch)
 	}
 	if len(plan) == 0 {
 		return
 	}
 	o.assertAt = o.now.Add(retryDelay)
-	r.plan, r.to = plan, len(plan)
+	r := &planRun{purpose: asserting, role: role, epoch: o.activeEpoch, reason: Drifted, plan: plan, to: len(plan)}
+	if role == hooks.Active {
+		r.vars = o.vars(o.cfg.Node, hooks.OnPromote, Drifted, o.activeEpoch)
+		if slices.ContainsFunc(plan, resets) {
+			r.belongs = o.lastTold()
+		}
+	} else {
+		r.vars = o.vars("", hooks.OnDemote, Drifted, o.activeEpoch)
+	}
 	if o.run != nil && r.role == hooks.Standby {
 		o.emit(CloseWrites{}) // a repair may hang, and its end as well
 	}
@@ -65,6 +67,9 @@ func (o *Orchestrator) activeDrift() hooks.Plan {
 		follower = follower || follows(channels)
 		channel = channel || len(channels) > 0
 		closed = closed || readOnly
+	}
+	if !closed && !channel {
+		return nil
 	}
 	stops, opens := repaired(stopsOf(o.cfg.Promote)), repaired(writesOf(o.cfg.Promote, true))
 	switch {
