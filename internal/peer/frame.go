@@ -35,6 +35,12 @@ const (
 	// keptContent is the longest content that a receiver remembers, and so the
 	// longest that need not be repeated.
 	keptContent = 64 << 10
+
+	// maxWeight bounds what all that a peer says by one connection takes, in bytes: the
+	// latest of each instance, its texts and entryWeight for each entry of its lists.
+	// 255 instances of a hundred databases each weigh 10 MB.
+	maxWeight   = 128 << 20
+	entryWeight = 256
 )
 
 // vitals are what is new in every message.
@@ -111,12 +117,15 @@ var (
 	errRenamed = errors.New("decode a frame: a number that stands for two instances")
 	errTooMany = fmt.Errorf("more than %d instances", maxInstances)
 	errNothing = errors.New("decode a frame: nothing in it")
+	errTooMuch = fmt.Errorf("decode a frame: states that take more than %d MB", maxWeight>>20)
 	errTooLong = fmt.Errorf("decode a frame: a message of more than %d bytes", MaxMessage)
 )
 
 // frameReader reads the frames of one connection.
 type frameReader struct {
 	said    []*Said // by number, as last told in whole
+	weights []int   // by number
+	weight  int     // all of them
 	further further
 }
 
@@ -199,11 +208,40 @@ func (r *frameReader) resolve(number int, kind byte, content []byte) (Said, erro
 		return Said{}, errRenamed
 	}
 	s := Said{Instance: instance, State: state}
+	if !r.weigh(number, len(content)+entryWeight*entries(&state)) {
+		return Said{}, errTooMuch
+	}
 	r.said[number] = nil
 	if len(content) <= keptContent {
 		r.said[number] = &s
 	}
 	return s, nil
+}
+
+// weigh notes what is now told of an instance, and reports whether all is not too much.
+func (r *frameReader) weigh(number, weight int) bool {
+	for len(r.weights) <= number {
+		r.weights = append(r.weights, 0)
+	}
+	r.weight += weight - r.weights[number]
+	r.weights[number] = weight
+	return r.weight <= maxWeight
+}
+
+// entries are those of all lists of a state: one can be of three bytes of JSON, and
+// takes a hundred times that.
+func entries(s *failover.PeerState) int {
+	n := len(s.Why.Gate) + len(s.Gate) + len(s.Positions) + len(s.Stopped) + len(s.Steps) + len(s.Drift) + len(s.Labels)
+	if s.Give != nil {
+		n += len(s.Give.Positions) + len(s.Give.Lost)
+	}
+	if s.Take != nil {
+		n += len(s.Take.Why.Gate)
+	}
+	if s.Granted != nil {
+		n += len(s.Granted.Why.Gate)
+	}
+	return n
 }
 
 // parser takes bytes apart. After short nothing that it returned counts.
