@@ -2,6 +2,7 @@ package peer
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"runtime"
@@ -66,5 +67,41 @@ func TestTheWeightOfWhatIsTold(t *testing.T) {
 	content = strings.Replace(content, "compass", "pivot", 1)
 	if _, err := r.read(wholeOf(8, content), nil); !errors.Is(err, errTooMuch) {
 		t.Errorf("twice as much: %v", err)
+	}
+}
+
+// Whatever text a peer sends, no record of the journal becomes too long by it, and no
+// line of the log.
+func TestLongTexts(t *testing.T) {
+	long := strings.Repeat("é", 400<<10/2)
+	step := fmt.Sprintf(`{"name":%[1]q,"title":%[1]q,"detail":%[1]q}`, long)
+	for _, content := range []string{
+		fmt.Sprintf(`"why":{"check":%[1]q,"detail":%[1]q}`, long), fmt.Sprintf(`"gate":[{"database":%[1]q,"detail":%[1]q}]`, long),
+		`"steps":[` + step[:len(step)-1] + `,"outcome":"changed"}]`, fmt.Sprintf(`"wish":{"request":{"to":"reserve","reason":%q}}`, long),
+		fmt.Sprintf(`"maintenance":{"reason":%[1]q,"by":%[1]q}`, long), fmt.Sprintf(`"drift":[{"step":%[1]q,"detail":%[1]q}]`, long),
+		fmt.Sprintf(`"labels":[{"file":%[1]q,"error":%[1]q}]`, long), fmt.Sprintf(`"take":{"why":{"detail":%q}}`, long),
+	} {
+		if len(content) > MaxMessage {
+			content = strings.ReplaceAll(content, long, long[:len(long)/2])
+		}
+		_, s, err := decode([]byte(`{"instance":"compass","state":"backup",` + content + `}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		said, err := json.Marshal(toWire("compass", s))
+		if err != nil || len(said) > 16<<10 || !strings.Contains(string(said), "éé...") {
+			t.Errorf("%.30s: %d bytes are left, %v", content, len(said), err)
+		}
+	}
+}
+
+// An error quotes what it does not understand: that much of it.
+func TestALongError(t *testing.T) {
+	_, err := (&frameReader{}).read(wholeOf(0, `{"instance":"compass","state":"backup","epoch":`+strings.Repeat("9", 900<<10)+`}`), nil)
+	if err == nil {
+		t.Fatal("it was understood")
+	}
+	if got := failure(err).Text; len(got) > 2*maxText {
+		t.Errorf("%d bytes, %.100s...", len(got), got)
 	}
 }

@@ -40,13 +40,17 @@ func toDrift(d failover.Drift) drift {
 
 func (d drift) core() failover.Drift {
 	return failover.Drift{
-		Step: d.Step, Kind: d.Kind, Title: d.Title, Outcome: words.Value(hooks.Pending, d.Outcome), Detail: d.Detail,
+		Step: brief(d.Step), Kind: brief(d.Kind), Title: brief(d.Title), Outcome: words.Value(hooks.Pending, d.Outcome), Detail: brief(d.Detail),
 		Since: d.Since, Repair: words.Value(failover.ReportOnly, d.Repair),
 	}
 }
 
 func toLabel(l failover.Label) label { return label(l) }
 
-func (l label) core() failover.Label { return failover.Label(l) }
+func (l label) core() failover.Label {
+	return failover.Label{
+		Step: brief(l.Step), File: brief(l.File), Key: brief(l.Key), Value: brief(l.Value), Wanted: brief(l.Wanted), Err: brief(l.Err),
+	}
+}
 
 func atMost[T any](list []T, most int) []T { return list[:min(len(list), most)] }

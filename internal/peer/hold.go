@@ -34,6 +34,7 @@ func (m *maintenance) core() *failover.Maintenance {
 		return nil
 	}
 	said := failover.Maintenance(*m)
+	said.Reason, said.By = brief(said.Reason), brief(said.By)
 	return &said
 }
 

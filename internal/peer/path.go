@@ -61,7 +61,7 @@ func (p *path) terms() terms {
 }
 
 func failure(err error) Failure {
-	f := Failure{Text: err.Error(), At: now()}
+	f := Failure{Text: brief(err.Error()), At: now()} // which may quote what came
 	var no *refusal
 	if errors.As(err, &no) {
 		f.Reason = no.reason

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/tanist-ha/tanist/hooks"
@@ -212,6 +213,7 @@ func (m message) core() failover.PeerState {
 	}
 	if w := m.Wish; w != nil {
 		s.Wish = &failover.Wish{ID: failover.HandoverID(w.ID), Request: failover.Request(w.Request)}
+		s.Wish.Request.Reason = brief(s.Wish.Request.Reason)
 	}
 	if g := m.Granted; g != nil {
 		s.Granted = &failover.Grant{ID: failover.HandoverID(g.ID), Outcome: words.Value(failover.Done, g.Outcome), Why: g.Why.core()}
@@ -238,7 +240,7 @@ func toWhy(w failover.Why) why {
 }
 
 func (w why) core() failover.Why {
-	return failover.Why{Reason: words.Value(failover.Starting, w.Reason), Gate: each(w.Gate, gateReason.core), Check: w.Check, Detail: w.Detail}
+	return failover.Why{Reason: words.Value(failover.Starting, w.Reason), Gate: each(w.Gate, gateReason.core), Check: brief(w.Check), Detail: brief(w.Detail)}
 }
 
 func toGateReason(r replication.Reason) gateReason {
@@ -246,7 +248,7 @@ func toGateReason(r replication.Reason) gateReason {
 }
 
 func (r gateReason) core() replication.Reason {
-	return replication.Reason{Code: words.Value(replication.IOStopped, r.Code), Database: r.Database, Detail: r.Detail}
+	return replication.Reason{Code: words.Value(replication.IOStopped, r.Code), Database: brief(r.Database), Detail: brief(r.Detail)}
 }
 
 func toStep(r hooks.Result) step {
@@ -254,7 +256,20 @@ func toStep(r hooks.Result) step {
 }
 
 func (s step) core() hooks.Result {
-	return hooks.Result{Name: s.Name, Title: s.Title, Outcome: words.Value(hooks.Pending, s.Outcome), Detail: s.Detail, Duration: s.Duration}
+	return hooks.Result{
+		Name: brief(s.Name), Title: brief(s.Title), Outcome: words.Value(hooks.Pending, s.Outcome), Detail: brief(s.Detail), Duration: s.Duration,
+	}
+}
+
+// maxText bounds each text that is passed on of what the other end says, in bytes:
+// some go into the journal, whose records have a bound of their own, and into the log.
+const maxText = 4 << 10
+
+func brief(s string) string {
+	if len(s) <= maxText {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxText], "") + "..."
 }
 
 // sensed leaves out what is not known.
