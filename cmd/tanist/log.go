@@ -240,12 +240,13 @@ func stepWords(results []hooks.Result) string {
 	return strings.Join(words, "; ")
 }
 
-// Trouble tells of an effect that failed. The same trouble is told once in a
-// while, with a count of the times in between.
-func (l *logger) Trouble(instance, doing string, err error) {
+// due reports whether something that can come again and again is to be told now, and
+// how often it was not since it last was.
+func (l *logger) due(instance, doing string) (skipped int, is bool) {
 	key := instance + "\x00" + doing
 	now := time.Now()
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	t := l.told[key]
 	if t == nil {
 		if len(l.told) >= troubleKinds {
@@ -256,12 +257,20 @@ func (l *logger) Trouble(instance, doing string, err error) {
 	}
 	if now.Sub(t.at) < troubleInterval {
 		t.skipped++
-		l.mu.Unlock()
+		return 0, false
+	}
+	skipped = t.skipped
+	t.at, t.skipped = now, 0
+	return skipped, true
+}
+
+// Trouble tells of an effect that failed. The same trouble is told once in a
+// while, with a count of the times in between.
+func (l *logger) Trouble(instance, doing string, err error) {
+	skipped, due := l.due(instance, doing)
+	if !due {
 		return
 	}
-	skipped := t.skipped
-	t.at, t.skipped = now, 0
-	l.mu.Unlock()
 	fields := []zap.Field{zap.Error(err)}
 	if instance != "" {
 		fields = append(fields, zap.String("instance", instance))

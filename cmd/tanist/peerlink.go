@@ -58,8 +58,17 @@ func (d *daemon) runs() []peer.Run {
 func (d *daemon) confirm(runs []peer.Run) {
 	for _, r := range runs {
 		if d.heartbeat.Confirm(r.Instance, r.Boot, r.Sequence) {
-			d.log.info("another run of the peer's heartbeat is confirmed by the peer link", zap.String("instance", r.Instance))
+			d.log.confirmed(r.Instance)
 		}
+	}
+}
+
+// confirmed is for a peer that starts now and then. Two that have one label, as a host
+// and its clone, or one that lies, are confirmed in turn all the time.
+func (l *logger) confirmed(instance string) {
+	const doing = "another run of the peer's heartbeat is confirmed by the peer link"
+	if skipped, due := l.due(instance, doing); due {
+		l.info(doing, zap.String("instance", instance), zap.Int("times_untold", skipped))
 	}
 }
 

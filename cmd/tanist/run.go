@@ -187,6 +187,7 @@ func (d *daemon) supervise(leave, kill context.Context, reload <-chan struct{}, 
 	part(d.learn)
 	part(d.refresh)
 	part(d.tellReport)
+	part(d.tellRefusals)
 	part(d.askClock)
 	part(d.visited)
 	part(func(ctx context.Context) error { return d.tend(ctx, leave, reload) })

@@ -58,6 +58,9 @@ func TestAStrangerIsRefused(t *testing.T) {
 	conn := callFrom(t, loopback(), me)
 	closedByPeer(t, conn)
 	eventually(t, "it is counted", func() bool { return e.path(0).Refusals[ReasonStranger] > 0 })
+	if got := e.Refused(); len(got) != 1 || got[0].Peer != peer || got[0].Reason != ReasonStranger || !strings.Contains(got[0].Last, "127.") {
+		t.Errorf("%+v", got)
+	}
 	friend := callFrom(t, peer, me)
 	greetAs(t, friend, "reserve", "primary")
 	write(t, friend, frameOf(t, "compass", state(1, 1)))

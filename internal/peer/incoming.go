@@ -53,7 +53,7 @@ func (p *path) accept(ctx context.Context, ln *net.TCPListener) error {
 			return err // it names the address
 		}
 		if !p.fromPeer(conn) {
-			p.refusals[ReasonStranger].Add(1)
+			p.refusals.note(ReasonStranger, refuse(ReasonStranger, "%v is not the peer's address of this path", conn.RemoteAddr()))
 			abort(conn)
 			continue
 		}
@@ -120,7 +120,7 @@ func (p *path) countRefusal(g *guest, err error) error {
 		reason = ReasonUnfinished
 		err = refuse(reason, "it ended before it proved itself")
 	}
-	p.refusals[reason].Add(1)
+	p.refusals.note(reason, err)
 	return err
 }
 
@@ -178,7 +178,7 @@ func (p *path) receive(c *channel, in *incoming) error {
 	}
 	switch reason := reasonOf(err); reason {
 	case ReasonMalformed, ReasonTLS:
-		p.refusals[reason].Add(1)
+		p.refusals.note(reason, err)
 	case ReasonSlow:
 		return fmt.Errorf("nothing for %v", readTime)
 	default: // it ended

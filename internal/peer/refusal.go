@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -164,11 +165,41 @@ func (r Refusals) ByName() map[string]uint64 {
 	return named
 }
 
-type refusals [lastReason + 1]atomic.Uint64
+// refusals are those of a path.
+type refusals struct {
+	counts [lastReason + 1]atomic.Uint64
+	last   [lastReason + 1]atomic.Pointer[error]
+}
+
+func (r *refusals) note(reason Reason, err error) {
+	r.last[reason].Store(&err)
+	r.counts[reason].Add(1)
+}
 
 func (r *refusals) load() (counts Refusals) {
-	for i := range r {
-		counts[i] = r[i].Load()
+	for i := range r.counts {
+		counts[i] = r.counts[i].Load()
 	}
 	return counts
+}
+
+// Refused is what was refused for one reason on one path.
+type Refused struct {
+	Peer   netip.Addr
+	Reason Reason
+	Count  uint64 // since the making of the Link
+	Last   string // what was said of the last one
+}
+
+// Refused returns what was refused, by path and reason; nothing of what never was.
+func (l *Link) Refused() (all []Refused) {
+	for _, p := range l.paths {
+		for _, reason := range Reasons() {
+			n := p.refusals.counts[reason].Load()
+			if last := p.refusals.last[reason].Load(); n > 0 {
+				all = append(all, Refused{Peer: p.peer, Reason: reason, Count: n, Last: brief((*last).Error())})
+			}
+		}
+	}
+	return all
 }

@@ -202,7 +202,7 @@ func (p *path) rekeyed(s *secrets) {
 func (p *path) countRefused(err error) bool {
 	reason := reasonOf(err)
 	if reason != 0 {
-		p.refusals[reason].Add(1)
+		p.refusals.note(reason, err)
 	}
 	return reason != 0
 }
