@@ -360,10 +360,14 @@ func (o *Orchestrator) holdDurable(ev Durable) {
 
 // learnMaintenance takes in what the peer says of the maintenance.
 func (o *Orchestrator) learnMaintenance(s *PeerState) {
+	h := &o.hold
 	if s.Maintenance == nil {
+		// Of a release that knows none, or its journal is gone: it waits for nothing.
+		h.promised = false
+		o.leaseChanged()
 		return
 	}
-	m, h := *s.Maintenance, &o.hold
+	m := *s.Maintenance
 	m.Until, m.Lease = o.translated(m.Until, s.Stamp), min(max(0, m.Lease), leaseMost)
 	if m.newer(h.register) {
 		o.adopt(m, false)

@@ -118,6 +118,27 @@ func TestLeaseOfMaintenance(t *testing.T) {
 	}
 }
 
+// A peer of another release, or whose journal is gone, does not wait for a long lease
+// that an earlier one waited for.
+func TestLeaseBesideAPeerThatForgot(t *testing.T) {
+	r := activeRig(t, nil)
+	r.maintains(HoldRequest{})
+	if got := r.o.leaseNow(); got != MaintenanceLease {
+		t.Fatalf("%s", got)
+	}
+	r.says(PeerState{Boot: 100, State: Backup, Bids: true})
+	if h := need[Hold](r); h.Lease != 2*time.Second {
+		t.Errorf("a lease of %s though the peer knows of no maintenance", h.Lease)
+	}
+	if s := r.o.Status(r.now).Maintenance; s == nil || s.Shared || s.Lease != 2*time.Second {
+		t.Errorf("status says %+v", s)
+	}
+	r.says(PeerState{Boot: 100, State: Backup, Bids: true, Maintenance: &Maintenance{Version: 1, By: "primary", On: true}})
+	if h := need[Hold](r); h.Lease != MaintenanceLease {
+		t.Errorf("a lease of %s though the peer has learned it", h.Lease)
+	}
+}
+
 // A standby waits for the long lease from when it noted the maintenance until the
 // peer says that it is over, whatever was switched, over or restarted in between.
 func TestPatienceWithALongLease(t *testing.T) {

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -43,4 +44,70 @@ func TestLeaveUnderMaintenance(t *testing.T) {
 			t.Errorf("%s are left of an hour", left)
 		}
 	})
+}
+
+// A reload waits for a command that is under way, and what it made so stays.
+func TestHoldWhileReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, a := active(t, "a")
+		a.set(func() { a.leftover = true })
+		w.journal.hang()
+		held := w.hold("a", failover.HoldRequest{On: true, Reason: "disk"})
+		var busy *BusyError
+		if err := w.node.Replace(t.Context(), time.Second, []Replacement{w.another("a", 2)}); !errors.As(err, &busy) {
+			t.Fatalf("%v", err)
+		}
+		w.journal.release()
+		if err := w.node.Replace(t.Context(), restPatience, []Replacement{w.another("a", 2)}); err != nil {
+			t.Fatal(err)
+		}
+		if h := <-held; h.err != nil || h.Outcome != failover.Done || h.Why.Reason != failover.Blocked {
+			t.Errorf("%+v", h)
+		}
+		if b := w.status("a").Block; b == nil || b.Reason != "disk" {
+			t.Errorf("block: %+v", b)
+		}
+		if h := <-w.hold("a", failover.HoldRequest{Reason: "mended"}); h.err != nil || h.Outcome != failover.Done {
+			t.Errorf("to the one in its place: %+v", h)
+		}
+	})
+}
+
+// Nobody waits for ever for an instance that is taken out.
+func TestHoldWhileRemoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, _ := active(t, "a", "b")
+		w.journal.hang()
+		held := w.hold("a", failover.HoldRequest{On: true, Reason: "disk"})
+		if err := w.node.Remove(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case h := <-held:
+			if h.err != nil || h.Outcome != failover.RefusedTo || h.Why.Reason != failover.Stopping {
+				t.Errorf("%+v", h)
+			}
+		case <-time.After(time.Minute):
+			t.Error("no answer in a minute")
+		}
+		if h := <-w.hold("a", failover.HoldRequest{On: true, Reason: "disk"}); h.err == nil {
+			t.Errorf("to one that is gone: %+v", h)
+		}
+	})
+}
+
+type holdAnswer struct {
+	Answer
+	err error
+}
+
+// hold gives a command, and returns when the loop has it.
+func (w *world) hold(name string, r failover.HoldRequest) <-chan holdAnswer {
+	held := make(chan holdAnswer, 1)
+	go func() {
+		a, err := w.node.Hold(w.t.Context(), name, r)
+		held <- holdAnswer{a, err}
+	}()
+	synctest.Wait()
+	return held
 }

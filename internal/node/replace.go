@@ -383,6 +383,17 @@ func (in *instance) takeBack(r Replacement) {
 	}
 }
 
+// dismiss answers the commands that were under way when the instance went: its core
+// hears nothing any more. What they had journaled by then is what the journal says.
+func (in *instance) dismiss() {
+	for id, answer := range in.commands { // each has its own caller: their order is nobody's
+		delete(in.commands, id)
+		answer <- Answer{Outcome: failover.RefusedTo, Why: failover.Why{
+			Reason: failover.Stopping, Detail: "the instance was taken out before this was done",
+		}}
+	}
+}
+
 // idle waits for the workers of an instance that is out of the loop. Each has its
 // own bound.
 func (in *instance) idle(ctx context.Context) error {
@@ -450,6 +461,7 @@ func (n *Node) Remove(ctx context.Context, name string) error {
 			}
 			n.stopped--
 			n.enrol(nil, in)
+			in.dismiss()
 			return true
 		})
 		switch {
