@@ -82,6 +82,7 @@ type watched struct {
 	cancelled *step
 	// Since when this daemon knows of its holds, 0: it does not, and when it last did.
 	maintained, blocked, suspended time.Duration
+	overlong                       bool          // its kernel has a lease that an operator forced and the peer did not know of
 	leaves                         time.Duration // since when it is told to leave, 0: it is not
 	alone                          time.Duration // since when nothing at all can come to it, -1: something can
 	base                           []uint64      // per database, how long its history was at the promotion
@@ -229,7 +230,7 @@ func (c *checker) begins() {
 		// was away for less than its peer's patience, puts it back.
 		c.apart = true
 		w.putBacks++
-	case w.forced:
+	case c.outlives(taker.peer()):
 		c.apart = true
 		w.alone++
 	case taker.foreign:
@@ -415,7 +416,7 @@ func (c *checker) acquired(n *node, promotion bool) {
 func (c *checker) starts(n *node, s *step) {
 	w, x := c.w, &c.nodes[n.i]
 	for _, other := range n.steps {
-		if !other.cancel || w.now < other.cancelled+hooks.CancelGrace {
+		if !other.cancel || w.now < other.cancelled+n.lasts(hooks.CancelGrace) {
 			w.fail("I4", "%s starts %s while %s runs", n.label, s.order.Step.Name, other.order.Step.Name)
 		}
 	}

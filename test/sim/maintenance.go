@@ -25,7 +25,15 @@ func maintenanceOf(seed uint64, b Broken, kinds []func(*faults)) *World {
 	return faultsIn(seed, b, kinds, func(w *World, s *Setup) {
 		s.MaintenanceLease = w.between(2*time.Second, 20*time.Second).Truncate(time.Second)
 		s.Preempt = w.chance(0.3)
+		w.drawRates(s)
 	})
+}
+
+// drawRates lets the clocks of the hosts run at rates of their own.
+func (w *World) drawRates(s *Setup) {
+	for i := range s.Rate {
+		s.Rate[i] = w.side.Int64N(2*rateMost+1) - rateMost
+	}
 }
 
 // held is what comes with every few other faults.
@@ -229,17 +237,22 @@ func (c *checker) follows(n *node) bool {
 // that the peer waits for it, unless an operator took that upon himself.
 func (c *checker) lengthens(n *node, e failover.Hold) {
 	w, m := c.w, n.disk.memory().Maintenance
-	if e.Lease == w.setup.Lease {
-		return
-	}
+	unknown := e.Lease > w.setup.Lease && n.peer().disk.synced.PeerLease < e.Lease
+	c.nodes[n.i].overlong = unknown && m.Forced && m.By == n.label
 	switch {
+	case e.Lease == w.setup.Lease:
 	case e.Lease != w.setup.longest():
 		w.fail("I2", "%s holds the address for %s", n.label, e.Lease)
-	case m.Forced && m.By == n.label:
-		w.forced = true
-	case n.peer().disk.synced.PeerLease < e.Lease && !w.setup.Broken.NoPatience:
+	case unknown && !c.nodes[n.i].overlong && !w.setup.Broken.NoPatience:
 		w.fail("lease", "%s holds the address for %s and its peer does not know", n.label, e.Lease)
 	}
+}
+
+// outlives reports whether a node's address is only there still because an operator
+// lengthened its lease without the peer's knowledge.
+func (c *checker) outlives(n *node) bool {
+	k := &n.kernel
+	return c.nodes[n.i].overlong && c.w.now > k.until-(k.lease-c.w.setup.Lease)
 }
 
 // leaveSlack is for late timers and a slow clock.

@@ -136,7 +136,6 @@ type World struct {
 	parted     int           // daemons that left under maintenance with the address
 	adopted    int           // and were found by the next one
 	alone      int           // second holders that an operator took upon himself
-	forced     bool          // he lengthened a lease of which the peer did not know
 	lastFence  time.Duration // when a fence powered a host off last
 	healing    bool          // fences work again
 	gate       gateway
