@@ -168,6 +168,7 @@ func (n *node) thaw(how thaw) {
 	gone := n.w.now - n.frozeA
 	n.frozen, n.awake = false, n.w.now
 	if how == allStood {
+		n.stood = n.w.now
 		n.offset -= gone + gone*time.Duration(n.rate)/million
 		n.tickAt += gone
 	} else {

@@ -42,6 +42,7 @@ type node struct {
 	foreign   bool          // it is another router than ours
 	lacks     bool          // the host comes up without its interface
 	awake     time.Duration // the daemon runs since then, if it does
+	stood     time.Duration // when the host went on whose clock had stood still, 0: never
 	word      mono.Instant  // when the peer's latest message came, 0: none did
 	claimedAt mono.Instant  // claimed by the host's clock
 	peerHeld  bool          // as it said

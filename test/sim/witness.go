@@ -144,8 +144,9 @@ func (c *checker) vouched(n *node) {
 	if !w.setup.Witness || c.nodes[n.i].began.Planned {
 		return
 	}
-	// A goodbye, or the peer's word over the link, is enough.
-	if g := &w.gate; g.cut[n.i] && w.now-g.since[n.i] > takeSlack && w.now-n.heard > takeSlack && !w.net.linked() {
+	// A goodbye, or the peer's word over the link, is enough. What a host missed while
+	// its clock stood it cannot know.
+	if g := &w.gate; g.cut[n.i] && w.now-max(g.since[n.i], n.stood) > takeSlack && w.now-n.heard > takeSlack && !w.net.linked() {
 		w.fail("witness", "%s takes the address and its gateway is cut off for %s", n.label, w.now-g.since[n.i])
 	}
 	w.vouched++

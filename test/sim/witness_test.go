@@ -14,6 +14,17 @@ func TestWitness(t *testing.T) {
 	}
 }
 
+// TestFoundWitnessSeeds replays what long searches found.
+func TestFoundWitnessSeeds(t *testing.T) {
+	for name, seed := range map[string]uint64{
+		"a host whose clock stood took for new what its witness had said": 7108559,
+	} {
+		if _, err := Play("witness", seed); err != nil {
+			t.Errorf("%s: SEED=%d %v", name, seed, err)
+		}
+	}
+}
+
 // TestWitnessCheckersFire breaks one thing at a time and wants the checker that is there
 // for it to see it.
 func TestWitnessCheckersFire(t *testing.T) {
