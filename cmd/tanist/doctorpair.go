@@ -297,14 +297,15 @@ func (p pairing) alone(nodes [2]string, here examined, before heartbeat.Status, 
 func (p pairing) doubts(before, after heartbeat.Status) []doctor.Doubt {
 	counts := map[string]map[string]uint64{}
 	for _, in := range before.Instances {
-		counts[in.Name] = in.Dropped
+		counts[in.Name] = in.Dropped.ByName()
 	}
 	var all []doctor.Doubt
 	for _, in := range after.Instances {
+		dropped := in.Dropped.ByName()
 		for _, reason := range []auth.Reason{auth.ReasonKey, auth.ReasonTag, auth.ReasonMissing} {
 			name := reason.String()
 			all = append(all, doctor.Doubt{
-				Instance: in.Name, Reason: name, Before: counts[in.Name][name], After: in.Dropped[name],
+				Instance: in.Name, Reason: name, Before: counts[in.Name][name], After: dropped[name],
 				Heard: in.Heard && in.Silent < p.examiner.patience(),
 			})
 		}

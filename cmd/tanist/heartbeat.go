@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
 	"path/filepath"
 	"strings"
 	"time"
@@ -121,7 +123,7 @@ func heartbeatPaths(s heartbeat.Status) []control.HeartbeatPath {
 	for _, p := range s.Paths {
 		path := control.HeartbeatPath{
 			Interface: p.Interface, Peer: p.Peer.String(), Up: p.Up,
-			LastHeardMS: agoMS(p.Heard, p.Silent), Dropped: counted(p.Dropped),
+			LastHeardMS: agoMS(p.Heard, p.Silent), Dropped: counted(maps.All(p.Dropped)),
 		}
 		if p.Local.IsValid() {
 			path.Local = p.Local.String()
@@ -134,30 +136,28 @@ func heartbeatPaths(s heartbeat.Status) []control.HeartbeatPath {
 	return paths
 }
 
-func instanceHeartbeat(s heartbeat.Status, name string) *control.Heartbeat {
-	for _, in := range s.Instances {
-		if in.Name != name {
-			continue
-		}
-		h := &control.Heartbeat{
-			Auth: authWord(in.Auth), LastHeardMS: agoMS(in.Heard, in.Silent), SecondKey: in.SecondKey,
-			Checksum: in.Checksum.String(), Mismatch: []string{}, Dropped: counted(in.Dropped), Unproved: counted(in.AcceptedDoubt),
-		}
-		if in.Heard {
-			h.PeerChecksum = in.PeerChecksum.String()
-		}
-		if in.Heard && in.Auth != auth.None {
-			h.Proved = &in.Proved
-		}
-		if in.Doubt != 0 {
-			h.Doubt = in.Doubt.String()
-		}
-		if in.Mismatch != 0 {
-			h.Mismatch = strings.Split(in.Mismatch.String(), ",")
-		}
-		return h
+func instanceHeartbeat(in *heartbeat.InstanceStatus) *control.Heartbeat {
+	if in == nil {
+		return nil
 	}
-	return nil
+	h := &control.Heartbeat{
+		Auth: authWord(in.Auth), LastHeardMS: agoMS(in.Heard, in.Silent), SecondKey: in.SecondKey,
+		Checksum: in.Checksum.String(), Mismatch: []string{}, Dropped: counted(in.Dropped.All()), Unproved: counted(in.AcceptedDoubt.All()),
+	}
+	if in.Heard {
+		h.PeerChecksum = in.PeerChecksum.String()
+	}
+	if in.Heard && in.Auth != auth.None {
+		proved := in.Proved
+		h.Proved = &proved
+	}
+	if in.Doubt != 0 {
+		h.Doubt = in.Doubt.String()
+	}
+	if in.Mismatch != 0 {
+		h.Mismatch = strings.Split(in.Mismatch.String(), ",")
+	}
+	return h
 }
 
 func agoMS(ever bool, silent time.Duration) *int64 {
@@ -169,7 +169,7 @@ func agoMS(ever bool, silent time.Duration) *int64 {
 }
 
 // counted leaves out what there was nothing of.
-func counted(counts map[string]uint64) map[string]uint64 {
+func counted(counts iter.Seq2[string, uint64]) map[string]uint64 {
 	some := map[string]uint64{}
 	for reason, n := range counts {
 		if n > 0 {

@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"go.uber.org/zap"
@@ -100,7 +101,7 @@ func (h *hostCheck) unprovedLink() {
 // error that is over explains nothing.
 func proofOf(path *control.Path, p peer.Status) {
 	path.Proved, path.SecondKey, path.Version = p.Proved, p.SecondKey, p.Version
-	if refused := counted(p.Refusals.ByName()); len(refused) > 0 {
+	if refused := counted(maps.All(p.Refusals.ByName())); len(refused) > 0 {
 		path.Refused = refused
 	}
 	last := p.SendError

@@ -66,7 +66,7 @@ func (d *daemon) facts(ctx context.Context) (web.Facts, error) {
 	}
 	advertisements := d.heartbeat.Status()
 	for _, in := range advertisements.Instances {
-		f.Dropped[in.Name] = in.Dropped
+		f.Dropped[in.Name] = in.Dropped.ByName()
 	}
 	f.Process = web.Process{Paths: webPaths(advertisements), Events: d.node.Dropped(), LogLines: d.log.dropped.Load(), Refused: d.link.Refusals().ByName()}
 	f.Process.Readers, f.Process.Cut = d.feed.Readers()

@@ -119,11 +119,11 @@ func TestDrops(t *testing.T) {
 		if got := b.Status().Paths[1].Dropped[name] - before[name]; got != 1 {
 			t.Errorf("%s: %d counted on the path", name, got)
 		}
-		if got := b.of("compass").Dropped[name] - in.Dropped[name]; (got == 1) != tt.ours {
+		if got := b.of("compass").Dropped.ByName()[name] - in.Dropped.ByName()[name]; (got == 1) != tt.ours {
 			t.Errorf("%s: %d counted for the instance", name, got)
 		}
 		lines := b.told.all()
-		first := before[name] == 0 || tt.ours && in.Dropped[name] == 0
+		first := before[name] == 0 || tt.ours && in.Dropped.ByName()[name] == 0
 		if want := tt.told && first; len(lines) != btoi(want) || want && !strings.Contains(lines[0], "("+name+"): from 192.0.2.11: ") {
 			t.Errorf("%s: told %q", name, lines)
 		}
@@ -151,7 +151,7 @@ func TestDrops(t *testing.T) {
 		if lines := b.told.all(); len(lines) > 0 {
 			t.Errorf("told %q", lines)
 		}
-		if got := b.of("compass").Dropped["version"]; got != 1002 {
+		if got := b.of("compass").Dropped.ByName()["version"]; got != 1002 {
 			t.Errorf("%d counted", got)
 		}
 	})
@@ -240,8 +240,8 @@ func TestForgeries(t *testing.T) {
 		if heard(tt.payload) != 0 {
 			t.Errorf("%s: delivered", tt.name)
 		}
-		if got := b.of("compass").Dropped[tt.reason] - before.Dropped[tt.reason]; got != 1 {
-			t.Errorf("%s: %d dropped for %s; %v", tt.name, got, tt.reason, nonzero(b.of("compass").Dropped))
+		if got := b.of("compass").Dropped.ByName()[tt.reason] - before.Dropped.ByName()[tt.reason]; got != 1 {
+			t.Errorf("%s: %d dropped for %s; %v", tt.name, got, tt.reason, nonzero(b.of("compass").Dropped.ByName()))
 		}
 	}
 	t.Run("every bit", func(t *testing.T) {
@@ -304,7 +304,7 @@ func TestPermissive(t *testing.T) {
 		t.Errorf("a bare one: %+v", got)
 	}
 	s := b.of("compass")
-	if s.Proved || s.Doubt != auth.ReasonMissing || s.AcceptedDoubt["auth_missing"] == 0 || s.Dropped["auth_missing"] != 0 {
+	if s.Proved || s.Doubt != auth.ReasonMissing || s.AcceptedDoubt[auth.ReasonMissing] == 0 || s.Dropped.ByName()["auth_missing"] != 0 {
 		t.Errorf("status %+v", s)
 	}
 	hears(t, b, a, cfg) // who does not authenticate takes the trailer off
@@ -319,7 +319,7 @@ func TestPermissive(t *testing.T) {
 	if got := hears(t, a, b, cfg); !got.Proved || got.Epoch != 7 {
 		t.Errorf("a sealed one: %+v", got)
 	}
-	if s := b.of("compass"); s.Auth != auth.Enforce || s.Doubt != 0 || len(nonzero(s.Dropped)) != 0 {
+	if s := b.of("compass"); s.Auth != auth.Enforce || s.Doubt != 0 || len(nonzero(s.Dropped.ByName())) != 0 {
 		t.Errorf("status %+v", s)
 	}
 }
@@ -344,7 +344,7 @@ func TestRotation(t *testing.T) {
 			t.Fatal(err)
 		}
 		if n := to.drain(to.routes["compass"]); n != 2 {
-			t.Fatalf("%d heard; %v", n, nonzero(to.of("compass").Dropped))
+			t.Fatalf("%d heard; %v", n, nonzero(to.of("compass").Dropped.ByName()))
 		}
 	}
 	eventually(t, "both paths on both ends", func() bool {
@@ -377,7 +377,7 @@ func TestRotation(t *testing.T) {
 	}
 	upright(ends[0], ends[1])
 	for _, e := range ends {
-		if dropped := nonzero(e.of("compass").Dropped); len(dropped) != 0 {
+		if dropped := nonzero(e.of("compass").Dropped.ByName()); len(dropped) != 0 {
 			t.Errorf("dropped %v", dropped)
 		}
 	}

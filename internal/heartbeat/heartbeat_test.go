@@ -184,7 +184,7 @@ func TestAddRemoveReplace(t *testing.T) {
 		b.drain(b.routes["compass"])
 		a.add("compass", 51, hmac)
 		hears(t, a, b, cfg)
-		if n := b.of("compass").Dropped["auth_replay"]; n != 0 {
+		if n := b.of("compass").Dropped.ByName()["auth_replay"]; n != 0 {
 			t.Errorf("%d taken for replays", n)
 		}
 	})
@@ -202,7 +202,7 @@ func TestAddRemoveReplace(t *testing.T) {
 			t.Error("another route")
 		}
 		hears(t, a, b, cfg)
-		if got := b.of("compass"); got.Mismatch&vrrp.MismatchInterval == 0 || got.Dropped["auth_replay"] != 0 {
+		if got := b.of("compass"); got.Mismatch&vrrp.MismatchInterval == 0 || got.Dropped.ByName()["auth_replay"] != 0 {
 			t.Errorf("%+v", got)
 		}
 	})
@@ -252,7 +252,7 @@ func TestAddRemoveReplace(t *testing.T) {
 		t.Error("the untouched instance has another socket")
 	}
 	hears(t, a, b, stays)
-	if n := b.of("stays").Dropped["auth_replay"]; n != 0 {
+	if n := b.of("stays").Dropped.ByName()["auth_replay"]; n != 0 {
 		t.Errorf("%d taken for replays", n)
 	}
 }
@@ -324,7 +324,7 @@ func TestConcurrently(t *testing.T) {
 				}
 			}
 			if heard != 1 {
-				t.Fatalf("%s: %d heard; %v", cfg.Name, heard, nonzero(b.of(cfg.Name).Dropped))
+				t.Fatalf("%s: %d heard; %v", cfg.Name, heard, nonzero(b.of(cfg.Name).Dropped.ByName()))
 			}
 		}
 	}

@@ -35,8 +35,8 @@ type instance struct {
 	heard    mono.Instant // 0: never
 	last     impression
 	drops    [vrrp.DropOverflow + 1]uint64
-	refused  [auth.ReasonPaths + 1]uint64
-	accepted [auth.ReasonPaths + 1]uint64 // without proof, in mode Permissive
+	refused  Doubts
+	accepted Doubts // without proof, in mode Permissive
 }
 
 // impression is what the last advertisement of the peer was like.

@@ -336,13 +336,12 @@ func eventually(tb testing.TB, what string, f func() bool) {
 }
 
 // of returns the status of an instance.
-func (e *end) of(name string) InstanceStatus {
+func (e *end) of(name string) *InstanceStatus {
 	e.tb.Helper()
-	for _, in := range e.Status().Instances {
-		if in.Name == name {
-			return in
-		}
+	s := e.Status()
+	in := s.Of(name)
+	if in == nil {
+		e.tb.Fatalf("no status of %s", name)
 	}
-	e.tb.Fatalf("no status of %s", name)
-	return InstanceStatus{}
+	return in
 }

@@ -1,6 +1,8 @@
 package heartbeat
 
 import (
+	"iter"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -44,8 +46,52 @@ type InstanceStatus struct {
 	SecondKey     bool        // the peer does not sign with this node's first key
 	PeerChecksum  vrrp.ChecksumForm
 	Mismatch      vrrp.Mismatch
-	Dropped       map[string]uint64 // as of a path, without what only paths know
-	AcceptedDoubt map[string]uint64 // accepted without proof in mode Permissive, by reason
+	Dropped       Drops  // as of a path, without what only paths know
+	AcceptedDoubt Doubts // accepted without proof in mode Permissive
+}
+
+// Drops counts what was dropped, by reason.
+type Drops struct {
+	packets [vrrp.DropOverflow + 1]uint64
+	doubts  Doubts
+}
+
+// Doubts counts what was not proved, by reason.
+type Doubts [auth.ReasonPaths + 1]uint64
+
+// All yields every vrrp.DropReason and auth.Reason, also at 0.
+func (d *Drops) All() iter.Seq2[string, uint64] {
+	return func(yield func(string, uint64) bool) {
+		for _, reason := range vrrp.DropReasons() {
+			if !yield(reason.String(), d.packets[reason]) {
+				return
+			}
+		}
+		d.doubts.All()(yield)
+	}
+}
+
+// ByName returns All as a map.
+func (d *Drops) ByName() map[string]uint64 { return maps.Collect(d.All()) }
+
+// All yields every auth.Reason, also at 0.
+func (d *Doubts) All() iter.Seq2[string, uint64] {
+	return func(yield func(string, uint64) bool) {
+		for _, reason := range auth.Reasons() {
+			if !yield(reason.String(), d[reason]) {
+				return
+			}
+		}
+	}
+}
+
+// Of returns the status of an instance, nil where there is none of the name.
+func (s *Status) Of(name string) *InstanceStatus {
+	i, found := slices.BinarySearchFunc(s.Instances, name, func(in InstanceStatus, name string) int { return strings.Compare(in.Name, name) })
+	if !found {
+		return nil
+	}
+	return &s.Instances[i]
 }
 
 // Status takes a snapshot.
@@ -57,6 +103,7 @@ func (h *Heartbeat) Status() Status {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	s.Instances = make([]InstanceStatus, 0, len(h.byName))
 	for _, in := range h.byName {
 		s.Instances = append(s.Instances, in.status(now))
 	}
@@ -96,7 +143,7 @@ func (in *instance) status(now mono.Instant) InstanceStatus {
 	defer in.mu.Unlock()
 	s := InstanceStatus{
 		Name: in.name, Group: in.cfg.Group, Auth: in.cfg.Auth, Checksum: in.form,
-		Dropped: map[string]uint64{}, AcceptedDoubt: map[string]uint64{},
+		Dropped: Drops{in.drops, in.refused}, AcceptedDoubt: in.accepted,
 	}
 	if in.heard != 0 {
 		s.Heard, s.Silent = true, now.Sub(in.heard)
@@ -105,13 +152,6 @@ func (in *instance) status(now mono.Instant) InstanceStatus {
 	}
 	if in.cfg.Router.Version == vrrp.Version2 || !in.cfg.Router.Addresses[0].Is4() {
 		s.Checksum, s.PeerChecksum = vrrp.ChecksumRFC, vrrp.ChecksumRFC // there is one form
-	}
-	for _, reason := range vrrp.DropReasons() {
-		s.Dropped[reason.String()] = in.drops[reason]
-	}
-	for _, reason := range auth.Reasons() {
-		s.Dropped[reason.String()] = in.refused[reason]
-		s.AcceptedDoubt[reason.String()] = in.accepted[reason]
 	}
 	return s
 }

@@ -61,7 +61,7 @@ func TestReplayAfterRestart(t *testing.T) {
 		say(sealed(t, cfg, keys, a.Boot(), last+1))
 		return b.drain(b.routes["compass"]) == 1
 	})
-	if got := nonzero(b.of("compass").Dropped); got["auth_replay"] == 0 || got["auth_old_boot"] == 0 || len(got) != 2 {
+	if got := nonzero(b.of("compass").Dropped.ByName()); got["auth_replay"] == 0 || got["auth_old_boot"] == 0 || len(got) != 2 {
 		t.Errorf("dropped %v", got)
 	}
 }
