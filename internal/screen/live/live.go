@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	tea "github.com/charmbracelet/bubbletea"
+	tea "charm.land/bubbletea/v2"
 
 	"github.com/tanist-ha/tanist/internal/control"
 	"github.com/tanist-ha/tanist/internal/screen"
@@ -37,7 +37,7 @@ func Run(ctx context.Context, cfg Config) error {
 		doc, err := cfg.Ask(asking)
 		return answer{doc, err, time.Now()}
 	}
-	p := tea.NewProgram(model{cfg: cfg, ask: ask, now: time.Now(), asking: true}, tea.WithContext(ctx), tea.WithAltScreen(),
+	p := tea.NewProgram(model{cfg: cfg, ask: ask, now: time.Now(), asking: true}, tea.WithContext(ctx),
 		tea.WithInput(cfg.In), tea.WithOutput(cfg.Out), tea.WithoutSignalHandler())
 	_, err := p.Run()
 	if err != nil && ctx.Err() != nil && errors.Is(err, tea.ErrProgramKilled) {
@@ -81,7 +81,7 @@ func (m model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	switch msg := msg.(type) {
 	case tea.WindowSizeMsg:
 		m.width, m.height = msg.Width, msg.Height
-	case tea.KeyMsg:
+	case tea.KeyPressMsg:
 		if cmd = m.key(msg.String()); cmd != nil {
 			return m, cmd
 		}
@@ -116,7 +116,7 @@ func (m *model) key(key string) tea.Cmd {
 		m.top++
 	case "pgup", "b":
 		m.top -= m.room()
-	case "pgdown", " ", "f":
+	case "pgdown", "space", "f":
 		m.top += m.room()
 	case "home", "g":
 		m.top = 0
@@ -142,7 +142,13 @@ func (m model) picture() []screen.Line {
 }
 
 // View implements tea.Model.
-func (m model) View() string {
+func (m model) View() tea.View {
+	v := tea.NewView(m.text())
+	v.AltScreen = true
+	return v
+}
+
+func (m model) text() string {
 	if m.width <= 0 || m.height <= 0 {
 		return ""
 	}

@@ -1,7 +1,7 @@
 package screen
 
 import (
-	_ "github.com/charmbracelet/bubbletea"
+	_ "charm.land/bubbletea/v2"
 
 	_ "github.com/tanist-ha/tanist/internal/control"
 	_ "github.com/tanist-ha/tanist/internal/node" // want depguard

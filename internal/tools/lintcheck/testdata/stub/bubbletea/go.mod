@@ -1,3 +1,3 @@
-module github.com/charmbracelet/bubbletea
+module charm.land/bubbletea/v2
 
 go 1.26.0
