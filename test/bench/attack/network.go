@@ -1,80 +1,84 @@
 package main
 
-// Two hosts, each in a network namespace without a name, on one cable, and what
-// leaves the first of them.
+// Three hosts, each in a network namespace without a name: the pair on one cable,
+// and on another one, behind the standby, a host that is nobody's.
 
 import (
-	"context"
-	"encoding/binary"
 	"errors"
-	"fmt"
-	"net"
 	"os/exec"
-	"slices"
-	"syscall"
-	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
-
-	"github.com/tanist-ha/tanist/vrrp"
 )
 
 const (
 	eth          = "veth0"
 	activeAddr   = "192.0.2.11"
 	standbyAddr  = "192.0.2.12"
+	strangerAddr = "192.0.2.66" // of the standby's host as well
 	linkPort     = 7511
-	advertGap    = 100 * time.Millisecond
-	receiveQueue = 1 << 20 // bytes that may wait while this program gets no turn
+	webPort      = 7512
+
+	asideEth  = "veth1"
+	asideAddr = "198.51.100.1"
+	asideFrom = "198.51.100.2"
 )
 
-type network struct{ here, there netns.NsHandle }
+type network struct {
+	here, there, aside netns.NsHandle
+	listener           int // of the third host; nobody accepts
+}
 
 // newNetwork moves the calling thread into the first host's namespace.
 func newNetwork() (n *network, err error) {
 	n = &network{}
-	if n.there, err = netns.New(); err != nil {
-		return nil, err
-	}
-	if n.here, err = netns.New(); err != nil {
-		return nil, err
-	}
-	far, err := netlink.NewHandleAt(n.there)
-	if err != nil {
-		return nil, err
-	}
-	defer far.Close()
-	near, err := netlink.NewHandle()
-	if err != nil {
-		return nil, err
-	}
-	defer near.Close()
-	err = near.LinkAdd(&netlink.Veth{
-		LinkAttrs: netlink.LinkAttrs{Name: eth}, PeerName: eth, PeerNamespace: netlink.NsFd(int(n.there)),
-	})
-	if err != nil {
-		return nil, err
-	}
-	for h, address := range map[*netlink.Handle]string{near: activeAddr, far: standbyAddr} {
-		if err := furnish(h, address+"/24"); err != nil {
+	for _, ns := range []*netns.NsHandle{&n.aside, &n.there, &n.here} {
+		if *ns, err = netns.New(); err != nil {
 			return nil, err
 		}
 	}
-	return n, nil
+	if err := cable(eth, n.here, activeAddr, n.there, standbyAddr, strangerAddr); err != nil {
+		return nil, err
+	}
+	if err := cable(asideEth, n.aside, asideAddr, n.there, asideFrom); err != nil {
+		return nil, err
+	}
+	return n, n.listenAside()
 }
 
-func furnish(h *netlink.Handle, prefix string) error {
-	for _, name := range []string{"lo", eth} {
-		l, err := h.LinkByName(name)
+func cable(name string, near netns.NsHandle, address string, far netns.NsHandle, addresses ...string) error {
+	a, err := netlink.NewHandleAt(near)
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	b, err := netlink.NewHandleAt(far)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	err = a.LinkAdd(&netlink.Veth{
+		LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: name, PeerNamespace: netlink.NsFd(int(far)),
+	})
+	if err != nil {
+		return err
+	}
+	return errors.Join(furnish(a, name, address), furnish(b, name, addresses...))
+}
+
+func furnish(h *netlink.Handle, name string, addresses ...string) error {
+	for _, up := range []string{"lo", name} {
+		l, err := h.LinkByName(up)
 		if err == nil {
 			err = h.LinkSetUp(l)
 		}
-		if err == nil && name == eth {
+		for _, address := range addresses {
 			var a *netlink.Addr
-			if a, err = netlink.ParseAddr(prefix); err == nil {
-				err = h.AddrAdd(l, a)
+			if up == name && err == nil {
+				if a, err = netlink.ParseAddr(address + "/24"); err == nil {
+					err = h.AddrAdd(l, a)
+				}
 			}
 		}
 		if err != nil {
@@ -84,102 +88,40 @@ func furnish(h *netlink.Handle, prefix string) error {
 	return nil
 }
 
-func (n *network) close() {
-	_ = n.here.Close()
-	_ = n.there.Close()
-}
-
-// start starts a program on one of the hosts. It is called by the thread of newNetwork.
-func (n *network) start(cmd *exec.Cmd, there bool) (err error) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if there {
-		if err := netns.Set(n.there); err != nil {
+// listenAside has the third host's kernel answer on the link's port.
+func (n *network) listenAside() error {
+	return n.in(n.aside, func() (err error) {
+		if n.listener, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, netns.Set(n.here)) }()
-	}
-	return cmd.Start()
+		if err := unix.Bind(n.listener, &unix.SockaddrInet4{Port: linkPort}); err != nil {
+			return err
+		}
+		return unix.Listen(n.listener, 128)
+	})
 }
 
-// listen notes when advertisements leave the first host, until ctx ends.
-func (n *network) listen(ctx context.Context) (lateness, error) {
-	fd, err := tap()
-	if err != nil {
-		return lateness{}, fmt.Errorf("listen to %s: %w", eth, err)
+func (n *network) close() {
+	_ = unix.Close(n.listener)
+	for _, ns := range []*netns.NsHandle{&n.here, &n.there, &n.aside} {
+		_ = ns.Close()
 	}
-	defer func() { _ = unix.Close(fd) }()
-	var at []time.Time
-	packet, control := make([]byte, 256), make([]byte, 256)
-	for ctx.Err() == nil {
-		_, c, _, _, err := unix.Recvmsg(fd, packet, control, 0)
-		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil {
-			return lateness{}, err
-		}
-		if t, ok := stamp(control[:c]); ok {
-			at = append(at, t)
-		}
-	}
-	l := lateness{sent: len(at)}
-	for i := 1; i < len(at); i++ {
-		l.by = append(l.by, max(0, at[i].Sub(at[i-1])-advertGap))
-	}
-	slices.Sort(l.by)
-	return l, nil
 }
 
-// tap opens a socket that sees what leaves by the cable, with the kernel's times.
-func tap() (int, error) {
-	link, err := netlink.LinkByName(eth)
-	if err != nil {
-		return 0, err
+// in runs f on a host. It is called by the thread of newNetwork.
+func (n *network) in(ns netns.NsHandle, f func() error) (err error) {
+	if err := netns.Set(ns); err != nil {
+		return err
 	}
-	all := binary.NativeEndian.Uint16([]byte{0, unix.ETH_P_ALL}) // network order
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return 0, err
-	}
-	for _, err := range []error{
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveQueue),
-		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 100_000}),
-		unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, onlyAdvertisements()),
-		unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: all, Ifindex: link.Attrs().Index}),
-	} {
-		if err != nil {
-			return 0, errors.Join(err, unix.Close(fd))
-		}
-	}
-	return fd, nil
+	defer func() { err = errors.Join(err, netns.Set(n.here)) }()
+	return f()
 }
 
-// onlyAdvertisements lets through what is of the active node's address and of VRRP,
-// so that a flood the other way does not fill the queue.
-func onlyAdvertisements() *unix.SockFprog {
-	from := net.ParseIP(activeAddr).To4()
-	program := []unix.SockFilter{
-		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: 9},
-		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: vrrp.Protocol, Jf: 3},
-		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 12},
-		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: binary.BigEndian.Uint32(from), Jf: 1},
-		{Code: unix.BPF_RET | unix.BPF_K, K: 256},
-		{Code: unix.BPF_RET | unix.BPF_K, K: 0},
+// start starts a program on one of the pair's hosts.
+func (n *network) start(cmd *exec.Cmd, there bool, nice int) error {
+	ns := n.here
+	if there {
+		ns = n.there
 	}
-	return &unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
-}
-
-// stamp is when the kernel had a packet.
-func stamp(control []byte) (time.Time, bool) {
-	messages, err := unix.ParseSocketControlMessage(control)
-	if err != nil {
-		return time.Time{}, false
-	}
-	for _, m := range messages {
-		if m.Header.Level == unix.SOL_SOCKET && m.Header.Type == unix.SCM_TIMESTAMPNS && len(m.Data) >= 16 {
-			return time.Unix(int64(binary.NativeEndian.Uint64(m.Data)), int64(binary.NativeEndian.Uint64(m.Data[8:]))), true
-		}
-	}
-	return time.Time{}, false
+	return n.in(ns, func() error { return startNice(cmd, nice) })
 }
