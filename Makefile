@@ -42,7 +42,7 @@ build: ## bin/tanist
 test: setup build ## everything: vet, unit tests, fixed simulator seeds, two-host lab (RUN=regexp, SETUP=no)
 	@rc=0; \
 	echo 'go vet ./...'; $(GO) vet ./... || rc=1; \
-	echo 'unit tests $(RACE)'; $(GOTEST) $(RACE) $(UNIT_PKGS) || rc=1; \
+	echo 'unit tests $(RACE)'; $(GOTEST) -timeout 20m $(RACE) $(UNIT_PKGS) || rc=1; \
 	echo 'simulator, fixed seeds'; $(GOTEST) ./test/sim/... || rc=1; \
 	echo 'two hosts'; $(GOTEST) -p 1 -timeout 30m $(HOST_PKGS) || rc=1; \
 	exit $$rc

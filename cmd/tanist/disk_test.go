@@ -77,7 +77,7 @@ func newDiskPair(t *testing.T) *diskPair {
 	if got := tanist(t, "keygen", key); got.code != exitOK {
 		t.Fatalf("keygen: %+v", got)
 	}
-	write(t, filepath.Join(p.dir, "tanist.yaml"), fmt.Sprintf(pairConfig, key, "advert_interval: 100ms"))
+	write(t, filepath.Join(p.dir, "tanist.yaml"), fmt.Sprintf(pairConfig, key, "advert_interval: 250ms"))
 	t.Cleanup(func() {
 		for node, d := range p.on {
 			if t.Failed() {

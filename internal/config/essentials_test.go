@@ -39,6 +39,7 @@ func TestEssentials(t *testing.T) {
 				d := defaultInstance()
 				in.Priority, in.Preempt, in.PreemptDelay, in.StartupDelay, in.GARP, in.Gate = d.Priority, false, 0, 0, d.GARP, d.Gate
 				in.Promote, in.Demote, in.Fence, in.FenceRequired, in.Health = hooks.DefaultPromote(), hooks.DefaultDemote(), nil, false, nil
+				in.OnIsolation, in.Witness = d.OnIsolation, nil
 				in.Heartbeat.Auth, got.Instances[i].Heartbeat.Auth = 0, 0 // it goes with key_file
 				in.Databases, in.Discover = slices.Clone(in.Databases), slices.Clone(in.Discover)
 				for j := range in.Databases {

@@ -193,7 +193,7 @@ func TestWhoMayChange(t *testing.T) {
 		{"many groups", &syscall.Credential{Uid: 65534, Gid: 65534, Groups: many}, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			before, denied := len(d.requests()), len(d.refused)
+			before, denied := len(d.requests()), len(d.refusals())
 			got := asks(t, tc.who, socket, "/v1/switchover", change)
 			if tc.may {
 				if !strings.HasPrefix(got, "200 ") || len(d.requests()) != before+1 || d.commanded[before].UID != tc.who.Uid {
@@ -204,8 +204,9 @@ func TestWhoMayChange(t *testing.T) {
 			if !strings.HasPrefix(got, "403 ") || !strings.Contains(got, "`usermod -aG tanist nobody`") || len(d.requests()) != before {
 				t.Errorf("%s", got)
 			}
-			if len(d.refused) != denied+1 || d.refused[denied].UID != 65534 || d.refused[denied].Verb != "switchover" {
-				t.Errorf("told: %+v", d.refused[denied:])
+			told := d.refusals()[denied:]
+			if len(told) != 1 || told[0].UID != 65534 || told[0].Verb != "switchover" {
+				t.Errorf("told: %+v", told)
 			}
 			for path, body := range map[string]string{"/v1/status": "", "/v1/replication": `{"verb":"status","timeout_ms":1}`} {
 				if got := asks(t, tc.who, socket, path, body); !strings.HasPrefix(got, "200 ") {

@@ -69,6 +69,12 @@ func (d *daemon) Refused(r Refusal) {
 	d.refused = append(d.refused, r)
 }
 
+func (d *daemon) refusals() []Refusal {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return append([]Refusal(nil), d.refused...)
+}
+
 func (d *daemon) Status(context.Context) (Document, error) { return d.doc, d.err }
 
 func (d *daemon) Switchover(ctx context.Context, r SwitchoverRequest, news func(Line)) error {

@@ -74,6 +74,9 @@ func TestPartlyMissingPaths(t *testing.T) {
 	cfg := a.add("compass", 51, inMode(auth.Enforce))
 	b.add("compass", 51, inMode(auth.Enforce))
 	hears(t, a, b, cfg)
+	eventually(t, "an attempt at the other path", func() bool { // the first may be heard before it
+		return !slices.ContainsFunc(b.Status().Paths, func(p PathStatus) bool { return !p.Up && p.Err == nil })
+	})
 	for _, p := range b.Status().Paths {
 		if up := p.Local != away[1]; p.Up != up || up != (p.Err == nil) || p.Heard != up {
 			t.Errorf("path %+v", p)

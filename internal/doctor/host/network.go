@@ -101,8 +101,8 @@ func (n Interfaces) Describe(s *doctor.Sight) {
 // answered.
 func (n Interfaces) Ask(ctx context.Context, sights []doctor.Sight, claims []doctor.Claim) {
 	wanted := map[string][]netip.Addr{}
-	for _, s := range sights {
-		if s.OnLink && s.Link == "up" {
+	for i := range sights { // no copy: others fill in what is not read here
+		if s := &sights[i]; s.OnLink && s.Link == "up" {
 			wanted[s.Interface] = append(wanted[s.Interface], s.Peer)
 		}
 	}
