@@ -6,7 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -15,6 +18,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/hooks/journal"
 	"github.com/tanist-ha/tanist/internal/config"
 	"github.com/tanist-ha/tanist/internal/control"
 	"github.com/tanist-ha/tanist/internal/failover"
@@ -36,7 +40,7 @@ func (d *daemon) Replication(ctx context.Context, r control.ReplicationRequest, 
 	if s == nil {
 		return fmt.Errorf("instance %s is no longer there", name)
 	}
-	changes := r.Verb != control.ReplicationStatus && r.Verb != control.ReplicationWait
+	changes := r.Changes()
 	if changes {
 		// What was begun is brought to its end, also when nobody watches any more.
 		begun, done, err := s.steps.turn.command(context.WithoutCancel(ctx))
@@ -135,8 +139,8 @@ func replicationLine(db control.Database, active bool, reasons []control.GateRea
 	return l
 }
 
-// withoutDaemon does it where no daemon runs.
-func withoutDaemon(ctx context.Context, c *common, r control.ReplicationRequest, news func(control.ReplicationLine)) error {
+// withoutDaemon does it where no daemon runs, and journals it as one would.
+func withoutDaemon(ctx context.Context, c *common, r control.ReplicationRequest, stderr io.Writer, news func(control.ReplicationLine)) error {
 	file, self, err := load(c)
 	if err != nil {
 		return err
@@ -167,7 +171,43 @@ func withoutDaemon(ctx context.Context, c *common, r control.ReplicationRequest,
 		}
 		return lines, nil
 	}
+	if r.Changes() {
+		r.Instance, r.UID = in.Name, uint32(os.Getuid())
+		if err := journalAlone(c, r.Command(), stderr); err != nil {
+			return fmt.Errorf("nothing was changed: journal who wants it: %w", err)
+		}
+	}
 	return p.run(ctx, r, news)
+}
+
+// journalAlone journals a command where no daemon runs. It lets go of the journal
+// before anything is done: the service manager may start the daemon at any time. Where
+// no daemon ever ran there is no journal, and nobody to read it.
+func journalAlone(c *common, of control.Command, stderr io.Writer) error {
+	path := filepath.Join(c.stateDir, "journal")
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		fmt.Fprintf(stderr, "tanist: not journaled: there is no %s yet\n", path)
+		return nil
+	}
+	written := make(chan error, 1)
+	go func() {
+		book, _, err := journal.Open(path)
+		if err == nil {
+			err = errors.Join(book.Append(hooks.Record{
+				Kind: hooks.Commanded, Instance: of.Instance, Command: of.Verb, Arguments: of.Arguments, Reason: of.Reason, UID: of.UID,
+			}), book.Sync(), book.Close())
+		}
+		written <- err
+	}()
+	select {
+	case err := <-written:
+		if errors.Is(err, journal.ErrOwned) {
+			return fmt.Errorf("a daemon runs, though none answers on %s: %w", c.socket, err)
+		}
+		return err
+	case <-time.After(recordTime):
+		return errors.New("its disk does not answer")
+	}
 }
 
 // configured returns the instance of a name, or the only one.

@@ -23,7 +23,8 @@ func newReplication(c *common) *cobra.Command {
 		Use:   "replication",
 		Short: "Look at, stop, start and attach the databases of this node",
 		Long: "Acts on the databases of this node, one by one: what is refused for one is done for the\n" +
-			"others. It asks the daemon, or does it by itself where none runs.\n\n" +
+			"others. It asks the daemon, or does it by itself where none runs; either way the\n" +
+			"journal says who wanted it.\n\n" +
 			"Exit status: 0 all is well; 1 something is not, each with its reason; 2 wrong usage.",
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -113,7 +114,7 @@ func replicate(cmd *cobra.Command, c *common, r control.ReplicationRequest, asJS
 	}
 	last, err := control.Dial(c.socket).Replication(cmd.Context(), r, show)
 	if errors.Is(err, control.ErrUnreachable) {
-		err = withoutDaemon(cmd.Context(), c, r, show)
+		err = withoutDaemon(cmd.Context(), c, r, stderr, show)
 	}
 	switch {
 	case err != nil:

@@ -161,11 +161,16 @@ instances:
 func TestReplicationWithoutADaemon(t *testing.T) {
 	one, two := startServer(t, 1), startServer(t, 2)
 	configs := map[*testServer]string{one: nodeConfig(t, one, two), two: nodeConfig(t, two, one)}
+	state := t.TempDir()
+	book, _, err := journal.Open(filepath.Join(state, "journal")) // as a daemon left it
+	if err := errors.Join(err, book.Close()); err != nil {
+		t.Fatal(err)
+	}
 	run := func(s *testServer, args ...string) ran {
 		t.Helper()
 		node := map[int]string{1: "primary", 2: "reserve"}[s.id]
 		got := tanist(t, append([]string{"replication"}, append(args, "--config", configs[s], "--node", node,
-			"--state-dir", t.TempDir(), "--socket", filepath.Join(t.TempDir(), "none"), "--timeout", "30s")...)...)
+			"--state-dir", state, "--socket", filepath.Join(t.TempDir(), "none"), "--timeout", "30s")...)...)
 		if strings.Contains(got.stdout+got.stderr, "hidden") {
 			t.Errorf("%v shows a password: %+v", args, got)
 		}
@@ -209,6 +214,18 @@ func TestReplicationWithoutADaemon(t *testing.T) {
 	is(run(one, "rejoin", "pivot", "--discard", "--reason", "tested"), 1, "only the daemon journals")
 	if n := one.value(t, "SELECT @@GLOBAL.gtid_binlog_pos"); n != "0-1-3" {
 		t.Errorf("position %s: something was discarded", n)
+	}
+	held, err := journal.Read(filepath.Join(state, "journal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	verbs := map[string]int{}
+	for _, e := range held.Entries {
+		verbs[e.Record.Command]++
+	}
+	want := map[string]int{"replication follow": 5, "replication rejoin": 3, "replication start": 3, "replication stop": 3}
+	if diff := cmp.Diff(want, verbs); diff != "" {
+		t.Errorf("journaled:\n%s", diff)
 	}
 }
 

@@ -261,21 +261,5 @@ func describeReplication(body []byte) (Command, effect, error) {
 	if err := decode(body, &r); err != nil {
 		return c, changes, err
 	}
-	c.Verb, c.Instance, c.Reason = "replication "+string(r.Verb), r.Instance, r.Reason
-	words := []string{"databases=" + quoted(strings.Join(r.Databases, ","))}
-	if len(r.Databases) == 0 {
-		words[0] = "databases=all"
-	}
-	if r.Discard {
-		words = append(words, "discard=true")
-	}
-	c.Arguments = clip(strings.Join(words, " "))
-	switch r.Verb {
-	case ReplicationStatus:
-		return c, looks, r.Check()
-	case ReplicationWait: // it asks the source
-		return c, tries, r.Check()
-	default:
-		return c, changes, r.Check()
-	}
+	return r.Command(), r.effect(), r.Check()
 }

@@ -76,6 +76,34 @@ func (r ReplicationRequest) Check() error {
 	return nil
 }
 
+// Command returns it as it is journaled.
+func (r ReplicationRequest) Command() Command {
+	words := []string{"databases=" + quoted(strings.Join(r.Databases, ","))}
+	if len(r.Databases) == 0 {
+		words[0] = "databases=all"
+	}
+	if r.Discard {
+		words = append(words, "discard=true")
+	}
+	return Command{
+		Instance: r.Instance, Verb: "replication " + string(r.Verb), Arguments: clip(strings.Join(words, " ")), Reason: r.Reason, UID: r.UID,
+	}
+}
+
+// Changes reports whether it would change a database.
+func (r ReplicationRequest) Changes() bool { return r.effect() == changes }
+
+func (r ReplicationRequest) effect() effect {
+	switch r.Verb {
+	case ReplicationStatus:
+		return looks
+	case ReplicationWait: // it asks the source
+		return tries
+	default:
+		return changes
+	}
+}
+
 // ReplicationResult is how it went with one database, or with all of them.
 type ReplicationResult string
 
