@@ -28,8 +28,11 @@ func leaveTime(file *config.File, self int) time.Duration {
 			Lease: in.Lease, Promote: in.Promote, Demote: in.Demote, Node: file.Nodes[self].Label,
 		}))
 	}
-	return longest + node.EndTime + notify.LeaveTime + programTime + partTime + logTime
+	return longest + endTime
 }
+
+// endTime is what the process takes once all instances have left.
+const endTime = node.EndTime + notify.LeaveTime + programTime + partTime + logTime
 
 // askAgainFor is how often the manager is asked for what is left: a message can get
 // lost.
@@ -41,6 +44,10 @@ func (d *daemon) askForTime(ctx context.Context) error {
 	d.mu.Lock()
 	left := leaveTime(d.file, d.self)
 	d.mu.Unlock()
+	// A loop that does not answer has nothing to add: the plans bound it.
+	if longest, err := d.node.LeaveTime(ctx); err == nil {
+		left = max(left, longest+endTime)
+	}
 	for ; left > 0; left -= askAgainFor {
 		d.said("needs its time", d.notifier.ExtendTimeout(left))
 		if !sleep(ctx, askAgainFor) {

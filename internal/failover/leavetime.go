@@ -8,7 +8,7 @@ import (
 
 // LeaveTime bounds how long an instance takes from StopWanted to Stopped, as long as
 // everything keeps to its bound: the way that takes longest of those that a leave can
-// go. It does not count that a maintenance with a long lease ends meanwhile.
+// go. A long lease of the peer's addresses is not among what a configuration says.
 func LeaveTime(cfg Config) time.Duration {
 	pivot := max(0, cfg.Demote.Pivot())
 	head, all := cfg.Demote[:pivot].Within(), cfg.Demote.Unwaiting().Within()
@@ -23,4 +23,12 @@ func LeaveTime(cfg Config) time.Duration {
 	promoted := cfg.Promote.Within()
 	// A demotion that runs already is not begun anew.
 	return leavePatience + max(handedOver, takenBack, promoted, cut+all)
+}
+
+// LeaveTime is the same as things are: before a handover is taken back, a node waits for
+// what the peer's kernel may have, which is long under maintenance and for a while after.
+func (o *Orchestrator) LeaveTime() time.Duration {
+	cfg := o.cfg
+	cfg.Lease = o.peerLeaseMost()
+	return LeaveTime(cfg)
 }

@@ -16,11 +16,18 @@ import (
 func TestLeaveUnderMaintenance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, a := active(t, "a")
+		usual, err := w.node.LeaveTime(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
 		answer, err := w.node.Hold(t.Context(), "a", failover.HoldRequest{
 			Kind: failover.MaintenanceHold, On: true, Reason: "upgrade", For: time.Hour, Force: true,
 		})
 		if err != nil || answer.Outcome != failover.Done {
 			t.Fatalf("%+v, %v", answer, err)
+		}
+		if most, err := w.node.LeaveTime(t.Context()); err != nil || most < usual+time.Minute {
+			t.Errorf("leaving takes %s, %s without maintenance (%v)", most, usual, err)
 		}
 		time.Sleep(10 * time.Minute)
 		n, now := len(a.did()), w.clock()

@@ -268,7 +268,9 @@ func (c *checker) leaves(n *node, ev failover.Event) {
 // left is about a daemon that ends under maintenance: what it held it holds.
 func (c *checker) left(n *node) {
 	x := &c.nodes[n.i]
-	if most := failover.LeaveTime(c.w.config(n.i)) + leaveSlack; c.w.now-max(x.leaves, n.awake) > most {
+	cfg := c.w.config(n.i)
+	cfg.Lease = c.w.setup.longest()
+	if most := failover.LeaveTime(cfg) + leaveSlack; c.w.now-max(x.leaves, n.awake) > most {
 		c.w.fail("leave", "%s left after %s, more than %s", n.label, c.w.now-x.leaves, most)
 	}
 	if n.maintained() && n.state.State == failover.Active && n.kernel.down == "" && !n.kernel.own() && !n.kernel.missed() {
