@@ -32,16 +32,21 @@ const (
 // lastKnown is what the control loop told last.
 type lastKnown struct {
 	mu        sync.Mutex // guards the fields below
-	instances map[string]recollection
+	instances map[string]lastWord
 	refreshed time.Time // when all of them were last told
 	counters  map[string]node.Counters
 }
 
-// recollection is an instance as the loop told of it.
-type recollection struct {
-	status failover.Status
+// lastWord is an instance as the loop told of it. The status is not changed any more.
+type lastWord struct {
+	status *failover.Status
 	at     time.Time // the zero time: it never did
-	fresh  bool      // it did so now
+}
+
+// recollection is what an answer says of an instance.
+type recollection struct {
+	lastWord
+	fresh bool // the loop told of it for this answer
 }
 
 // recollect asks the loop about the instances until ctx ends, and returns what it told
@@ -52,40 +57,45 @@ func (d *daemon) recollect(ctx context.Context, services []*service) (map[string
 	for i, s := range services {
 		names[i] = s.cfg.Name
 	}
-	told, err := d.node.Statuses(ctx, names)
+	statuses, err := d.node.Statuses(ctx, names)
 	if err != nil {
 		return nil, err
 	}
 	now, there := time.Now(), d.node.Names()
 	d.known.mu.Lock()
 	defer d.known.mu.Unlock()
-	before := d.known.instances
-	all, kept := map[string]recollection{}, map[string]recollection{}
+	kept := d.known.instances
+	if kept == nil {
+		kept = make(map[string]lastWord, len(there))
+		d.known.instances = kept
+	}
+	all := make(map[string]recollection, len(names))
 	for _, name := range names {
-		st, fresh := told[name]
-		r, known := before[name]
+		st, fresh := statuses[name]
+		r, known := kept[name]
 		switch {
 		case fresh:
-			r = recollection{status: st, at: now, fresh: true}
+			r = lastWord{st, now}
+			kept[name] = r
 		case !slices.Contains(there, name):
 			continue // a reload has just taken it out
 		case !known:
 			r.status = d.unknown(name)
 		}
-		if all[name] = r; !r.at.IsZero() {
-			r.fresh = false
-			kept[name] = r
-		}
+		all[name] = recollection{r, fresh}
 	}
-	if d.known.instances = kept; len(told) == len(there) {
+	if len(kept) > len(there) {
+		maps.DeleteFunc(kept, func(name string, _ lastWord) bool { return !slices.Contains(there, name) })
+	}
+	if len(statuses) == len(there) {
 		d.known.refreshed = now
 	}
 	return all, nil
 }
 
 // unknown is the status of an instance that the loop never told of.
-func (d *daemon) unknown(name string) failover.Status {
-	return failover.Status{
+func (d *daemon) unknown(name string) *failover.Status {
+	return &failover.Status{
 		Instance: name, Node: d.nodes[d.self].Label, Peer: d.nodes[1-d.self].Label,
 		Gate: replication.Verdict{Reasons: []replication.Reason{{Code: replication.NotKnown, Detail: "the control loop has not answered since the daemon started"}}},
 	}
@@ -119,7 +129,7 @@ func (r recollection) date() time.Time {
 
 // peer is what the peer last said about the instance.
 func (r recollection) peer() control.PeerInstance {
-	p := control.NewPeerInstance(r.status)
+	p := control.NewPeerInstance(*r.status)
 	if !r.fresh {
 		p.AgeMS += time.Since(r.at).Milliseconds()
 	}

@@ -51,7 +51,7 @@ func (d *daemon) document(ctx context.Context, look func(*survey, context.Contex
 			held = d.eye.addresses(asking, s.cfg.Interface)
 			onInterface[s.cfg.Interface] = held
 		}
-		in := control.NewInstance(r.date(), r.status, control.Extra{
+		in := control.NewInstance(r.date(), *r.status, control.Extra{
 			VIPs: s.cfg.VIPs, Interface: s.cfg.Interface, Held: held.has,
 			Units: seen[s].units, Labels: wanted(seen[s].labels, r.status.Labels), Drift: s.databases.problems(),
 			Heartbeat: instanceHeartbeat(advertisements.Of(s.cfg.Name)), Sampled: s.prober.Last,

@@ -57,8 +57,8 @@ func (n *Node) Turned() mono.Instant { return mono.Instant(n.turned.Load()) }
 // Statuses returns what the instances are, by name. Those that the loop does not tell
 // before ctx ends, and those that there are not, are left out. The error is
 // ErrStopped or nil.
-func (n *Node) Statuses(ctx context.Context, names []string) (map[string]failover.Status, error) {
-	all := make(map[string]failover.Status, len(names))
+func (n *Node) Statuses(ctx context.Context, names []string) (map[string]*failover.Status, error) {
+	all := make(map[string]*failover.Status, len(names))
 	for from := 0; from < len(names); from += statusesAtOnce {
 		group := make([]*instance, 0, statusesAtOnce)
 		for _, name := range names[from:min(from+statusesAtOnce, len(names))] {
@@ -73,8 +73,8 @@ func (n *Node) Statuses(ctx context.Context, names []string) (map[string]failove
 			}
 			return told
 		})
-		for i, st := range told {
-			all[group[i].Name] = st
+		for i := range told {
+			all[group[i].Name] = &told[i]
 		}
 		switch {
 		case errors.Is(err, ErrStopped):

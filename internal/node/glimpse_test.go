@@ -108,9 +108,10 @@ func BenchmarkStatuses(b *testing.B) {
 		all[i], names = core, append(names, fmt.Sprintf("i%03d", i))
 	}
 	for b.Loop() {
-		told := make(map[string]failover.Status, len(names))
+		told := make(map[string]*failover.Status, len(names))
 		for i, core := range all {
-			told[names[i]] = core.Status(2)
+			st := core.Status(2)
+			told[names[i]] = &st
 		}
 	}
 }
