@@ -312,6 +312,14 @@ func TestReplay(t *testing.T) {
 			then: confirm(5, 50), second: []packet{{5, 60, 1, ReasonStale}, {5, 101, 0, 0}},
 		},
 		{
+			name: "a confirmation that was held back over a restart", first: []packet{{5, 100, 0, 0}, {6, 1, 0, 0}},
+			then: confirm(5, 101), second: []packet{{6, 2, 0, 0}, {5, 102, 0, ReasonOldBoot}},
+		},
+		{
+			name: "the same of a restart with a lower identity", first: []packet{{9, 50, 0, 0}},
+			then: func(v *Verifier) { v.Confirm(5, 0); v.Confirm(9, 51) }, second: []packet{{5, 1, 0, 0}, {9, 52, 0, ReasonOldBoot}},
+		},
+		{
 			name: "a higher identity that the peer confirmed", first: []packet{{5, 100, 0, 0}},
 			then: confirm(6, 0), second: []packet{{5, 101, 0, ReasonOldBoot}, {6, 1, 0, 0}},
 		},

@@ -44,6 +44,8 @@ type Verifier struct {
 	// seen.Boot: this one knows nothing of the paths that it came over.
 	kept uint64
 	last map[path]uint64 // sequence number last believed per path, of seen.Boot
+	// ended is the run in whose place seen.Boot came; 0: none did.
+	ended uint64
 }
 
 // NewVerifier derives the keys. In mode None it needs nothing else.
@@ -165,6 +167,7 @@ func (v *Verifier) believe(p path, t trailer) (fresh bool, reason Reason) {
 	}
 	if fresh {
 		clear(v.last)
+		v.ended = v.seen.Boot
 		v.seen, v.kept = Seen{Boot: t.boot, Highest: t.boot}, 0
 	}
 	last, known := v.last[p]
@@ -185,12 +188,17 @@ func (v *Verifier) believe(p path, t trailer) (fresh bool, reason Reason) {
 // proved it present: its run, and the sequence number of its last advertisement.
 // It believes that run even if its identity is lower than an earlier one's
 // (after the peer lost its disk and its clock), and no other until one with a
-// higher identity than ever is heard or the next Confirm. It reports whether the
-// run changed.
+// higher identity than ever is heard or the next Confirm. A run in whose place another
+// came has ended: word of it was on its way for too long. It reports whether the run
+// changed.
 func (v *Verifier) Confirm(boot, sequence uint64) bool {
 	changed := boot != v.seen.Boot
+	if changed && boot == v.ended {
+		return false
+	}
 	if changed {
 		clear(v.last)
+		v.ended = v.seen.Boot
 		v.seen, v.kept = Seen{Boot: boot, Highest: max(v.seen.Highest, boot)}, 0
 	}
 	v.seen.Sequence = max(v.seen.Sequence, sequence)
