@@ -11,6 +11,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // incoming is one accepted connection whose other end is proved. Its number says
@@ -49,7 +51,14 @@ func (p *path) accept(ctx context.Context, ln *net.TCPListener) error {
 	defer stop()
 	for {
 		conn, err := ln.AcceptTCP()
-		if err != nil {
+		switch {
+		case err == nil:
+		case starved(err) && ctx.Err() == nil:
+			// The connection by which the peer speaks stands, and this listener is good.
+			p.failReceive(err)
+			wait(ctx, firstWait)
+			continue
+		default:
 			return err // it names the address
 		}
 		if !p.fromPeer(conn) {
@@ -63,6 +72,20 @@ func (p *path) accept(ctx context.Context, ln *net.TCPListener) error {
 			return ctx.Err()
 		}
 		wg.Go(func() { p.serve(ctx, g) })
+	}
+}
+
+// starved reports whether this host lacks for a moment what a connection takes.
+func starved(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ENOMEM)
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
 	}
 }
 
