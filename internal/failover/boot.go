@@ -32,6 +32,7 @@ func (o *Orchestrator) start(s Started) {
 	wasActive := s.Memory.Role == hooks.Active && o.activeEpoch == o.epoch
 	if s.Leftover && (wasActive || o.cutOff(s)) {
 		o.role = hooks.Active
+		o.forgetDivergence()
 		o.emit(Hold{Lease: o.leaseNow()})
 		o.lease.progress = o.now
 		o.haveAddress(o.now, o.leaseNow())

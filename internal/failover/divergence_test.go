@@ -178,11 +178,11 @@ func TestDivergenceOutlivesTheDaemon(t *testing.T) {
 	var positions []Remembered
 	keep := func(all []Effect) {
 		for _, e := range all {
-			switch e := e.(type) {
-			case Append:
-				memory = memory.Fold(e.Record)
-			case Remember:
-				positions = e.Positions
+			if a, ok := e.(Append); ok {
+				memory = memory.Fold(a.Record)
+			}
+			if m, ok := e.(Remember); ok {
+				positions = m.Positions
 			}
 		}
 	}
@@ -216,5 +216,23 @@ func TestDivergenceOutlivesTheDaemon(t *testing.T) {
 	last.step(Started{Boot: 9, Memory: memory, Positions: positions})
 	if got := last.o.Status(last.now).Divergence; got != nil {
 		t.Errorf("after it was reconciled: %v", got)
+	}
+}
+
+// TestDivergenceEndsWithTheRole: a daemon that finds the address of a switchover which a
+// restart cut off is the Active, whatever its databases were found to have before.
+func TestDivergenceEndsWithTheRole(t *testing.T) {
+	var m hooks.Memory
+	for _, rec := range []hooks.Record{
+		{Kind: hooks.Diverged, Epoch: 5, Role: hooks.Standby, Loss: hooks.Loss{Database: "pivot", Proved: 3, ProvedKnown: true}},
+		{Kind: hooks.Began, Epoch: 6, Role: hooks.Active, Planned: true},
+	} {
+		m = m.Fold(rec)
+	}
+	r := newRig(t, func(c *Config) { c.Databases = []string{"pivot"} })
+	r.step(Started{Boot: 8, Memory: m, Leftover: true, Left: time.Second})
+	r.wantState(Active, Adopted)
+	if got := r.o.Status(r.now).Divergence; got != nil {
+		t.Errorf("%v", got)
 	}
 }
