@@ -268,6 +268,7 @@ func (o *Orchestrator) closeUpInTime(g *giving) {
 // closeUp runs the demote plan up to its vip step.
 func (o *Orchestrator) closeUp(g *giving) {
 	g.stage = GiveClosing
+	o.leaseChanged()
 	if g.request.Force {
 		o.appendRecord(hooks.Record{
 			Kind: hooks.Override, Epoch: uint64(o.activeEpoch), Role: hooks.Standby, Reason: g.request.Reason, UID: g.request.UID,
@@ -422,6 +423,7 @@ func (o *Orchestrator) rollBack(w Why) {
 		g.why = w
 	}
 	g.stage = GiveRollingBack
+	o.leaseChanged()
 	// Before writes are open again: the new node may have journaled its epoch, and
 	// what is written from here on makes this one the newer.
 	o.epoch = max(o.epoch, g.epoch)

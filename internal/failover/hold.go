@@ -415,9 +415,11 @@ func (o *Orchestrator) toldMaintenance() *Maintenance {
 }
 
 // leaseNow is the lifetime that the address gets. It is the long one only once the
-// peer is known to wait for it, or an operator took that upon himself.
+// peer is known to wait for it, or an operator took that upon himself, and not while a
+// handover lets the peer take it without waiting.
 func (o *Orchestrator) leaseNow() time.Duration {
-	if h := &o.hold; h.register.On && (h.promised || h.forced) {
+	offers := o.give != nil && o.give.stage >= GiveClosing && o.give.stage <= GiveUndoing
+	if h := &o.hold; h.register.On && (h.promised || h.forced) && !offers {
 		return max(o.cfg.Lease, h.register.Lease)
 	}
 	return o.cfg.Lease

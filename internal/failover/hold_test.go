@@ -290,6 +290,60 @@ func TestSwitchoverUnderMaintenance(t *testing.T) {
 	need[CheckSteps](r)
 }
 
+// While the new node may take the address, a daemon that hangs must not keep it for the
+// long lease: the two would have it for as long.
+func TestLeaseOfAHandoverUnderMaintenance(t *testing.T) {
+	m := &Maintenance{Version: 1, By: "primary", On: true, Lease: MaintenanceLease}
+	frozen := func(t *testing.T) *rig {
+		r := activeRig(t, nil)
+		r.maintains(HoldRequest{})
+		says := func(stage TakeStage) {
+			s := standby(m)
+			s.Stopped = []string{unit}
+			if r.o.give != nil {
+				s.Take = &Take{ID: r.o.give.id, Stage: stage}
+			}
+			r.says(s)
+		}
+		says(0)
+		r.step(SwitchoverWanted{Command: 9, Request: Request{To: "reserve", Timeout: time.Minute, Force: true, Reason: "now"}})
+		r.after(time.Millisecond, Checked{ID: need[CheckSteps](r).ID})
+		if r.o.lease.length != MaintenanceLease {
+			t.Fatalf("a lease of %s while both check", r.o.lease.length)
+		}
+		says(TakePrepared)
+		journal, first := r.o.give.journal, r.out
+		r.run(50 * time.Millisecond)
+		if r.o.lease.length != 2*time.Second {
+			t.Errorf("a lease of %s while this node closes", r.o.lease.length)
+		}
+		r.out = first
+		r.ends("close", hooks.Changed)
+		r.after(time.Millisecond, Durable{ID: journal})
+		if r.o.give.stage != GiveFrozen {
+			t.Fatalf("stage %d", r.o.give.stage)
+		}
+		return r
+	}
+	t.Run("it is taken back", func(t *testing.T) {
+		r := frozen(t)
+		s := standby(m)
+		s.Take = &Take{ID: r.o.give.id, Stage: TakeUndone}
+		r.says(s)
+		r.run(50 * time.Millisecond)
+		if r.o.lease.length != MaintenanceLease {
+			t.Errorf("a lease of %s afterwards", r.o.lease.length)
+		}
+	})
+	t.Run("the new node does not speak", func(t *testing.T) {
+		r := frozen(t)
+		r.run(5 * time.Second)
+		if r.o.give.stage != GiveUndoing || r.o.lease.length != 2*time.Second {
+			t.Errorf("stage %d, a lease of %s", r.o.give.stage, r.o.lease.length)
+		}
+	})
+}
+
 // The peer of a host that died under maintenance does not bid, and says who wants it.
 func TestNobodyIsReplacedUnderMaintenance(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Promote = c.Promote[2:] })
