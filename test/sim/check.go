@@ -209,8 +209,13 @@ func (c *checker) holders() {
 		bound += w.net.spread
 	}
 	if bound > 0 && (!a.runs() || !b.runs()) {
-		// The kernel's clock alone ends it.
-		bound += w.setup.longest() + expiry
+		// The kernel's clock alone ends it. The old node of a handover offers no more
+		// than the configured lease.
+		lease := w.setup.longest()
+		if c.handover && !c.apart && w.nodes[c.newest].runs() {
+			lease = w.setup.Lease
+		}
+		bound += lease + expiry
 	}
 	if w.now-together > bound || bound == 0 {
 		w.fail("I1", "both nodes have the address for %s and can exchange packets for %s, linked %t, %s heard its peer %s ago",

@@ -120,6 +120,28 @@ func (f *faults) stallUnseen() {
 	f.after(w.between(0, time.Second), func() { f.hold(n.peer(), failover.HoldRequest{Kind: failover.MaintenanceHold}) })
 }
 
+// moveAnyway hands the role over in spite of a maintenance, and the old node stops in
+// the middle of it.
+func (f *faults) moveAnyway() {
+	w := f.w
+	n := f.active()
+	if n.core == nil {
+		return
+	}
+	w.check.commands++
+	n.answer(0, failover.SwitchoverWanted{Command: failover.ID(w.check.commands), Request: failover.Request{
+		To: n.peer().label, Timeout: w.between(5*time.Second, 30*time.Second), Force: true, Reason: "the operator knows", UID: 1000,
+	}})
+	if w.chance(0.7) {
+		d := w.between(0, w.setup.MaintenanceLease*3/2)
+		f.after(w.between(0, 300*time.Millisecond), func() {
+			w.say(n.i, "daemon stands still for %s", d)
+			n.pause()
+			w.schedule(d, item{kind: kResume, node: uint8(n.i)})
+		})
+	}
+}
+
 // stayAway kills a daemon for longer than its address lasts, and the other's
 // operator does not wait for it.
 func (f *faults) stayAway() {

@@ -39,6 +39,21 @@ func TestFoundMaintenanceSeeds(t *testing.T) {
 	}
 }
 
+// TestMovesUnderMaintenance hands over by force again and again, while the old node may
+// stop in the middle. The first seeds are those that found the long lease in the hands
+// of a node which had offered its address.
+func TestMovesUnderMaintenance(t *testing.T) {
+	seeds := []uint64{1444, 1605, 2101, 2244}
+	for seed := uint64(1); !testing.Short() && seed <= maintenanceSeeds/5; seed++ {
+		seeds = append(seeds, seed)
+	}
+	for _, seed := range seeds {
+		if err := maintenanceOf(seed, Broken{}, []func(*faults){(*faults).maintain, (*faults).moveAnyway}).Finish(); err != nil {
+			t.Errorf("SEED=%d %v", seed, err)
+		}
+	}
+}
+
 // TestMaintenanceCheckersFire breaks one thing at a time.
 func TestMaintenanceCheckersFire(t *testing.T) {
 	only := func(kinds ...func(*faults)) []func(*faults) { return kinds }
