@@ -8,8 +8,15 @@ import (
 	"github.com/tanist-ha/tanist/replication"
 )
 
-// gateText says what keeps a gate closed.
-func gateText(r control.GateReason) string {
+// GateText says what keeps a gate closed.
+func GateText(r control.GateReason) string {
+	switch r.Code {
+	case replication.Blocked, replication.Maintenance, replication.Unhealthy:
+		if r.Detail != "" {
+			return r.Detail // a sentence of its own
+		}
+	default:
+	}
 	text := codeText(r.Code)
 	if r.Database != "" {
 		text = r.Database + " " + text
@@ -91,6 +98,11 @@ func (d *drawing) gateAdvice(in string, r control.GateReason) string {
 		return "mend what the check looks at"
 	}
 	return ""
+}
+
+// needsSource reports whether what mends it can be done only while the source answers.
+func needsSource(c replication.Code) bool {
+	return c == replication.NotReplica || c == replication.IOStopped || c == replication.Errant
 }
 
 // flag names the instance in a command, where there is more than one.
@@ -181,23 +193,19 @@ const justHeard = 500 * time.Millisecond
 
 func (d *drawing) silence(f *findings) {
 	peer := d.doc.Peer
-	heard, hears := time.Duration(-1), false
+	heard := time.Duration(-1)
 	for _, p := range peer.Paths {
 		if p.LastHeardMS != nil && (heard < 0 || d.ms(p.LastHeardMS) < heard) {
 			heard = d.ms(p.LastHeardMS)
 		}
-		hears = hears || p.HearsUs != nil && *p.HearsUs
 	}
 	if heard >= 0 && heard < justHeard {
 		return // its first word is on its way into what is told here
 	}
 	todo := "look whether " + peer.Label + " is up and its daemon runs; if it is, tanist doctor says what is lost on the way"
-	switch {
-	case heard < 0:
+	if heard < 0 {
 		f.add(Wrong, todo, "%s was never heard since this daemon started", peer.Label)
-	case hears:
-		f.add(Wrong, "a firewall here or on the way drops what "+peer.Label+" sends: tanist doctor", "%s has been silent for %s, though it takes what this node sends", peer.Label, Age(heard))
-	default:
-		f.add(Wrong, todo, "%s has been silent for %s", peer.Label, Age(heard))
+		return
 	}
+	f.add(Wrong, todo, "%s has been silent for %s", peer.Label, Age(heard))
 }

@@ -91,7 +91,15 @@ func (d *drawing) gateFindings(f *findings, s side, pair [2]side) {
 		if !other.active() {
 			mood = Wrong // it would be needed now
 		}
-		f.add(mood, d.on(s, d.gateAdvice(s.in.Name, r)), "%s cannot be promoted: %s", s.label, gateText(r))
+		todo := d.on(s, d.gateAdvice(s.in.Name, r))
+		if !other.current() && needsSource(r.Code) {
+			todo = "bring " + other.label + " back, which loses nothing; or go on with what is here: tanist switchover" + d.flag(s.in.Name) + " --force --reason TEXT"
+		}
+		if b := s.in.Block; r.Code == replication.Blocked && b != nil {
+			f.add(mood, todo, "%s is blocked, not to be promoted: %s", s.label, holdText(d, *b))
+			continue
+		}
+		f.add(mood, todo, "%s cannot be promoted: %s", s.label, GateText(r))
 	}
 }
 

@@ -175,7 +175,7 @@ func maintenance() control.Document {
 func blocked() control.Document {
 	theirs := reserve()
 	theirs.Block = &control.Hold{Reason: "disk is being replaced", Until: noon.Add(2 * time.Hour)}
-	theirs.Gate = control.Gate{Reasons: []control.GateReason{reason(replication.Blocked, "", "disk is being replaced")}}
+	theirs.Gate = control.Gate{Reasons: []control.GateReason{reason(replication.Blocked, "", "promotion of this node is blocked: disk is being replaced (uid 0)")}}
 	return pair("primary", "reserve", primary(), theirs)
 }
 

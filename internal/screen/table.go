@@ -150,7 +150,7 @@ func gateLine(s side) Line {
 		if !s.active() { // what is wrong, above, has the rest
 			r.Detail = ""
 		}
-		l = join(l, plain(word(i == 0, ": ", "; ")), say(mood, gateText(r)))
+		l = join(l, plain(word(i == 0, ": ", "; ")), say(mood, GateText(r)))
 	}
 	return l
 }
