@@ -47,9 +47,13 @@ func (s steps) Labels(_ context.Context, a hooks.Action) []failover.Label {
 	return labels
 }
 
-// wanted adds to what the files of this host say what the role wants there.
-func wanted(labels []control.Label, known []failover.Label) []control.Label {
+// wanted adds to what the files of this host say what the role wants there. While a
+// transition changes role and files, nothing is wanted that they could lack.
+func wanted(labels []control.Label, known []failover.Label, state failover.State) []control.Label {
 	out := append([]control.Label{}, labels...)
+	if state == failover.Promoting || state == failover.Demoting {
+		return out
+	}
 	for i := range out {
 		for _, l := range known {
 			if l.File == out[i].File && l.Key == out[i].Key {

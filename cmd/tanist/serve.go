@@ -53,7 +53,7 @@ func (d *daemon) document(ctx context.Context, look func(*survey, context.Contex
 		}
 		in := control.NewInstance(r.date(), *r.status, control.Extra{
 			VIPs: s.cfg.VIPs, Interface: s.cfg.Interface, Held: held.has,
-			Units: seen[s].units, Labels: wanted(seen[s].labels, r.status.Labels), Drift: s.databases.problems(),
+			Units: seen[s].units, Labels: wanted(seen[s].labels, r.status.Labels, r.status.State), Drift: s.databases.problems(),
 			Heartbeat: instanceHeartbeat(advertisements.Of(s.cfg.Name)), Sampled: s.prober.Last,
 		})
 		held.doubt(in.VIPs)
