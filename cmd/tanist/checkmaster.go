@@ -26,6 +26,7 @@ const askPatience = 2 * time.Second
 type verdict struct {
 	Word   control.Word `json:"word"`
 	Reason string       `json:"reason"`
+	words  string // the reason for a person
 	status int
 }
 
@@ -55,7 +56,7 @@ func newCheckMaster(c *common) *cobra.Command {
 				_ = json.NewEncoder(cmd.OutOrStdout()).Encode(v)
 			default:
 				fmt.Fprintln(cmd.OutOrStdout(), v.Word)
-				fmt.Fprintln(cmd.ErrOrStderr(), clean(v.Reason))
+				fmt.Fprintln(cmd.ErrOrStderr(), clean(v.words))
 			}
 			if v.status == masterActive {
 				return nil
@@ -84,17 +85,21 @@ func checkMaster(ctx context.Context, c *common) verdict {
 	defer cancel()
 	doc, err := control.Dial(c.socket).Status(ctx)
 	if err != nil {
-		return verdict{Word: control.WordUnknown, Reason: err.Error(), status: masterUnknown}
+		return unknownRole(err)
 	}
 	in, err := control.Pick(doc, c.instance)
 	if errors.Is(err, control.ErrUnnamed) {
 		err = fmt.Errorf("%w with --instance", err)
 	}
 	if err != nil {
-		return verdict{Word: control.WordUnknown, Reason: err.Error(), status: masterUnknown}
+		return unknownRole(err)
 	}
 	v := control.Judge(in)
-	return verdict{Word: v.Word, Reason: v.Reason, status: masterStatus(v.Word)}
+	return verdict{Word: v.Word, Reason: v.Reason, words: control.JudgeInWords(in, codeWords).Reason, status: masterStatus(v.Word)}
+}
+
+func unknownRole(err error) verdict {
+	return verdict{Word: control.WordUnknown, Reason: err.Error(), words: err.Error(), status: masterUnknown}
 }
 
 func masterStatus(w control.Word) int {

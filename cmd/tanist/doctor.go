@@ -78,7 +78,7 @@ func diagnose(ctx context.Context, c *common) (doctor.Report, error) {
 	case err == nil:
 		return report, nil
 	case errors.Is(err, os.ErrPermission):
-		return report, fmt.Errorf("%w: run this as root", err)
+		return report, err
 	case errors.Is(err, control.ErrUnreachable) || errors.Is(err, context.DeadlineExceeded):
 		return hostAlone(ctx, c, err)
 	}

@@ -25,7 +25,7 @@ func sayLegacy(stdout, stderr io.Writer, v verdict) error {
 		sentence, colour = legacyActive, "\x1b[32m"
 	case masterStandby:
 	default:
-		fmt.Fprintf(stderr, "%s: %s\n", control.WordUnknown, v.Reason)
+		fmt.Fprintf(stderr, "%s: %s\n", control.WordUnknown, clean(v.words))
 		return exitError{exitProblem}
 	}
 	if os.Getenv("NO_COLOR") == "" && isTerminal(stdout) {

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tanist-ha/tanist/internal/config"
+	"github.com/tanist-ha/tanist/internal/control"
 )
 
 // version is set by the build.
@@ -68,6 +69,9 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, problems.Error())
 	default:
 		fmt.Fprintln(stderr, "tanist: "+legible(err.Error()))
+		if errors.Is(err, control.ErrUnreachable) {
+			fmt.Fprintln(stderr, "  `systemctl status tanist` says what became of it, `tanist doctor` looks at this host without it")
+		}
 	}
 	return exitProblem
 }
@@ -86,7 +90,7 @@ func newRoot() *cobra.Command {
 	flags := root.PersistentFlags()
 	flags.StringVar(&c.config, "config", "/etc/tanist/tanist.yaml", "configuration `file`")
 	flags.StringVar(&c.node, "node", "", "`label` of this host among the nodes (default: the one named like the host)")
-	flags.StringVar(&c.socket, "socket", "/run/tanist/tanist.sock", "control socket of the daemon")
+	flags.StringVar(&c.socket, "socket", "/run/tanist/tanist.sock", "control socket of the daemon, a `file`")
 	flags.StringVar(&c.stateDir, "state-dir", "/var/lib/tanist", "`directory` of the journal")
 	flags.StringVar(&c.instance, "instance", "", "`name` of the instance (default: the only one)")
 	root.AddCommand(

@@ -152,7 +152,7 @@ func TestSwitchoverStatus(t *testing.T) {
 			},
 		}
 		got := tanist(t, "switchover", "--to", "reserve", "--timeout", "5s", "--socket", f.socket)
-		if got.code != tc.code || !strings.Contains(got.stdout, "writes close") || !strings.Contains(got.stdout, "database pivot: lagging: 7.0 s behind") {
+		if got.code != tc.code || !strings.Contains(got.stdout, "writes close") || !strings.Contains(got.stdout, "pivot lags: 7.0 s behind") {
 			t.Errorf("%s: %+v, want exit status %d", tc.result, got, tc.code)
 		}
 		want := control.SwitchoverRequest{To: "reserve", TimeoutMS: 5000, UID: uint32(os.Getuid())}

@@ -12,6 +12,14 @@ func reasonWords(name string) string {
 	return inWords(r)
 }
 
+// codeWords is what a reason means, and its code where a newer release has it.
+func codeWords(name string) string {
+	if words := reasonWords(name); words != "" {
+		return words
+	}
+	return name
+}
+
 // reasonNamed returns the reason of a name.
 func reasonNamed(name string) (r failover.Reason, known bool) {
 	const none = failover.Reason(255)

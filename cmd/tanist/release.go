@@ -145,6 +145,8 @@ func (r releaser) nobodyRuns(ctx context.Context) error {
 		return nil
 	case err == nil:
 		return fmt.Errorf("a daemon answers on %s: stop it, or use `tanist switchover`", r.common.socket)
+	case errors.Is(err, control.ErrForbidden):
+		return fmt.Errorf("whether a daemon runs cannot be told: %w", err)
 	default:
 		return fmt.Errorf("there is a daemon on %s: stop it first, or say --force --reason: %w", r.common.socket, err)
 	}

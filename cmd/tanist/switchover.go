@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tanist-ha/tanist/internal/control"
+	"github.com/tanist-ha/tanist/internal/screen"
 )
 
 // Exit statuses of switchover.
@@ -81,11 +82,7 @@ func showLine(w io.Writer, l control.Line) {
 		fmt.Fprintln(w, strings.Map(printable, waitingWords(*p)))
 	}
 	for _, r := range l.Reasons {
-		db := ""
-		if r.Database != "" {
-			db = "database " + r.Database + ": "
-		}
-		fmt.Fprintln(w, clean(fmt.Sprintf("  %s%s: %s", db, r.Code, r.Detail)))
+		fmt.Fprintln(w, "  "+clean(screen.GateText(r)))
 	}
 }
 
@@ -108,11 +105,10 @@ func doneWords(dry bool) string {
 }
 
 func switchoverEnded(stderr io.Writer, out control.Outcome) error {
-	why := out.Reason
-	if out.Detail != "" {
-		why += ": " + out.Detail
+	why := clean(because(codeWords(out.Reason), out.Detail))
+	if out.Reason == "error" {
+		why = clean(out.Detail)
 	}
-	why = clean(why)
 	switch out.Result {
 	case "done":
 		return nil

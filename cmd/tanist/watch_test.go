@@ -104,7 +104,7 @@ func TestSwitchoverStreams(t *testing.T) {
 		}
 	}
 	f.lines = []control.Line{{Outcome: &control.Outcome{Result: "timed_out", Reason: "timed_out", Detail: "while this node closed"}}}
-	want := ran{code: switchoverTimedOut, stderr: "timed out and rolled back: timed_out: while this node closed\n"}
+	want := ran{code: switchoverTimedOut, stderr: "timed out and rolled back: the time for it ran out: while this node closed\n"}
 	if diff := cmp.Diff(want, tanist(t, "switchover", "--socket", f.socket), cmp.AllowUnexported(ran{})); diff != "" {
 		t.Error(diff)
 	}

@@ -8,14 +8,22 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
+	"syscall"
 )
 
-// ErrUnreachable says that no daemon answers on the socket.
-var ErrUnreachable = errors.New("no daemon answers")
+// What keeps a question from the daemon.
+var (
+	// ErrUnreachable says that no daemon answers on the socket.
+	ErrUnreachable = errors.New("no daemon answers")
+	// ErrForbidden says that the caller may not open the socket. Whether a daemon is
+	// behind it is not known.
+	ErrForbidden = errors.New("this user may not ask the daemon")
+)
 
 // Client talks to a daemon.
 type Client struct{ http http.Client }
@@ -29,11 +37,21 @@ func Dial(socket string) *Client {
 			var d net.Dialer
 			c, err := d.DialContext(ctx, "unix", socket)
 			if err != nil {
-				return nil, fmt.Errorf("%w on %s: %w", ErrUnreachable, socket, err)
+				return nil, notConnected(socket, err)
 			}
 			return c, nil
 		},
 	}}}
+}
+
+func notConnected(socket string, err error) error {
+	if cause := (syscall.Errno)(0); errors.As(err, &cause) {
+		err = cause // without the socket's name once more
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w on %s: %w: root may, and the socket's group", ErrForbidden, socket, err)
+	}
+	return fmt.Errorf("%w on %s: %w", ErrUnreachable, socket, err)
 }
 
 // Status returns the daemon's status.
@@ -101,6 +119,9 @@ func (c *Client) send(req *http.Request) (io.ReadCloser, error) {
 		}
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = fmt.Errorf("it listens and does not answer in time: it hangs, or this host is short of time: %w", err)
+		}
+		if errors.Is(err, ErrUnreachable) || errors.Is(err, ErrForbidden) {
+			return nil, err
 		}
 		return nil, fmt.Errorf("ask the daemon: %w", err)
 	}

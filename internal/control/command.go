@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tanist-ha/tanist/internal/failover"
 )
 
 const (
@@ -76,6 +78,8 @@ func describers() map[string]describer {
 		"POST /v1/switchover":  describeSwitchover,
 		"POST /v1/replication": describeReplication,
 		"POST /v1/announce":    describeAnnounce,
+		"POST /v1/block":       describeHold(failover.BlockHold),
+		"POST /v1/maintenance": describeHold(failover.MaintenanceHold),
 		"POST /v1/plan":        triesOnly("hooks plan"),
 		"POST /v1/doctor":      triesOnly("doctor"),
 	}
@@ -191,7 +195,7 @@ func describe(pattern string, body []byte) (Command, effect, error) {
 // journal that cannot be written.
 func safer(pattern string) bool {
 	switch pattern {
-	case "POST /v1/block", "POST /v1/announce":
+	case "POST /v1/announce":
 		return true
 	}
 	return false

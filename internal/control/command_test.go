@@ -79,11 +79,19 @@ func TestWhatIsJournaled(t *testing.T) {
 			"all-databases", "POST /v1/replication", `{"verb":"stop","timeout_ms":1}`,
 			Command{Verb: "replication stop", Arguments: "databases=all"},
 		},
-		{"any", "POST /v1/block", `{"for_ms":7200000,"node":"a b","off":false,"reason":"r","instance":"i","list":["x"]}`, Command{
-			Instance: "i", Verb: "block", Safer: true, Reason: "r", Arguments: `for_ms=7200000 list=["x"] node="a b"`,
+		{"block", "POST /v1/block", `{"instance":"i","on":true,"reason":"r","for_ms":7200000}`, Command{
+			Instance: "i", Verb: "block", Safer: true, Reason: "r", Arguments: "for=2h0m0s",
+		}},
+		{"unblock", "POST /v1/block", `{}`, Command{Verb: "unblock", Safer: true}},
+		{"maintenance-on", "POST /v1/maintenance", `{"on":true,"reason":"r","force":true}`, Command{
+			Verb: "maintenance on", Reason: "r", Arguments: "force=true",
+		}},
+		{"maintenance-off", "POST /v1/maintenance", `{"instance":"i"}`, Command{Instance: "i", Verb: "maintenance off"}},
+		{"any", "POST /v1/other", `{"for_ms":7200000,"node":"a b","off":false,"reason":"r","instance":"i","list":["x"]}`, Command{
+			Instance: "i", Verb: "other", Reason: "r", Arguments: `for_ms=7200000 list=["x"] node="a b"`,
 		}},
 		{"no-body", "DELETE /v1/block", "", Command{Verb: "block"}},
-		{"long", "POST /v1/block", `{"a":"` + long + `"}`, Command{Verb: "block", Safer: true, Arguments: "a=" + long[:maxArguments-2] + "..."}},
+		{"long", "POST /v1/other", `{"a":"` + long + `"}`, Command{Verb: "other", Arguments: "a=" + long[:maxArguments-2] + "..."}},
 	} {
 		say := describers()[tc.pattern]
 		if say == nil {

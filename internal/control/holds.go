@@ -51,6 +51,33 @@ func (r HoldRequest) CheckHold(kind failover.HoldKind) error {
 	return nil
 }
 
+// describeHold says of a request whether it switches something on or off.
+func describeHold(kind failover.HoldKind) describer {
+	on, off := "block", "unblock"
+	if kind == failover.MaintenanceHold {
+		on, off = "maintenance on", "maintenance off"
+	}
+	return func(body []byte) (Command, effect, error) {
+		c := Command{Verb: on, Safer: kind == failover.BlockHold}
+		var r HoldRequest
+		if err := decode(body, &r); err != nil {
+			return c, changes, err
+		}
+		if !r.On {
+			c.Verb = off
+		}
+		var words []string
+		if r.ForMS != 0 {
+			words = append(words, "for="+(time.Duration(r.ForMS)*time.Millisecond).String())
+		}
+		if r.Force {
+			words = append(words, "force=true")
+		}
+		c.Instance, c.Reason, c.Arguments = r.Instance, r.Reason, strings.Join(words, " ")
+		return c, changes, r.CheckHold(kind)
+	}
+}
+
 // HoldResult is how it went with one instance.
 type HoldResult struct {
 	Instance string `json:"instance"`

@@ -301,6 +301,9 @@ func TestClientErrors(t *testing.T) {
 	if !errors.Is(err, ErrUnreachable) || !errors.Is(err, os.ErrNotExist) || strings.Contains(err.Error(), "http") {
 		t.Errorf("no socket: %v", err)
 	}
+	if want := "no daemon answers on " + dir + "/none: no such file or directory"; err.Error() != want {
+		t.Errorf("no socket: %v, want %s", err, want)
+	}
 	for _, tc := range []struct{ name, answer, want string }{
 		{"no-json", "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello", "read the daemon's"},
 		{"cut", "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{\"step\":{\"name\":\"a\"}}\n", "ended before it answered"},

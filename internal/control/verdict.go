@@ -26,8 +26,12 @@ const (
 	WordUnknown   Word = "unknown" // nobody can tell, or the records disagree
 )
 
-// Judge holds the daemon's word against the kernel's.
-func Judge(in Instance) Verdict {
+// Judge holds the daemon's word against the kernel's. Its reason names reasons by their
+// codes.
+func Judge(in Instance) Verdict { return JudgeInWords(in, func(code string) string { return code }) }
+
+// JudgeInWords is Judge with a reason for a person: words says what a code means.
+func JudgeInWords(in Instance, words func(code string) string) Verdict {
 	held := 0
 	for _, v := range in.VIPs {
 		if v.Error != "" {
@@ -37,7 +41,7 @@ func Judge(in Instance) Verdict {
 			held++
 		}
 	}
-	why := in.Reason
+	why := words(in.Reason)
 	if in.Detail != "" {
 		why += ": " + in.Detail
 	}
