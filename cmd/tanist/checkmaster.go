@@ -26,7 +26,7 @@ const askPatience = 2 * time.Second
 type verdict struct {
 	Word   control.Word `json:"word"`
 	Reason string       `json:"reason"`
-	words  string // the reason for a person
+	words  string       // the reason for a person
 	status int
 }
 

@@ -52,7 +52,7 @@ func newMaintenance(c *common) *cobra.Command {
 			"restarts and upgrades of the daemons, and a host that dies is not replaced. It is\n" +
 			"switched on either node and holds on both.",
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE: func(*cobra.Command, []string) error { return errors.New("say what: on, or off") },
 	}
 	on := holdCommand{common: c, kind: failover.MaintenanceHold, on: true}
 	onCmd := &cobra.Command{

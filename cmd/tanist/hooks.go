@@ -35,7 +35,12 @@ func newHooks(c *common) *cobra.Command {
 			"Whether the other node could take over as well, and the gate, is what\n" +
 			"`tanist switchover --dry-run` says.\n\n" +
 			"Exit status: 0 every step could be done; 1 one could not, or nobody looked.",
-		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs)(cmd, args) != nil {
+				return errors.New("say which plan: promote, or demote")
+			}
+			return nil
+		},
 		ValidArgs: []string{control.PlanPromote, control.PlanDemote},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), control.PlanTime+askPatience)

@@ -32,7 +32,12 @@ func newImport() *cobra.Command {
 			"Where one file serves both hosts by lines that begin with @, name it once, and both ids.\n\n" +
 			"docs/import-keepalived.md has the way from a pair of keepalived to one of Tanist, one host\n" +
 			"at a time. Exit status: 0 written, also with something to be filled in; 1 it cannot be read.",
-		Args: cobra.RangeArgs(1, 2),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) < 1 || len(args) > 2 {
+				return errors.New("name keepalived.conf of one host, and that of the other if it is at hand")
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.PeerID != "" && o.ID == "" {
 				return errors.New("--peer-id is of no use without --id")
