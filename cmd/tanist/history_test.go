@@ -159,7 +159,7 @@ var usualHistories = map[string]func(h *told) *told{
 		})
 		h.gaveAll(6)
 		h.add(time.Hour, hooks.Record{Kind: hooks.Commanded, Command: "replication stop", Arguments: "databases=all"})
-		h.add(time.Minute, hooks.Record{Kind: hooks.Commanded, Instance: "sextant", UID: 1000, Command: "block", Arguments: `for_ms=7200000`, Reason: "its disk is slow"})
+		h.add(time.Minute, hooks.Record{Kind: hooks.Commanded, Instance: "sextant", UID: 1000, Command: "block", Arguments: `for=2h0m0s`, Reason: "its disk is slow"})
 		h.list = append(h.list, hooks.Entry{At: h.now, Boot: h.boot, Record: hooks.Record{Kind: hooks.Commanded, Command: "maintenance", Arguments: "state=on"}})
 		return h
 	},
