@@ -88,24 +88,32 @@ func (x *target) within(before usage, heap uint64, goroutines int) {
 }
 
 // attack dials from the peer's address, once.
-func (x *target) attack() (net.Conn, error) {
-	d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(x.peer, 0)), Timeout: limit}
-	return d.Dial("tcp4", netip.AddrPortFrom(x.me, port).String())
+func (x *target) attack() (net.Conn, error) { return x.attackWithin(limit) }
+
+// attackWithin gives up when the kernel does not answer, which it does not in a flood.
+func (x *target) attackWithin(d time.Duration) (net.Conn, error) {
+	dialer := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(x.peer, 0)), Timeout: d}
+	return dialer.Dial("tcp4", netip.AddrPortFrom(x.me, port).String())
 }
 
-// TestTenThousandConnections come from the peer's own address and say nothing.
+// impatience is for how long an attacker waits before he tries again.
+const impatience = 20 * time.Millisecond
+
+// TestTenThousandConnections come from the peer's own address and say nothing. The
+// kernel lets a few of them in.
 func TestTenThousandConnections(t *testing.T) {
 	x := underAttack(t, keyOld)
 	x.speak("before")
 	before := measure()
-	const connections, dialers = 10_000, 20
+	const connections, dialers = 10_000, 50
+	began := time.Now()
 	var made atomic.Int64
 	var dialing sync.WaitGroup
 	for range dialers {
 		dialing.Go(func() {
 			var held []net.Conn // each dialer keeps some open
 			for range connections / dialers {
-				conn, err := x.attack()
+				conn, err := x.attackWithin(impatience)
 				if err != nil {
 					continue
 				}
@@ -135,24 +143,29 @@ func TestTenThousandConnections(t *testing.T) {
 			break
 		}
 	}
-	if made.Load() < connections*9/10 {
-		t.Errorf("%d connections were made", made.Load())
+	// Beside those that are looked at, some wait when ordinary ports are shut out.
+	took := time.Since(began)
+	if most := lookedAtOnce + int64(lookedAt*took.Seconds()) + 2*backlog*(1+int64(took/shutTime)); made.Load() > most {
+		t.Errorf("%d connections were made in %v, want %d at most", made.Load(), took, most)
 	}
 	s := x.primary.path(0)
-	eventually(t, "each is counted", func() bool { s = x.primary.path(0); return int64(refused(s)) >= made.Load() })
-	if !s.Accepted || !s.Proved || s.Refusals[ReasonCrowded]+s.Refusals[ReasonUnfinished]+s.Refusals[ReasonSlow] != refused(s) {
+	// Not each: some attempts have no port, or end while they are half open.
+	eventually(t, "they are counted", func() bool { s = x.primary.path(0); return refused(s) > connections/2 })
+	if !s.Accepted || !s.Proved || s.Refusals[ReasonCrowded]+s.Refusals[ReasonUnfinished]+s.Refusals[ReasonSlow]+s.Refusals[ReasonStranger] != refused(s) {
 		t.Errorf("status: %+v", s)
 	}
+	t.Logf("%d of %d connections were made in %v; refused: %v", made.Load(), connections, took, s.Refusals.ByName())
 	x.onlyWhatWasSaid()
 	eventually(t, "nothing is left of them", func() bool { return runtime.NumGoroutine() <= before.goroutines })
 }
 
-// TestAFloodKeepsThePeerOut not: a peer that dials in the midst of it is let in.
+// TestAFloodKeepsNobodyOut: a peer that dials in the midst of one from its own host
+// is let in.
 func TestAFloodKeepsNobodyOut(t *testing.T) {
 	x := underAttack(t, keyOld)
 	over := make(chan struct{})
 	var flooding sync.WaitGroup
-	for range 4 {
+	for range 50 {
 		flooding.Go(func() {
 			var held []net.Conn
 			defer func() {
@@ -166,7 +179,7 @@ func TestAFloodKeepsNobodyOut(t *testing.T) {
 					return
 				default:
 				}
-				conn, err := x.attack()
+				conn, err := x.attackWithin(impatience)
 				if err != nil {
 					continue
 				}
@@ -179,6 +192,12 @@ func TestAFloodKeepsNobodyOut(t *testing.T) {
 	}
 	eventually(t, "the flood fills the door", func() bool { return x.primary.path(0).Refusals[ReasonCrowded] > 0 })
 	for range 5 {
+		eventually(t, "ordinary ports are shut out", func() bool {
+			ln := x.primary.paths[0].listening
+			ln.mu.Lock()
+			defer ln.mu.Unlock()
+			return ln.shut
+		})
 		began := time.Now()
 		number := x.primary.accepted.Load()
 		x.primary.paths[0].mu.Lock()

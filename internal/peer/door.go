@@ -15,8 +15,9 @@ import (
 const (
 	// unprovedLimit is how many connections of a path may be there that have not
 	// answered the challenge. One that a real peer makes is for a round trip and the
-	// turns of two schedulers: of 10,000 others a second 50 ms. They take 4 MB.
-	unprovedLimit = 512
+	// turns of two schedulers: of as many others as are looked at, half a second. They
+	// take 1 MB.
+	unprovedLimit = 128
 	// provingLimit is how many may be there that have: they cost a handshake each.
 	provingLimit = 4
 )

@@ -53,12 +53,36 @@ func listenAs(t *testing.T, at netip.Addr, serve func(net.Conn)) {
 	t.Cleanup(func() { _ = ln.Close(); served.Wait() })
 }
 
-func TestAStrangerIsRefused(t *testing.T) {
+// knockAt begins a connection and waits for no answer.
+func knockAt(t *testing.T, from, to netip.AddrPort) {
+	t.Helper()
+	family, at := unix.AF_INET, func(a netip.AddrPort) unix.Sockaddr {
+		return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}
+	}
+	if from.Addr().Is6() {
+		family, at = unix.AF_INET6, func(a netip.AddrPort) unix.Sockaddr {
+			return &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
+		}
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	if err := unix.Bind(fd, at(from)); err != nil {
+		t.Fatalf("bind to %v: %v", from, err)
+	}
+	if err := unix.Connect(fd, at(to)); err != nil && !errors.Is(err, unix.EINPROGRESS) {
+		t.Fatalf("connect to %v: %v", to, err)
+	}
+}
+
+func TestAStrangerIsDropped(t *testing.T) {
 	e, me, peer := lone(t)
-	conn := callFrom(t, loopback(), me)
-	closedByPeer(t, conn)
+	eventually(t, "it listens", func() bool { p := e.paths[0]; p.mu.Lock(); defer p.mu.Unlock(); return p.listening != nil })
+	knockAt(t, netip.AddrPortFrom(loopback(), 0), netip.AddrPortFrom(me, port))
 	eventually(t, "it is counted", func() bool { return e.path(0).Refusals[ReasonStranger] > 0 })
-	if got := e.Refused(); len(got) != 1 || got[0].Peer != peer || got[0].Reason != ReasonStranger || !strings.Contains(got[0].Last, "127.") {
+	if got := e.Refused(); len(got) != 1 || got[0].Peer != peer || got[0].Reason != ReasonStranger || !strings.Contains(got[0].Last, "that the kernel dropped") {
 		t.Errorf("%+v", got)
 	}
 	friend := callFrom(t, peer, me)
@@ -68,12 +92,16 @@ func TestAStrangerIsRefused(t *testing.T) {
 	if s := e.path(0); refused(s) != s.Refusals[ReasonStranger] || s.Received != 1 {
 		t.Errorf("status: %+v", s)
 	}
+	if all := e.Refusals(); all[ReasonStranger] == 0 {
+		t.Errorf("of all paths: %v", all.ByName())
+	}
 }
 
 func TestThePeerOfAnotherPathIsAStranger(t *testing.T) {
 	ap, bp := twoPaths()
 	e := start(t, "primary", "reserve", ap)
-	closedByPeer(t, callFrom(t, bp[1].Local, ap[0].Local))
+	eventually(t, "it listens", func() bool { p := e.paths[0]; p.mu.Lock(); defer p.mu.Unlock(); return p.listening != nil })
+	knockAt(t, netip.AddrPortFrom(bp[1].Local, 0), netip.AddrPortFrom(ap[0].Local, port))
 	eventually(t, "it is counted", func() bool { return e.path(0).Refusals[ReasonStranger] > 0 })
 }
 
@@ -339,7 +367,7 @@ func TestLittleIsQueuedInTheKernel(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	conn, err := dial(t.Context(), me, peer, port)
+	conn, err := dial(t.Context(), me, peer, port, false)
 	if err != nil {
 		t.Fatal(err)
 	}

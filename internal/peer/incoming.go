@@ -28,7 +28,7 @@ func (p *path) listen(ctx context.Context) {
 	var b backoff
 	for ctx.Err() == nil {
 		b.begin()
-		ln, err := bind(ctx, p.local, p.link.cfg.Port)
+		ln, err := p.bind(ctx)
 		if err == nil {
 			bound := time.Now()
 			err = p.accept(ctx, ln)
@@ -42,15 +42,18 @@ func (p *path) listen(ctx context.Context) {
 }
 
 // accept serves a listener until it fails or ctx ends, and all its connections.
-func (p *path) accept(ctx context.Context, ln *net.TCPListener) error {
+func (p *path) accept(ctx context.Context, ln *listener) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	defer ln.Close()
-	// Closing twice is an error that says nothing.
+	p.listens(ln)
+	defer func() {
+		p.listens(nil)
+		_ = ln.Close() // closing twice is an error that says nothing
+	}()
 	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
 	defer stop()
 	for {
-		conn, err := ln.AcceptTCP()
+		conn, err := ln.next()
 		switch {
 		case err == nil:
 		case starved(err) && ctx.Err() == nil:
@@ -59,12 +62,7 @@ func (p *path) accept(ctx context.Context, ln *net.TCPListener) error {
 			wait(ctx, firstWait)
 			continue
 		default:
-			return err // it names the address
-		}
-		if !p.fromPeer(conn) {
-			p.refusals.note(ReasonStranger, refuse(ReasonStranger, "%v is not the peer's address of this path", conn.RemoteAddr()))
-			abort(conn)
-			continue
+			return err
 		}
 		g := &guest{conn: conn}
 		if !p.unproved.enter(ctx, g) {
@@ -89,9 +87,22 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-func (p *path) fromPeer(conn *net.TCPConn) bool {
-	from, ok := conn.RemoteAddr().(*net.TCPAddr)
-	return ok && from.AddrPort().Addr().Unmap() == p.peer
+// listens changes the listener whose drops are counted.
+func (p *path) listens(ln *listener) {
+	p.noteDropped()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.listening = ln
+}
+
+// noteDropped counts what the kernel has dropped by now.
+func (p *path) noteDropped() {
+	p.mu.Lock()
+	ln := p.listening
+	p.mu.Unlock()
+	if ln != nil {
+		ln.noteDropped()
+	}
 }
 
 func (p *path) serve(ctx context.Context, g *guest) {

@@ -268,6 +268,7 @@ func (l *Link) Paths() []Status {
 // Refusals returns those of all paths together.
 func (l *Link) Refusals() (all Refusals) {
 	for _, p := range l.paths {
+		p.noteDropped()
 		for reason, n := range p.refusals.load() {
 			all[reason] += n
 		}

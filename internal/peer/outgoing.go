@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"time"
 )
 
@@ -23,26 +24,31 @@ func (p *path) send(ctx context.Context) {
 	var b backoff
 	for ctx.Err() == nil {
 		b.begin()
-		if err := p.connect(ctx, &b); err != nil && ctx.Err() == nil {
+		crowded, err := p.connect(ctx, &b, false)
+		if crowded && ctx.Err() == nil {
+			_, err = p.connect(ctx, &b, true)
+		}
+		if err != nil && ctx.Err() == nil {
 			p.failSend(err)
 		}
 		b.wait(ctx, p.kick)
 	}
 }
 
-// connect makes one connection and uses it until it ends.
-func (p *path) connect(ctx context.Context, b *backoff) error {
-	conn, err := dial(ctx, p.local, p.peer, p.link.cfg.Port)
+// connect makes one connection and uses it until it ends. crowded says that the peer's
+// end may be flooded, and let nobody in from an ordinary port.
+func (p *path) connect(ctx context.Context, b *backoff, reserved bool) (crowded bool, err error) {
+	conn, err := dial(ctx, p.local, p.peer, p.link.cfg.Port, reserved)
 	if err != nil {
-		return err // it names both ends
+		return errors.Is(err, os.ErrDeadlineExceeded), err // it names both ends
 	}
 	c, err := p.greet(ctx, conn)
 	if err != nil {
 		abort(conn)
-		if !p.countRefused(err) {
-			b.period = firstWait // it was thrown out of a crowd, or the peer has just ended
+		if crowded = !p.countRefused(err); crowded {
+			b.period = firstWait // it was thrown out, or the peer has just ended
 		}
-		return fmt.Errorf("connect to %v: %w", p.peer, err)
+		return crowded, fmt.Errorf("connect to %v: %w", p.peer, err)
 	}
 	began := time.Now()
 	c.aside.number = p.link.dialed.Add(1)
@@ -72,7 +78,7 @@ func (p *path) connect(ctx context.Context, b *backoff) error {
 	}
 	p.link.Flush() // another path may be the best now
 	b.worked(began)
-	return err
+	return false, err
 }
 
 func (p *path) greet(ctx context.Context, conn *net.TCPConn) (*channel, error) {

@@ -39,6 +39,7 @@ type path struct {
 
 	mu           sync.Mutex // guards the fields below
 	incoming     *incoming  // by which the peer speaks
+	listening    *listener
 	sendError    Failure
 	receiveError Failure
 }
@@ -82,6 +83,7 @@ func (p *path) failReceive(err error) {
 }
 
 func (p *path) status() Status {
+	p.noteDropped()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	counts := p.refusals.load()

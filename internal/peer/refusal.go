@@ -25,8 +25,8 @@ type Reason uint8
 
 // The reasons, in the order in which a connection meets them.
 const (
-	ReasonStranger   Reason = iota + 1 // from another address than the peer's of this path
-	ReasonCrowded                      // newer connections took its place before it proved itself
+	ReasonStranger   Reason = iota + 1 // packets from another address than the peer's of this path
+	ReasonCrowded                      // more than are looked at, or newer ones took its place before it proved itself
 	ReasonSlow                         // it did not prove itself in time
 	ReasonUnfinished                   // it ended before it proved itself, as one does that asks whether this host lives
 	ReasonProtocol                     // it speaks something else
@@ -171,9 +171,13 @@ type refusals struct {
 	last   [lastReason + 1]atomic.Pointer[error]
 }
 
-func (r *refusals) note(reason Reason, err error) {
-	r.last[reason].Store(&err)
-	r.counts[reason].Add(1)
+func (r *refusals) note(reason Reason, err error) { r.add(reason, 1, err) }
+
+func (r *refusals) add(reason Reason, n uint64, err error) {
+	if n > 0 {
+		r.last[reason].Store(&err)
+		r.counts[reason].Add(n)
+	}
 }
 
 func (r *refusals) load() (counts Refusals) {
