@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"time"
 )
 
@@ -40,7 +39,8 @@ func (p *path) send(ctx context.Context) {
 func (p *path) connect(ctx context.Context, b *backoff, reserved bool) (crowded bool, err error) {
 	conn, err := dial(ctx, p.local, p.peer, p.link.cfg.Port, reserved)
 	if err != nil {
-		return errors.Is(err, os.ErrDeadlineExceeded), err // it names both ends
+		var op *net.OpError
+		return errors.As(err, &op) && op.Timeout(), err // it names both ends
 	}
 	c, err := p.greet(ctx, conn)
 	if err != nil {
