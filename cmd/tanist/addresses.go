@@ -65,7 +65,7 @@ func (a addresses) Leftover() (left time.Duration, held bool) {
 type kernel struct {
 	iface string
 	vips  []netip.Addr
-	local []netip.Addr
+	local []netip.Addr // and peer are pair by pair
 	peer  []netip.Addr
 	ports []netip.AddrPort
 	// hardware tells the peer's answers from a stranger's. It learns from every
@@ -85,7 +85,7 @@ func newKernel(hardware *vip.Peer, in config.Instance, local, peer []netip.Addr,
 // daemon runs.
 func (k kernel) question(prefixes []netip.Prefix, within time.Duration) vip.Question {
 	return vip.Question{
-		Interface: k.iface, VIPs: k.vips, PeerOnLink: onLink(prefixes, k.peer), PeerTCP: k.ports, Peer: k.hardware, Within: within,
+		Interface: k.iface, VIPs: k.vips, PeerOnLink: onLink(prefixes, k.peer), PeerTCP: k.ports, PeerTCPFrom: k.local, Peer: k.hardware, Within: within,
 	}
 }
 

@@ -46,6 +46,10 @@ type Question struct {
 	// and a refusal both say that its kernel is alive, and so does an answer to an
 	// ICMP echo to their addresses.
 	PeerTCP []netip.AddrPort
+	// PeerTCPFrom are the addresses that those ports take connections from, one for
+	// each. They are asked from there as well as from where the routes say, and from a
+	// port that takes root: in a flood the peer's kernel answers no other.
+	PeerTCPFrom []netip.Addr
 	// Peer says which answers are the peer's and learns from this one. With nil,
 	// all of them are.
 	Peer *Peer
@@ -117,6 +121,10 @@ func (q Question) validate() error {
 	for _, port := range q.PeerTCP {
 		addrs = append(addrs, port.Addr())
 	}
+	addrs = append(addrs, q.PeerTCPFrom...)
+	if n := len(q.PeerTCPFrom); n > 0 && n != len(q.PeerTCP) {
+		return fmt.Errorf("%d ports of the peer that take connections from %d addresses", len(q.PeerTCP), n)
+	}
 	for _, addr := range addrs {
 		if !addr.IsValid() || addr.IsUnspecified() || addr.IsMulticast() {
 			return fmt.Errorf("%v is not a host address", addr)
@@ -132,6 +140,7 @@ func (q Question) plain() Question {
 	for i, p := range q.PeerTCP {
 		q.PeerTCP[i] = netip.AddrPortFrom(p.Addr().Unmap().WithZone(""), p.Port())
 	}
+	q.PeerTCPFrom = plainAddrs(q.PeerTCPFrom)
 	return q
 }
 

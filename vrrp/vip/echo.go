@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	mathrand "math/rand/v2"
 	"net/netip"
 	"os"
 	"slices"
@@ -76,31 +77,60 @@ func (e *echo) hear(fd int, answer *Answer) {
 
 func (e *echo) close() error { return os.NewSyscallError("close", unix.Close(e.fd)) }
 
-// ports asks by TCP connections, a new one to each port in every round.
+// ports asks by TCP connections, new ones to each port in every round: one from where
+// the routes say, and one from where the peer expects it.
 type ports struct {
 	targets []netip.AddrPort
+	from    []netip.Addr // of the targets, or nil
 	index   int
 	pending []int
 }
 
+// Of the ports that only root may have, those that no service is known for; as in the
+// peer link.
+const firstReserved, lastReserved = 1001, 1022
+
 // ask tolerates errors, which say that there is no way to the peer.
 func (p *ports) ask() error {
-	for _, target := range p.targets {
-		family := unix.AF_INET
-		if target.Addr().Is6() {
-			family = unix.AF_INET6
+	for i, target := range p.targets {
+		if err := p.connect(target, netip.AddrPort{}); err != nil {
+			return err
 		}
-		fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			return os.NewSyscallError("socket", err)
-		}
-		err = unix.Connect(fd, sockaddr(target, p.index))
-		if err == nil || errors.Is(err, unix.EINPROGRESS) {
-			p.pending = append(p.pending, fd)
+		if len(p.from) == 0 {
 			continue
 		}
-		_ = unix.Close(fd) // nothing was written
+		from := uint16(firstReserved + mathrand.IntN(lastReserved-firstReserved+1)) //nolint:gosec // no secret
+		if err := p.connect(target, netip.AddrPortFrom(p.from[i], from)); err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+// connect asks from an address and port, or any. Where the port is taken any other is
+// better than none.
+func (p *ports) connect(target, from netip.AddrPort) error {
+	family := unix.AF_INET
+	if target.Addr().Is6() {
+		family = unix.AF_INET6
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	if from.IsValid() {
+		if err = unix.Bind(fd, sockaddr(from, p.index)); err != nil {
+			err = unix.Bind(fd, sockaddr(netip.AddrPortFrom(from.Addr(), 0), p.index))
+		}
+	}
+	if err == nil {
+		err = unix.Connect(fd, sockaddr(target, p.index))
+	}
+	if err == nil || errors.Is(err, unix.EINPROGRESS) {
+		p.pending = append(p.pending, fd)
+		return nil
+	}
+	_ = unix.Close(fd) // nothing was written
 	return nil
 }
 

@@ -22,7 +22,7 @@ func openRouted(links []*asking) []*asking {
 		}
 		at := slices.IndexFunc(all, func(r *asking) bool { return r.question.sharesRoutes(a.question) })
 		if at < 0 {
-			r := &asking{question: Question{Interface: a.question.Interface, PeerTCP: a.question.PeerTCP}, index: a.index}
+			r := &asking{question: Question{Interface: a.question.Interface, PeerTCP: a.question.PeerTCP, PeerTCPFrom: a.question.PeerTCPFrom}, index: a.index}
 			r.fail(r.openPorts())
 			at, all = len(all), append(all, r)
 		}
@@ -34,7 +34,7 @@ func openRouted(links []*asking) []*asking {
 // sharesRoutes reports whether other's ports are asked when q's are.
 func (q Question) sharesRoutes(other Question) bool {
 	onLink := func(p netip.AddrPort) bool { return p.Addr().IsLinkLocalUnicast() }
-	return slices.Equal(q.PeerTCP, other.PeerTCP) &&
+	return slices.Equal(q.PeerTCP, other.PeerTCP) && slices.Equal(q.PeerTCPFrom, other.PeerTCPFrom) &&
 		(q.Interface == other.Interface || !slices.ContainsFunc(q.PeerTCP, onLink))
 }
 
@@ -51,7 +51,9 @@ func (a *asking) openPorts() error {
 	return errors.Join(
 		a.add(len(peer4) > 0, func() (voice, error) { return openEcho("", a.index, unix.AF_INET, peer4) }),
 		a.add(len(peer6) > 0, func() (voice, error) { return openEcho("", a.index, unix.AF_INET6, peer6) }),
-		a.add(true, func() (voice, error) { return &ports{targets: a.question.PeerTCP, index: a.index}, nil }),
+		a.add(true, func() (voice, error) {
+			return &ports{targets: a.question.PeerTCP, from: a.question.PeerTCPFrom, index: a.index}, nil
+		}),
 	)
 }
 

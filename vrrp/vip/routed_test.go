@@ -2,6 +2,7 @@ package vip
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -93,6 +94,66 @@ func TestAskOnTheSecondPath(t *testing.T) {
 				}
 				if diff := cmp.Diff(Answer{Host: tt.host}, got, cmpNetip); diff != "" || got.OnLink() {
 					t.Errorf("on the link %v, answer (-want +got):\n%s", got.OnLink(), diff)
+				}
+			})
+		}
+	}
+}
+
+// TestAskFromWhereThePeerExpectsIt: what the peer's kernel drops of other addresses, or
+// of ports that any user has, it does not drop of that.
+func TestAskFromWhereThePeerExpectsIt(t *testing.T) {
+	for _, family := range []struct {
+		name            string
+		peer, usual, us netip.Addr
+		bits            string
+	}{
+		{"IPv4", pathPeer, netip.MustParseAddr("198.51.100.11"), netip.MustParseAddr("198.51.100.21"), "/24"},
+		{"IPv6", pathPeer6, netip.MustParseAddr("2001:db8:1::11"), netip.MustParseAddr("2001:db8:1::21"), "/64"},
+	} {
+		for _, tt := range []struct {
+			name string
+			from []netip.Addr
+			host bool
+		}{
+			{"from anywhere", nil, false},
+			{"from where the peer expects it", []netip.Addr{family.us}, true},
+			{"from an address that is gone", []netip.Addr{family.us.Next()}, false},
+		} {
+			t.Run(family.name+", "+tt.name, func(t *testing.T) {
+				l := newLAN6(t)
+				l.secondPath(t)
+				l.peer.Down(t, "peer0")
+				muteEcho(t, l)
+				if family.us.Is4() {
+					l.self.AddAddr(t, "path1", family.us.String()+family.bits)
+				} else {
+					put6(t, l.self, "path1", family.us.String()+family.bits)
+				}
+				neighbour(t, l.peer, "path1", family.us, mac(t, l.self, "path1"))
+				// Answered is nothing to an ordinary port, nothing to the usual address.
+				for _, narrow := range []func(*netlink.Rule){
+					func(r *netlink.Rule) { r.Dport = netlink.NewRulePortRange(1024, 65534) },
+					func(r *netlink.Rule) {
+						r.Dst = &net.IPNet{IP: family.usual.AsSlice(), Mask: net.CIDRMask(family.usual.BitLen(), family.usual.BitLen())}
+					},
+				} {
+					rule := netlink.NewRule()
+					rule.Family, rule.Priority, rule.IPProto, rule.Type = netlink.FAMILY_V4, 1, unix.IPPROTO_TCP, unix.RTN_BLACKHOLE
+					if family.us.Is6() {
+						rule.Family = netlink.FAMILY_V6
+					}
+					narrow(rule)
+					if err := l.peer.RuleAdd(rule); err != nil {
+						t.Fatal(err)
+					}
+				}
+				got, err := l.ask(t, Question{PeerTCP: []netip.AddrPort{netip.AddrPortFrom(family.peer, 7511)}, PeerTCPFrom: tt.from})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got.Host != tt.host {
+					t.Errorf("the host answers: %v, want %v", got.Host, tt.host)
 				}
 			})
 		}
