@@ -193,17 +193,14 @@ func (in *instance) receive(p *path, c *wire.Conn, pkt wire.Packet) {
 
 // drop counts a packet and tells of it.
 func (in *instance) drop(p *path, c *wire.Conn, source netip.Addr, err error) {
-	var reason vrrp.DropReason
-	var doubt auth.Reason
-	switch {
-	case errors.As(err, &reason):
+	if reason, ok := errors.AsType[vrrp.DropReason](err); ok {
 		c.Count(reason)
 		in.drops[reason]++
-		in.heartbeat.tellDrop(in.name, source.String(), reason)
-	case errors.As(err, &doubt):
+		in.heartbeat.tellDrop(in.name, source, reason)
+	} else if doubt, ok := errors.AsType[auth.Reason](err); ok {
 		p.proof[doubt].Add(1)
 		in.refused[doubt]++
-		in.heartbeat.tellDrop(in.name, source.String(), doubt)
+		in.heartbeat.tellDrop(in.name, source, doubt)
 	}
 }
 
@@ -216,7 +213,7 @@ func (in *instance) note(p *path, source netip.Addr, opened auth.Opened, a vrrp.
 	}
 	if opened.Doubt != 0 {
 		in.accepted[opened.Doubt]++
-		in.heartbeat.told.tell(tale{in.name, "accept advertisements without proof, as auth: permissive says", opened.Doubt}, source.String(), 1)
+		in.heartbeat.told.tell(tale{in.name, "accept advertisements without proof, as auth: permissive says", opened.Doubt}, whence{source: source}, 1)
 	}
 	if in.cfg.FollowChecksum {
 		in.form = form

@@ -228,7 +228,7 @@ func (p *path) received(c *wire.Conn, pkt wire.Packet) {
 		return
 	}
 	c.Count(reason)
-	p.route.heartbeat.tellDrop("", pkt.Source.String(), reason)
+	p.route.heartbeat.tellDrop("", pkt.Source, reason)
 }
 
 func (p *path) noteHeard(now mono.Instant) { p.heard.Store(int64(now)) }
@@ -247,7 +247,7 @@ func (p *path) tellSilentDrops() {
 	for _, reason := range silent {
 		n := p.past[reason] + c.Dropped(reason)
 		if n > p.told[reason] {
-			p.route.heartbeat.told.tell(tale{doing: "drop advertisements", reason: reason}, "path "+p.name(), int(n-p.told[reason]))
+			p.route.heartbeat.told.tell(tale{doing: "drop advertisements", reason: reason}, whence{path: p}, int(n-p.told[reason]))
 		}
 		p.told[reason] = n
 	}

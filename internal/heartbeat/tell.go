@@ -2,6 +2,7 @@ package heartbeat
 
 import (
 	"fmt"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -31,18 +32,31 @@ type tale struct {
 type telling struct {
 	at     time.Time
 	untold int
-	from   string
+	from   whence
+}
+
+// whence is where packets came from, as a text only when it is told.
+type whence struct {
+	source netip.Addr
+	path   *path // where the sources are not known
+}
+
+func (w whence) String() string {
+	if w.path != nil {
+		return "path " + w.path.name()
+	}
+	return w.source.String()
 }
 
 func newTeller(log Log) *teller { return &teller{log: log, told: map[tale]*telling{}} }
 
 // tellDrop tells of one dropped packet.
-func (h *Heartbeat) tellDrop(instance, from string, reason fmt.Stringer) {
-	h.told.tell(tale{instance, "drop advertisements", reason}, from, 1)
+func (h *Heartbeat) tellDrop(instance string, from netip.Addr, reason fmt.Stringer) {
+	h.told.tell(tale{instance, "drop advertisements", reason}, whence{source: from}, 1)
 }
 
 // tell tells of n packets, the last one from somewhere, now or later.
-func (t *teller) tell(what tale, from string, n int) {
+func (t *teller) tell(what tale, from whence, n int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	one := t.told[what]

@@ -2,6 +2,7 @@ package heartbeat
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -18,17 +19,18 @@ func TestTelling(t *testing.T) {
 		told := make(lines, 10000)
 		teller := newTeller(told)
 		flood := tale{"compass", "drop advertisements", auth.ReasonTag}
+		from := whence{source: netip.MustParseAddr("192.0.2.66")}
 		start := time.Now()
 		for time.Since(start) < 10*time.Minute-tellInterval/2 {
-			teller.tell(flood, "192.0.2.66", 1)
+			teller.tell(flood, from, 1)
 			time.Sleep(10 * time.Millisecond)
 		}
 		got := told.all()
 		if len(got) != 10 || strings.Contains(got[0], "times") || !strings.Contains(got[1], "(auth_tag): 6000 times, last from 192.0.2.66: forged") {
 			t.Errorf("%d lines, %q", len(got), got[:min(2, len(got))])
 		}
-		teller.tell(tale{"compass", "drop advertisements", vrrp.DropVersion}, "192.0.2.66", 1)
-		teller.tell(tale{"other", "drop advertisements", auth.ReasonTag}, "192.0.2.66", 1)
+		teller.tell(tale{"compass", "drop advertisements", vrrp.DropVersion}, from, 1)
+		teller.tell(tale{"other", "drop advertisements", auth.ReasonTag}, from, 1)
 		if got := told.all(); len(got) != 2 {
 			t.Errorf("another reason and another instance: %q", got)
 		}

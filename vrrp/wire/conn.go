@@ -20,10 +20,14 @@ import (
 	"github.com/tanist-ha/tanist/vrrp"
 )
 
-// receiveLimit bounds how many packets one turn reads under the lock: more than
-// receiveBuffer holds, so a turn empties what was queued at its start, and a
-// flood cannot keep it going.
-const receiveLimit = 4096
+const (
+	// receiveLimit bounds how many packets Drain reads: more than receiveBuffer holds,
+	// so it empties what was queued at its start, and a flood cannot keep it going.
+	receiveLimit = 4096
+	// turnLimit bounds how many Run reads under the lock, for which whoever calls Drain
+	// waits: some 0.2 ms of a flood.
+	turnLimit = 64
+)
 
 // longest is more than the longest advertisement, 255 IPv6 addresses, with the
 // longest IPv4 header and a trailer.
@@ -79,11 +83,12 @@ type Conn struct {
 	link        *link // nil without an interface
 
 	// mu is held from a recvmsg until its packet is delivered, so that whoever
-	// holds it knows that no packet is in between. It guards deliver, buf, oob.
+	// holds it knows that no packet is in between. It guards deliver, buf, oob, control.
 	mu      sync.Mutex
 	deliver func(Packet)
 	buf     [longest]byte
 	oob     [256]byte
+	control []unix.SocketControlMessage // in oob
 
 	// What RawConn calls is made once: a function made for each call costs an
 	// allocation for each packet.
@@ -134,7 +139,7 @@ func (c *Conn) open() (err error) {
 		return errors.Join(err, c.file.Close())
 	}
 	c.sendNow = func(fd uintptr) { c.sendErr = c.send(int(fd), c.payload) }
-	c.drainNow = func(fd uintptr) { _, _ = c.receiveQueued(int(fd)) } // the same error ends Run
+	c.drainNow = func(fd uintptr) { _, _ = c.receiveQueued(int(fd), receiveLimit) } // the same error ends Run
 	return nil
 }
 
@@ -304,7 +309,7 @@ func (c *Conn) receiveReadable() error {
 	var receiveErr error
 	err := c.raw.Read(func(fd uintptr) bool {
 		var more bool
-		more, receiveErr = c.receiveQueued(int(fd))
+		more, receiveErr = c.receiveQueued(int(fd), turnLimit)
 		return more || receiveErr != nil
 	})
 	return errors.Join(closed(err), receiveErr)

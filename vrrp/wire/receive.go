@@ -28,15 +28,15 @@ const (
 	ipv6AddressLen = 16
 )
 
-// receiveQueued delivers what the kernel has queued, at most receiveLimit
-// packets. more is true when there may be further ones.
-func (c *Conn) receiveQueued(fd int) (more bool, err error) {
+// receiveQueued delivers what the kernel has queued, at most limit packets. more is
+// true when there may be further ones.
+func (c *Conn) receiveQueued(fd, limit int) (more bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.deliver == nil {
 		return false, nil
 	}
-	for range receiveLimit {
+	for range limit {
 		n, oobn, flags, from, err := unix.Recvmsg(fd, c.buf[:], c.oob[:], unix.MSG_DONTWAIT)
 		switch {
 		case errors.Is(err, unix.EAGAIN):
@@ -46,14 +46,9 @@ func (c *Conn) receiveQueued(fd int) (more bool, err error) {
 		case err != nil:
 			continue // a pending error, which recvmsg has cleared
 		}
-		var control []unix.SocketControlMessage
-		if oobn > 0 {
-			if control, err = unix.ParseSocketControlMessage(c.oob[:oobn]); err != nil {
-				control = nil // and the packet is dropped for want of a hop limit
-			}
-		}
-		c.noteOverflow(control)
-		packet, reason := c.accept(c.buf[:n], flags, from, control)
+		c.readControl(c.oob[:oobn])
+		c.noteOverflow(c.control)
+		packet, reason := c.accept(c.buf[:n], flags, from, c.control)
 		if reason != 0 {
 			c.Count(reason)
 			continue
@@ -61,6 +56,21 @@ func (c *Conn) receiveQueued(fd int) (more bool, err error) {
 		c.deliver(packet)
 	}
 	return true, nil
+}
+
+// readControl fills c.control. When it is not understood there is none, and the packet
+// is dropped for want of a hop limit.
+func (c *Conn) readControl(b []byte) {
+	c.control = c.control[:0]
+	for len(b) > 0 {
+		header, data, rest, err := unix.ParseOneSocketControlMessage(b)
+		if err != nil {
+			c.control = c.control[:0]
+			return
+		}
+		c.control = append(c.control, unix.SocketControlMessage{Header: header, Data: data})
+		b = rest
+	}
 }
 
 // isSocketBroken tells the errors that say something about the descriptor from
