@@ -177,11 +177,24 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusServiceUnavailable, fmt.Errorf("the daemon does not answer: %w", err))
 		return
 	}
-	body, err := json.MarshalIndent(doc, "", "  ")
+	s.answer(w, r, func(p *page) {
+		body, err := json.MarshalIndent(doc, "", "  ")
+		if err != nil {
+			refuse(p, http.StatusInternalServerError, err)
+			return
+		}
+		p.Header().Set("Content-Type", "application/json")
+		_, _ = p.Write(append(body, '\n'))
+	})
+}
+
+// answer makes a page when it is its turn, and sends it.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, f func(*page)) {
+	p, err := s.pages.make(r.Context(), f)
 	if err != nil {
-		refuse(w, http.StatusInternalServerError, err)
+		w.Header().Set("Retry-After", "1")
+		refuse(w, http.StatusServiceUnavailable, errors.New("too many ask"))
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(append(body, '\n'))
+	p.sendTo(w)
 }

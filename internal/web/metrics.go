@@ -24,6 +24,10 @@ func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusServiceUnavailable, fmt.Errorf("the daemon does not answer: %w", err))
 		return
 	}
+	s.answer(w, r, func(p *page) { metrics(p, r, facts) })
+}
+
+func metrics(w *page, r *http.Request, facts Facts) {
 	reg := prometheus.NewRegistry()
 	for _, c := range []prometheus.Collector{
 		scrape{facts}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),

@@ -79,6 +79,7 @@ type Config struct {
 type Server struct {
 	cfg   Config
 	facts *sharer
+	pages maker
 	turn  chan struct{} // one slot: next is new
 
 	mu   sync.Mutex // guards the fields below
@@ -103,7 +104,7 @@ func Listen(at netip.AddrPort) (*Listener, error) {
 
 // New returns a server that answers nobody yet.
 func New(cfg Config) *Server {
-	return &Server{cfg: cfg, facts: newSharer(cfg.Facts), turn: make(chan struct{}, 1)}
+	return &Server{cfg: cfg, facts: newSharer(cfg.Facts), pages: newMaker(), turn: make(chan struct{}, 1)}
 }
 
 // Serve has the server answer on l from now on, in place of what it had before; with
