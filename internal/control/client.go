@@ -45,7 +45,7 @@ func Dial(socket string) *Client {
 }
 
 func notConnected(socket string, err error) error {
-	if cause := (syscall.Errno)(0); errors.As(err, &cause) {
+	if cause := syscall.Errno(0); errors.As(err, &cause) {
 		err = cause // without the socket's name once more
 	}
 	if errors.Is(err, fs.ErrPermission) {

@@ -193,13 +193,7 @@ func describe(pattern string, body []byte) (Command, effect, error) {
 
 // safer are the routes that may make the pair safer, and have nothing to lose by a
 // journal that cannot be written.
-func safer(pattern string) bool {
-	switch pattern {
-	case "POST /v1/announce":
-		return true
-	}
-	return false
-}
+func safer(pattern string) bool { return pattern == "POST /v1/announce" }
 
 func argument(v any) string {
 	if s, ok := v.(string); ok {
