@@ -137,7 +137,7 @@ func (p passage) heading() string {
 		case why == failover.Settling:
 			return p.kind() + ", settling as standby"
 		case why == failover.Drifted:
-			return p.kind() + ", putting writes right"
+			return p.kind() + ", putting right what had drifted"
 		case why == failover.Renumbered:
 			return p.kind() + ", only under a newer epoch"
 		case p.Next != 0:

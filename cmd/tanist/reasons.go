@@ -103,7 +103,7 @@ func inWords(r failover.Reason) string {
 	case failover.NotElected:
 		return "both nodes were up and neither may be active"
 	case failover.Drifted:
-		return "somebody else opened or closed a database's writes"
+		return "a database, or what a step had left, was not as the role wants it"
 	case failover.CannotAsk:
 		return "the other node was silent and its kernel could not be asked"
 	case failover.Renumbered:

@@ -53,7 +53,7 @@ func newSwitchover(c *common) *cobra.Command {
 				return err
 			}
 			if out.Result == "done" && !asJSON {
-				fmt.Fprintln(cmd.OutOrStdout(), doneWords(r.DryRun))
+				fmt.Fprintln(cmd.OutOrStdout(), clean(because(doneWords(r.DryRun), out.Detail)))
 			}
 			return switchoverEnded(cmd.ErrOrStderr(), out)
 		},

@@ -62,7 +62,11 @@ func (d *drawing) addressFindings(f *findings, s side) {
 	for _, v := range s.in.VIPs {
 		switch {
 		case v.Error != "":
-			f.add(Wrong, "", "%s: %s", v.Address, v.Error)
+			mood := Attention // a standby need not have it, and is asked again
+			if s.active() {
+				mood = Wrong
+			}
+			f.add(mood, "", "%s: %s", v.Address, v.Error)
 		case s.active() && !v.Held:
 			f.add(Wrong, d.on(s, "ip address show dev "+v.Interface+"; journalctl -u tanist"), "%s is active without %s", s.label, v.Address)
 		case !s.active() && v.Held:

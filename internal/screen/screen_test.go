@@ -4,11 +4,13 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tanist-ha/tanist/internal/control"
+	"github.com/tanist-ha/tanist/replication"
 )
 
 var update = flag.Bool("update", false, "write golden files and pictures")
@@ -64,5 +66,23 @@ func TestSituations(t *testing.T) {
 			}
 			golden(t, "testdata/"+s.name+".ansi", Text(lines, true, true))
 		})
+	}
+}
+
+// What a dead peer's connections still look like is no word of it.
+func TestSilentPeer(t *testing.T) {
+	doc := peerGone()
+	for i := range doc.Peer.Paths {
+		doc.Peer.Paths[i].HearsUs = new(true) // TCP has not noticed yet
+	}
+	text := Text(Draw(doc, Options{Now: noon, Got: noon, Width: 120, Words: Words{Reason: func(string) string { return "" }, Loss: func(control.Loss) string { return "" }}}), false, true)
+	if strings.Contains(text, "firewall") || !strings.Contains(text, "look whether reserve is up") {
+		t.Error(text)
+	}
+	here := &doc.Instances[0]
+	here.State, here.Gate = "refused", control.Gate{Reasons: []control.GateReason{reason(replication.NotReplica, "pivot", "replicates from nobody")}}
+	text = Text(Draw(doc, Options{Now: noon, Got: noon, Width: 200, Words: Words{Reason: func(string) string { return "" }, Loss: func(control.Loss) string { return "" }}}), false, true)
+	if strings.Contains(text, "rejoin") || !strings.Contains(text, "bring reserve back") {
+		t.Error(text)
 	}
 }
