@@ -153,7 +153,7 @@ func (v value) containerAddress(rest string) Address {
 	switch {
 	case err != nil && strings.Contains(name, "{{"):
 		v.problem("the name of the container: "+err.Error(), "write container:mysql-{{.Node}}")
-	case !containerPattern.MatchString(filled.Container):
+	case !validContainer(filled.Container):
 		v.problem(fmt.Sprintf("%s names no container", quote("container:"+rest)), "write container:NAME, or container:NAME:/path/of/the.sock inside it")
 	case given && (!path.IsAbs(socket) || path.Clean(socket) != socket || strings.ContainsFunc(socket, func(r rune) bool { return r < ' ' })):
 		v.problem("the path of a socket in a container must be a full path", "write container:"+name+":/run/mysqld/mysqld.sock, or leave the path out")

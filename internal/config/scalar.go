@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,14 +14,14 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
+// Lengths are not in the patterns: counted repetitions take the time and the room of as
+// many copies, in every command.
 var (
 	decimal         = regexp.MustCompile(`^-?(0|[1-9][0-9]*)$`)
 	decimalFraction = regexp.MustCompile(`^-?[0-9]+(\.[0-9]+)?$`)
-	namePattern     = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$`)
+	namePattern     = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
 	accountPattern  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?$`)
-	// containerPattern is what Docker takes as the name of a container or a service.
-	containerPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,254}$`)
-	hostPattern      = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*\.?$`)
+	hostPattern     = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*\.?$`)
 )
 
 // text returns a string. An unquoted number or truth value is not one.
@@ -187,7 +188,12 @@ func join(words []string, last string) string {
 const nameHint = "use letters, digits, _ . and -, beginning with a letter or digit, at most 63"
 
 func validName(s string) bool {
-	return namePattern.MatchString(s)
+	return len(s) <= 63 && namePattern.MatchString(s)
+}
+
+// validContainer reports whether Docker takes s as the name of a container or a service.
+func validContainer(s string) bool {
+	return len(s) <= 255 && namePattern.MatchString(s)
 }
 
 // identifier returns a name that needs no quoting anywhere.
@@ -327,5 +333,6 @@ func hostPort(s string) (host string, port uint16, ok bool) {
 
 // validHost reports whether s is a host name (RFC 1123) or an IPv4 address.
 func validHost(s string) bool {
-	return len(s) <= 253 && hostPattern.MatchString(s)
+	return len(s) <= 253 && hostPattern.MatchString(s) &&
+		!slices.ContainsFunc(strings.Split(s, "."), func(label string) bool { return len(label) > 63 })
 }

@@ -48,11 +48,14 @@ type seen struct {
 	ticks uint64
 }
 
-var namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,254}$`)
+// namePattern is that of a name, which has at most maxName bytes.
+var namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
+
+const maxName = 255
 
 // New checks the configuration and touches nothing.
 func New(c Config) (*Container, error) {
-	if !namePattern.MatchString(c.Name) {
+	if len(c.Name) > maxName || !namePattern.MatchString(c.Name) {
 		return nil, fmt.Errorf("container %q: no name of a container", c.Name)
 	}
 	if c.Engine == "" {

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -128,11 +129,12 @@ func (p Problem) Error() string {
 	return s
 }
 
+// Lengths are not in the patterns: counted repetitions take the time and the room of as
+// many copies, in every command.
 var (
-	namePattern      = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$`)
-	containerPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,254}$`)
-	unitPattern      = regexp.MustCompile(`^[A-Za-z0-9:_.\\-]+(@[A-Za-z0-9:_.\\-]+)?\.service$`)
-	hostPattern      = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*\.?$`)
+	namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
+	unitPattern = regexp.MustCompile(`^[A-Za-z0-9:_.\\-]+(@[A-Za-z0-9:_.\\-]+)?\.service$`)
+	hostPattern = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?$`)
 )
 
 // fieldError is about one field, or about a text made of several.
@@ -211,7 +213,7 @@ func (e expander) name(t Text) (string, error) {
 		}
 		field = t.String()
 	}
-	if !namePattern.MatchString(name) {
+	if !validName(name) {
 		return "", &fieldError{field, "gives no name: letters, digits, _ . and -, beginning with a letter or digit, at most 63"}
 	}
 	return name, nil
@@ -255,7 +257,7 @@ func (e expander) address(r *Rule) (a Address, err error) {
 			err = &fieldError{t.String(), what}
 		}
 	}
-	get(r.Container, &a.Container, "is no name of a container", containerPattern.MatchString)
+	get(r.Container, &a.Container, "is no name of a container", validContainer)
 	get(r.Socket, &a.Socket, "is no path of a socket: absolute, at most 107 bytes", func(s string) bool {
 		return validSocket(s, a.Container != "")
 	})
@@ -273,12 +275,17 @@ func validSocket(s string, inside bool) bool {
 		!strings.ContainsFunc(s, func(c rune) bool { return c < ' ' })
 }
 
+func validName(s string) bool { return len(s) <= 63 && namePattern.MatchString(s) }
+
+func validContainer(s string) bool { return len(s) <= 255 && namePattern.MatchString(s) }
+
 // validHost takes names with _ too, as those of services are.
 func validHost(s string) bool {
 	if a, err := netip.ParseAddr(s); err == nil {
 		return a.Zone() == "" && !a.IsUnspecified() && !a.IsMulticast()
 	}
-	return len(s) <= 253 && hostPattern.MatchString(s)
+	return len(s) <= 253 && hostPattern.MatchString(s) &&
+		!slices.ContainsFunc(strings.Split(s, "."), func(label string) bool { return len(label) > 63 })
 }
 
 // matched is what the only wildcard in the last part of a pattern stands for,

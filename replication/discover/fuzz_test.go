@@ -75,7 +75,7 @@ func FuzzRead(f *testing.F) {
 				t.Errorf("%v beside %v", ok, err)
 			}
 		case ok:
-			if !namePattern.MatchString(found.Name) || found.Address.Port == 0 || !validHost(found.Address.Host) {
+			if !validName(found.Name) || found.Address.Port == 0 || !validHost(found.Address.Host) {
 				t.Errorf("found %+v", found)
 			}
 		}
