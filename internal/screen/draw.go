@@ -44,6 +44,9 @@ type drawing struct {
 	words Words
 	lines []Line
 
+	// Where an instance is in the peer's report, and in what the peer last said.
+	reported, said map[string]int
+
 	first int     // columns of the names in a table
 	dim   [2]bool // what is known of that side is old
 }
@@ -54,6 +57,7 @@ func Draw(doc control.Document, o Options) []Line {
 	if o.Whole {
 		d.most = 0
 	}
+	d.index()
 	host := d.ofHost()
 	var pairs [][2]side
 	var about []findings
@@ -83,6 +87,20 @@ func Draw(doc control.Document, o Options) []Line {
 	d.ways()
 	d.foot()
 	return d.lines
+}
+
+// index notes where the instances of the peer are: of hundreds, each is wanted once.
+func (d *drawing) index() {
+	d.said = make(map[string]int, len(d.doc.Peer.Instances))
+	for i := range slices.Backward(d.doc.Peer.Instances) {
+		d.said[d.doc.Peer.Instances[i].Name] = i
+	}
+	if r := d.doc.Peer.Report; r != nil {
+		d.reported = make(map[string]int, len(r.Instances))
+		for i := range slices.Backward(r.Instances) {
+			d.reported[r.Instances[i].Name] = i
+		}
+	}
 }
 
 func (d *drawing) put(l Line) { d.lines = append(d.lines, fit(l, d.width)) }

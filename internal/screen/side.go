@@ -1,7 +1,6 @@
 package screen
 
 import (
-	"slices"
 	"time"
 
 	"github.com/tanist-ha/tanist/internal/control"
@@ -51,8 +50,8 @@ func (d *drawing) far(mine *control.Instance) side {
 	p := d.doc.Peer
 	far := side{label: p.Label, heard: p.Reachable}
 	if r := p.Report; r != nil {
-		at := slices.IndexFunc(r.Instances, func(in control.Instance) bool { return in.Name == mine.Name })
-		if far.doc = r; at >= 0 {
+		at, reported := d.reported[mine.Name]
+		if far.doc = r; reported {
 			in := r.Instances[at]
 			far.in, far.age, far.full = &in, d.ms(p.ReportAgeMS), true
 			if in.Stale && in.AgeMS != nil {
@@ -60,8 +59,8 @@ func (d *drawing) far(mine *control.Instance) side {
 			}
 		}
 	}
-	at := slices.IndexFunc(p.Instances, func(in control.PeerInstance) bool { return in.Name == mine.Name })
-	if at < 0 {
+	at, known := d.said[mine.Name]
+	if !known {
 		return far
 	}
 	said := p.Instances[at]
