@@ -1,9 +1,6 @@
 package sim
 
-import (
-	"strings"
-	"testing"
-)
+import "testing"
 
 // maintenanceSeeds is what a few seconds allow.
 const maintenanceSeeds = 250
@@ -71,19 +68,7 @@ func TestMaintenanceCheckersFire(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			others := map[string]int{}
-			for seed := uint64(1); seed <= 1500; seed++ {
-				err := maintenanceOf(seed, tt.broken, tt.kinds).Finish()
-				if err == nil {
-					continue
-				}
-				name, _, _ := strings.Cut(err.Error(), " ")
-				if name == tt.checker {
-					return
-				}
-				others[name]++
-			}
-			t.Errorf("checker %s did not fire, others: %v", tt.checker, others)
+			fires(t, tt.checker, 1500, func(seed uint64) *World { return maintenanceOf(seed, tt.broken, tt.kinds) })
 		})
 	}
 }

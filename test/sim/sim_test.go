@@ -217,21 +217,27 @@ func TestCheckersFire(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			others := map[string]int{}
-			for seed := uint64(1); seed <= 3000; seed++ {
-				err := faultsOf(seed, tt.broken, tt.kinds).Finish()
-				if err == nil {
-					continue
-				}
-				name, _, _ := strings.Cut(err.Error(), " ")
-				if name == tt.checker {
-					return
-				}
-				others[name]++
-			}
-			t.Errorf("checker %s did not fire, others: %v", tt.checker, others)
+			fires(t, tt.checker, 3000, func(seed uint64) *World { return faultsOf(seed, tt.broken, tt.kinds) })
 		})
 	}
+}
+
+// fires runs worlds until the checker of that name finds something.
+func fires(t *testing.T, checker string, seeds uint64, world func(seed uint64) *World) {
+	t.Helper()
+	others := map[string]int{}
+	for seed := uint64(1); seed <= seeds; seed++ {
+		err := world(seed).Finish()
+		if err == nil {
+			continue
+		}
+		name, _, _ := strings.Cut(err.Error(), " ")
+		if name == checker {
+			return
+		}
+		others[name]++
+	}
+	t.Errorf("checker %s did not fire, others: %v", checker, others)
 }
 
 func TestAddressCheckersFire(t *testing.T) {
@@ -256,19 +262,7 @@ func TestAddressCheckersFire(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			others := map[string]int{}
-			for seed := uint64(1); seed <= 300; seed++ {
-				err := addressOf(seed, tt.broken, tt.kinds).Finish()
-				if err == nil {
-					continue
-				}
-				name, _, _ := strings.Cut(err.Error(), " ")
-				if name == tt.checker {
-					return
-				}
-				others[name]++
-			}
-			t.Errorf("checker %s did not fire, others: %v", tt.checker, others)
+			fires(t, tt.checker, 300, func(seed uint64) *World { return addressOf(seed, tt.broken, tt.kinds) })
 		})
 	}
 }

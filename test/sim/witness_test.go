@@ -61,19 +61,7 @@ func TestConflictCheckersFire(t *testing.T) {
 		{"a node takes what it wrote for the Active's", Broken{Forgetful: true}, cut, "divergence"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			others := map[string]int{}
-			for seed := uint64(1); seed <= 3000; seed++ {
-				err := faultsOf(seed, tt.broken, tt.kinds).Finish()
-				if err == nil {
-					continue
-				}
-				name, _, _ := strings.Cut(err.Error(), " ")
-				if name == tt.checker {
-					return
-				}
-				others[name]++
-			}
-			t.Errorf("checker %s did not fire, others: %v", tt.checker, others)
+			fires(t, tt.checker, 3000, func(seed uint64) *World { return faultsOf(seed, tt.broken, tt.kinds) })
 		})
 	}
 }
