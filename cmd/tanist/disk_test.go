@@ -193,7 +193,7 @@ func TestStandbyOnAFullDisk(t *testing.T) {
 	for _, node := range []string{"primary", "reserve"} {
 		eventually(t, "a dry run on "+node+" that says so", func() bool { // once they have heard each other again
 			got := tanist(t, append([]string{"switchover", "--dry-run"}, p.flags(node)...)...)
-			return got.code == switchoverRefused && strings.Contains(got.stderr, "journal_failed: reserve: ")
+			return got.code == switchoverRefused && strings.Contains(got.stderr, "the journal could not be written: reserve: ")
 		})
 	}
 	got := tanist(t, append([]string{"check"}, p.flags("reserve")...)...)
@@ -344,7 +344,7 @@ func (p *diskPair) stepsDown(way string, mend func()) {
 	switch way {
 	case "switchover":
 		got := tanist(t, append([]string{"switchover"}, p.flags("primary")...)...)
-		if got.code != switchoverRefused || !strings.Contains(got.stderr, "journal_failed: primary: ") || p.instance("primary").State != "active" {
+		if got.code != switchoverRefused || !strings.Contains(got.stderr, "the journal could not be written: primary: ") || p.instance("primary").State != "active" {
 			t.Errorf("a switchover that can wait: %+v", got)
 		}
 		got = tanist(t, append([]string{"switchover", "--force", "--reason", "the disk dies"}, p.flags("primary")...)...)

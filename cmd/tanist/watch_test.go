@@ -52,7 +52,7 @@ func TestWatcher(t *testing.T) {
 	failed.Detail = "no such device"
 	w.look(status([]hooks.Result{result("label", hooks.Changed, 4*ms), failed}, took))
 	showLine(&out, control.Line{Reasons: []control.GateReason{
-		{Code: replication.Lagging, Database: "pivot", Detail: "7.0 s behind"}, {Code: replication.Blocked, Detail: "by an operator"},
+		{Code: replication.Lagging, Database: "pivot", Detail: "7.0 s behind"}, {Code: replication.Blocked, Detail: "promotion of this node is blocked: disk swap (uid 0)"},
 	}})
 	golden(t, "progress.txt", out.String())
 }
