@@ -219,7 +219,7 @@ func switchAsked(onStandby bool) beginning {
 			switch {
 			case err != nil:
 				return err
-			case r.Code == 3 && strings.Contains(r.Stderr, "busy"):
+			case r.Code == 3 && strings.Contains(r.Stderr, "another transition was under way"):
 				return errors.New(r.Stderr)
 			case r.Code != 0:
 				k.wrong("switchover asked on %s: exit status %d\n%s%s", on.Hostname, r.Code, r.Stdout, r.Stderr)
