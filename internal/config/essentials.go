@@ -11,9 +11,11 @@ import (
 )
 
 // Essentials returns the file with nothing but what naming this host, dropping the
-// addresses and closing the databases needs. Parse reads it.
-func (f *File) Essentials() ([]byte, error) {
-	root := kept(f.src.root, "nodes", "docker_socket", "instances")
+// addresses and closing the databases needs. Parse reads it. The bytes must not be changed.
+func (f *File) Essentials() ([]byte, error) { return f.src.essentials() }
+
+func essentials(name string, tree *yaml.Node) ([]byte, error) {
+	root := kept(tree, "nodes", "docker_socket", "instances")
 	for _, in := range sequence(root, "instances") {
 		*in = *kept(in, "name", "interface", "vrid", "vips", "lease", "heartbeat", "databases", "discover")
 		for _, db := range slices.Concat(sequence(in, "databases"), sequence(in, "discover")) {
@@ -22,7 +24,7 @@ func (f *File) Essentials() ([]byte, error) {
 	}
 	b, err := yaml.Marshal(root)
 	if err != nil {
-		return nil, fmt.Errorf("write the essentials of %s: %w", f.Name, err)
+		return nil, fmt.Errorf("write the essentials of %s: %w", name, err)
 	}
 	return b, nil
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -46,7 +47,7 @@ func Parse(name string, data []byte) (*File, error) {
 	if problem != nil {
 		return nil, Problems{*problem}
 	}
-	src.root = root
+	src.essentials = sync.OnceValues(func() ([]byte, error) { return essentials(name, root) })
 	f := d.file(d.value(root, ""))
 	if len(d.problems) > 0 {
 		all := d.problems.sorted()

@@ -12,8 +12,6 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
-
-	"go.yaml.in/yaml/v4"
 )
 
 // MaxSize bounds a configuration file, in bytes.
@@ -26,7 +24,9 @@ type position struct{ line, column int }
 type source struct {
 	name  string
 	lines []string // secrets starred out
-	root  *yaml.Node
+	// essentials makes them from the tree when they are first wanted, and keeps no tree
+	// after that: it takes twenty times the room of the text.
+	essentials func() ([]byte, error)
 }
 
 // normalise returns the text for the parser. CRLF becomes LF and a byte order
