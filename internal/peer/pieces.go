@@ -88,6 +88,12 @@ func (a *assembly) add(piece []byte, most int) ([]byte, error) {
 	if len(p.b) == 0 || len(p.b) > a.total-len(a.message) {
 		return nil, errPiece
 	}
+	if need := len(a.message) + len(p.b); need > cap(a.message) {
+		// It doubles, and ends as large as it is announced.
+		grown := make([]byte, len(a.message), min(a.total, max(need, 2*cap(a.message))))
+		copy(grown, a.message)
+		a.message = grown
+	}
 	a.message = append(a.message, p.b...)
 	if len(a.message) < a.total {
 		return nil, nil
