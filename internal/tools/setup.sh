@@ -6,7 +6,7 @@ set -euo pipefail
 
 packages=(
 	acl dbus keepalived lsyncd mariadb-server procps prometheus
-	debian-archive-keyring ethtool iproute2 iputils-arping iputils-ping
+	debian-archive-keyring ethtool iproute2 iptables iputils-arping iputils-ping
 	mmdebstrap nftables rsync strace systemd systemd-container tcpdump util-linux
 )
 services=(keepalived lsyncd mariadb prometheus)
