@@ -262,10 +262,10 @@ func attackLink(t *testing.T, p *linkedPair) {
 			t.Fatal("a stranger is let in")
 		}
 	}
-	for reason, n := range map[peer.Reason]uint64{peer.ReasonProtocol: each, peer.ReasonStranger: each, peer.ReasonSlow: each} {
+	for reason, n := range map[peer.Reason]uint64{peer.ReasonProtocol: each, peer.ReasonDropped: each, peer.ReasonSlow: each} {
 		eventually(t, reason.String()+" is counted", func() bool {
 			now := refused(reason)
-			return now == n || reason == peer.ReasonStranger && now > n // by the packet
+			return now == n || reason == peer.ReasonDropped && now > n // by the packet
 		})
 	}
 	for _, conn := range held {

@@ -151,7 +151,7 @@ func TestTenThousandConnections(t *testing.T) {
 	s := x.primary.path(0)
 	// Not each: some attempts have no port, or end while they are half open.
 	eventually(t, "they are counted", func() bool { s = x.primary.path(0); return refused(s) > connections/2 })
-	if !s.Accepted || !s.Proved || s.Refusals[ReasonCrowded]+s.Refusals[ReasonUnfinished]+s.Refusals[ReasonSlow]+s.Refusals[ReasonStranger] != refused(s) {
+	if !s.Accepted || !s.Proved || s.Refusals[ReasonCrowded]+s.Refusals[ReasonUnfinished]+s.Refusals[ReasonSlow]+s.Refusals[ReasonDropped] != refused(s) {
 		t.Errorf("status: %+v", s)
 	}
 	t.Logf("%d of %d connections were made in %v; refused: %v", made.Load(), connections, took, s.Refusals.ByName())

@@ -81,18 +81,18 @@ func TestAStrangerIsDropped(t *testing.T) {
 	e, me, peer := lone(t)
 	eventually(t, "it listens", func() bool { p := e.paths[0]; p.mu.Lock(); defer p.mu.Unlock(); return p.listening != nil })
 	knockAt(t, netip.AddrPortFrom(loopback(), 0), netip.AddrPortFrom(me, port))
-	eventually(t, "it is counted", func() bool { return e.path(0).Refusals[ReasonStranger] > 0 })
-	if got := e.Refused(); len(got) != 1 || got[0].Peer != peer || got[0].Reason != ReasonStranger || !strings.Contains(got[0].Last, "that the kernel dropped") {
+	eventually(t, "it is counted", func() bool { return e.path(0).Refusals[ReasonDropped] > 0 })
+	if got := e.Refused(); len(got) != 1 || got[0].Peer != peer || got[0].Reason != ReasonDropped || !strings.Contains(got[0].Last, "that the kernel dropped") {
 		t.Errorf("%+v", got)
 	}
 	friend := callFrom(t, peer, me)
 	greetAs(t, friend, "reserve", "primary")
 	write(t, friend, frameOf(t, "compass", state(1, 1)))
 	eventually(t, "the peer is heard", func() bool { return e.last("compass").Seq == 1 })
-	if s := e.path(0); refused(s) != s.Refusals[ReasonStranger] || s.Received != 1 {
+	if s := e.path(0); refused(s) != s.Refusals[ReasonDropped] || s.Received != 1 {
 		t.Errorf("status: %+v", s)
 	}
-	if all := e.Refusals(); all[ReasonStranger] == 0 {
+	if all := e.Refusals(); all[ReasonDropped] == 0 {
 		t.Errorf("of all paths: %v", all.ByName())
 	}
 }
@@ -102,7 +102,7 @@ func TestThePeerOfAnotherPathIsAStranger(t *testing.T) {
 	e := start(t, "primary", "reserve", ap)
 	eventually(t, "it listens", func() bool { p := e.paths[0]; p.mu.Lock(); defer p.mu.Unlock(); return p.listening != nil })
 	knockAt(t, netip.AddrPortFrom(bp[1].Local, 0), netip.AddrPortFrom(ap[0].Local, port))
-	eventually(t, "it is counted", func() bool { return e.path(0).Refusals[ReasonStranger] > 0 })
+	eventually(t, "it is counted", func() bool { return e.path(0).Refusals[ReasonDropped] > 0 })
 }
 
 func TestOnlyTheRightHelloIsAnswered(t *testing.T) {

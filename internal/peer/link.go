@@ -69,7 +69,7 @@ type Status struct {
 	Version   uint16 // of the protocol of that connection
 
 	// What last went wrong in either direction; it stays after it is over.
-	// Strangers are counted and do not appear here.
+	// What the kernel drops is counted and does not appear here.
 	SendError, ReceiveError Failure
 }
 

@@ -46,10 +46,9 @@ type listener struct {
 	ordinary, reserved bucket    // of the accepting goroutine
 	reopen             time.Time // when ordinary ports are let in again
 
-	mu     sync.Mutex // guards the fields below
-	shut   bool
-	calmAt time.Time // until then what the kernel drops is a crowd's
-	noted  uint32    // of the packets that it has dropped
+	mu    sync.Mutex // guards the fields below
+	shut  bool
+	noted uint32 // of the packets that the kernel has dropped
 }
 
 // bind listens on a local address for the peer of its path.
@@ -119,24 +118,18 @@ func (l *listener) judge(conn *net.TCPConn, now time.Time) Reason {
 func (l *listener) shutOut(shut bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.calmAt = time.Now().Add(2 * shutTime)
-	l.note()
 	if l.filtered && l.attach(shut) == nil {
 		l.shut = shut
 	}
 	_ = l.SetDeadline(l.reopen) // fails only when closed, which AcceptTCP says
 }
 
+// noteDropped counts the packets that the kernel has dropped since the last time: the
+// filter's, those that found the queue full, and the ends of connections that were half
+// open.
 func (l *listener) noteDropped() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.note()
-}
-
-// note counts the packets that the kernel has dropped since the last time: of
-// strangers, and around a flood of a crowd. The first ones of a flood that find the
-// queue full may pass for strangers.
-func (l *listener) note() {
 	var n uint32
 	err := control(l.raw, "getsockopt SO_MEMINFO", func(fd int) (err error) {
 		n, err = droppedBy(fd)
@@ -145,11 +138,8 @@ func (l *listener) note() {
 	if err != nil {
 		return // closed, or a kernel that does not say
 	}
-	reason := ReasonStranger
-	if time.Now().Before(l.calmAt) {
-		reason = ReasonCrowded
-	}
-	l.refusals.add(reason, uint64(n-l.noted), refuse(reason, "packets that the kernel dropped at the link's port")) // it may wrap round
+	dropped := uint64(n - l.noted) // it may wrap round
+	l.refusals.add(ReasonDropped, dropped, refuse(ReasonDropped, "packets that the kernel dropped at the link's port"))
 	l.noted = n
 }
 

@@ -25,7 +25,7 @@ type Reason uint8
 
 // The reasons, in the order in which a connection meets them.
 const (
-	ReasonStranger   Reason = iota + 1 // packets from another address than the peer's of this path
+	ReasonStranger   Reason = iota + 1 // from another address than the peer's of this path, where the kernel took no filter
 	ReasonCrowded                      // more than are looked at, or newer ones took its place before it proved itself
 	ReasonSlow                         // it did not prove itself in time
 	ReasonUnfinished                   // it ended before it proved itself, as one does that asks whether this host lives
@@ -39,8 +39,9 @@ const (
 	ReasonIdentity                     // its certificate is not the peer's
 	ReasonTLS                          // what it says is not sealed as agreed: altered or cut
 	ReasonMalformed                    // a proved peer's message that is not of this format
+	ReasonDropped                      // packets that the kernel dropped: from other addresses, or of a flood
 
-	lastReason = ReasonMalformed
+	lastReason = ReasonDropped
 )
 
 // String returns the reason as status, log and metrics name it.
@@ -74,6 +75,8 @@ func (r Reason) String() string {
 		return "tls"
 	case ReasonMalformed:
 		return "malformed"
+	case ReasonDropped:
+		return "dropped"
 	}
 	return fmt.Sprintf("Reason(%d)", uint8(r))
 }

@@ -97,7 +97,7 @@ func burn(ctx context.Context, _ string, attempts *atomic.Int64) {
 // dial connects to the link's port of the target, from an address or any.
 func dial(ctx context.Context, from, target string, attempts *atomic.Int64) (net.Conn, bool) {
 	attempts.Add(1)
-	d := net.Dialer{Timeout: 5 * time.Second}
+	d := net.Dialer{Timeout: impatience}
 	if from != "" {
 		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
 	}
@@ -124,8 +124,12 @@ func (h *held) close() {
 	}
 }
 
-// Of an attack by connections: so many are dialed at once, so many stay open.
-const dialers, opened = 200, 10_000
+// Of an attack by connections: so many are dialed at once, so many stay open, and one
+// that is not answered is given up for another after so long.
+const (
+	dialers, opened = 200, 10_000
+	impatience      = 20 * time.Millisecond
+)
 
 func connectionsFrom(ctx context.Context, from, target string, attempts *atomic.Int64) {
 	several(dialers, func(int) {
