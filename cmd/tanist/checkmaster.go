@@ -83,7 +83,7 @@ func misused(cmd *cobra.Command, err error) error {
 func checkMaster(ctx context.Context, c *common) verdict {
 	ctx, cancel := context.WithTimeout(ctx, askPatience)
 	defer cancel()
-	doc, err := control.Dial(c.socket).Status(ctx)
+	doc, err := control.Dial(c.socket).Ask(ctx, control.Question{Instance: c.instance, Alone: true})
 	if err != nil {
 		return unknownRole(err)
 	}

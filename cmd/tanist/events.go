@@ -23,8 +23,10 @@ func (d *daemon) newFeed() *events.Feed {
 			c, err := journal.Read(filepath.Join(d.common.stateDir, "journal"))
 			return c.Entries, err
 		},
-		State: func(ctx context.Context) (control.Document, error) { return d.document(ctx, (*survey).known) },
-		Next:  next, Skipped: skipped, Heartbeat: eventHeartbeat,
+		State: func(ctx context.Context) (control.Document, error) {
+			return d.document(ctx, extent{look: (*survey).known, peers: true})
+		},
+		Next: next, Skipped: skipped, Heartbeat: eventHeartbeat,
 	})
 }
 

@@ -19,8 +19,9 @@ import (
 
 const (
 	// loopPatience is how long an answer waits for the control loop, and meanwhile for
-	// units and labels; kernelPatience how long it then waits for the kernel's addresses.
-	// Both together, and what it takes to write and read the answer, stay below 50 ms.
+	// units and labels; kernelPatience how long it then waits for the kernel's addresses,
+	// and as much longer as the loop took less. Both together, and what it takes to write
+	// and read the answer, stay below 50 ms.
 	loopPatience   = 20 * time.Millisecond
 	kernelPatience = 10 * time.Millisecond
 	// refreshEvery is how old the last known facts are at most when the loop begins to

@@ -317,7 +317,7 @@ func TestWhatIsKnownIsKeptYoung(t *testing.T) {
 	})
 	close(loop.hang)
 	<-loop.hanging
-	doc, err := d.Status(t.Context())
+	doc, err := d.Status(t.Context(), control.Question{})
 	if err != nil || len(doc.Instances) != 1 {
 		t.Fatalf("%+v, %v", doc, err)
 	}

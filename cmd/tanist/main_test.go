@@ -128,6 +128,9 @@ func TestCheckMaster(t *testing.T) {
 			t.Errorf("%s, quiet: %+v", tc.state, quiet)
 		}
 		other := tanist(t, "check-master", "--instance", "other", "--socket", f.socket)
+		if want := (control.Question{Instance: "other", Alone: true}); f.question != want {
+			t.Errorf("%s: the daemon is asked for %+v, more than %+v", tc.state, f.question, want)
+		}
 		if other.code != 2 || other.stdout != "unknown\n" {
 			t.Errorf("an instance that is not there: %+v", other)
 		}
@@ -204,10 +207,11 @@ func TestSchemaAndVersion(t *testing.T) {
 
 // fake is a daemon with a fixed answer behind a real control socket.
 type fake struct {
-	socket string
-	doc    control.Document
-	lines  []control.Line
-	asked  control.SwitchoverRequest
+	socket   string
+	doc      control.Document
+	question control.Question // the last one, once the answer is there
+	lines    []control.Line
+	asked    control.SwitchoverRequest
 
 	replication []control.ReplicationLine
 	replicated  control.ReplicationRequest
@@ -238,7 +242,10 @@ func (f *fake) Hold(_ context.Context, _ failover.HoldKind, r control.HoldReques
 	return f.answer, f.refusal
 }
 
-func (f *fake) Status(context.Context) (control.Document, error) { return f.doc, nil }
+func (f *fake) Status(_ context.Context, q control.Question) (control.StatusAnswer, error) {
+	f.question = q
+	return control.StatusAnswer{Document: f.doc}, nil
+}
 
 func (f *fake) Switchover(_ context.Context, r control.SwitchoverRequest, news func(control.Line)) error {
 	f.asked = r

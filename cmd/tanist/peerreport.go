@@ -14,10 +14,12 @@ import (
 )
 
 const (
-	// reportEvery is how often the status is told; reportShare is the least part of the
-	// time that making one may not take, and reportRarest the rarest it is told for that.
+	// reportEvery is how often the status is told. Less often where making it takes more
+	// than one part in reportShare of the time, or telling it more than reportBytes in a
+	// second, but not less than reportRarest.
 	reportEvery  = time.Second
 	reportShare  = 200
+	reportBytes  = 64 << 10
 	reportRarest = 3 * time.Second
 	// reportPatience bounds the making of one.
 	reportPatience = 2 * time.Second
@@ -39,41 +41,42 @@ func (d *daemon) tellReport(ctx context.Context) error {
 			least, since = control.CutNothing, 0
 		}
 		began := time.Now()
-		cut, err := d.report(ctx, least)
+		cut, size, err := d.report(ctx, least)
 		if err != nil && ctx.Err() == nil {
 			d.log.Trouble("", "tell the peer this node's status", err)
 		}
 		least = max(least, cut)
-		wait = min(max(reportEvery, reportShare*time.Since(began)), reportRarest)
+		wait = min(max(reportEvery, reportShare*time.Since(began), time.Duration(size)*time.Second/reportBytes), reportRarest)
 	}
 	return nil
 }
 
-// report makes one and leaves it to the link, and returns what had to be left out.
-func (d *daemon) report(ctx context.Context, least control.Cut) (control.Cut, error) {
+// report makes one and leaves it to the link, and returns what had to be left out and
+// how many bytes it has.
+func (d *daemon) report(ctx context.Context, least control.Cut) (control.Cut, int, error) {
 	ctx, cancel := context.WithTimeout(ctx, reportPatience)
 	defer cancel()
-	doc, err := d.document(ctx, (*survey).known)
+	doc, err := d.document(ctx, extent{look: (*survey).known})
 	if err != nil {
-		return least, err
+		return least, 0, err
 	}
 	body, cut, err := control.EncodeReport(&doc, least, peer.MaxReport)
 	if err != nil {
-		return least, err
+		return least, 0, err
 	}
-	return cut, d.link.Report(body)
+	return cut, len(body), d.link.Report(body)
 }
 
-// reported is the peer's newest report, taken apart once.
+// reported is the peer's newest report, read once.
 type reported struct {
-	mu  sync.Mutex // guards the fields below
-	at  mono.Instant
-	doc *control.Document
+	mu   sync.Mutex // guards the fields below
+	at   mono.Instant
+	read *control.Report
 }
 
 // latest returns it and how old it is; nil when there is none, or none that can be
 // read. An error is told once of each report.
-func (r *reported) latest(link *peer.Link) (*control.Document, time.Duration, error) {
+func (r *reported) latest(link *peer.Link) (*control.Report, time.Duration, error) {
 	body, at, ok := link.PeerReport()
 	if !ok {
 		return nil, 0, nil
@@ -83,31 +86,42 @@ func (r *reported) latest(link *peer.Link) (*control.Document, time.Duration, er
 	var err error
 	if r.at != at {
 		r.at = at
-		r.doc, err = control.DecodeReport(body)
+		r.read, err = control.ReadReport(body)
 	}
-	return r.doc, bootClock().Sub(at), err
+	return r.read, bootClock().Sub(at), err
 }
 
-// both completes a document of this node with what the peer says of itself.
-func (d *daemon) both(doc *control.Document) {
+// both completes a document of this node with what the peer says of itself, as far as
+// that is asked for.
+func (d *daemon) both(doc control.Document, q control.Question) (control.StatusAnswer, error) {
+	answer := control.StatusAnswer{Document: doc}
 	if s, known := d.clocks.best(); known {
 		offset, doubt := msOf(s.offset), msOf(s.doubt)
-		doc.Peer.ClockOffsetMS, doc.Peer.ClockUncertaintyMS = &offset, &doubt
-		doc.Peer.ClocksDiffer = s.offset.Abs()-s.doubt > control.ClockTolerance
+		answer.Peer.ClockOffsetMS, answer.Peer.ClockUncertaintyMS = &offset, &doubt
+		answer.Peer.ClocksDiffer = s.offset.Abs()-s.doubt > control.ClockTolerance
+	}
+	if q.Alone {
+		return answer, nil
 	}
 	report, age, err := d.reported.latest(d.link)
 	if err != nil {
 		d.log.Trouble("", "show the peer's side", err)
 	}
 	if report == nil {
-		return
+		return answer, nil
 	}
 	ms := age.Milliseconds()
-	doc.Peer.Report, doc.Peer.ReportAgeMS = report, &ms
-	doc.Peer.Configuration = control.Compare(doc, report)
+	answer.Peer.ReportAgeMS = &ms
+	answer.Peer.Configuration = control.Compare(&doc, &report.Head)
 	if age <= reportGood {
-		doc.TheirSide(d.addresses(), age)
+		answer.TheirSide(&report.Head, d.addresses(), age)
 	}
+	if q.Instance == "" {
+		answer.Report = report.JSON
+		return answer, nil
+	}
+	answer.Peer.Report, err = report.Whole()
+	return answer, err
 }
 
 // addresses are this node's, as text, in the order of the paths.

@@ -4,41 +4,68 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/tanist-ha/tanist/internal/control"
 	"github.com/tanist-ha/tanist/internal/failover"
 	"github.com/tanist-ha/tanist/internal/node"
+	"github.com/tanist-ha/tanist/vrrp/vip"
 )
 
 // Status makes the document of both nodes.
-func (d *daemon) Status(ctx context.Context) (control.Document, error) {
-	doc, err := d.document(ctx, (*survey).latest)
-	d.both(&doc)
-	return doc, err
+func (d *daemon) Status(ctx context.Context, q control.Question) (control.StatusAnswer, error) {
+	doc, err := d.document(ctx, extent{look: (*survey).latest, only: q.Instance, peers: true})
+	if err != nil {
+		return control.StatusAnswer{}, err
+	}
+	answer, err := d.both(doc, q)
+	if q.Instance != "" {
+		answer.Only(q.Instance)
+	}
+	return answer, err
 }
 
-// document makes it with the units and labels that look returns. It waits for nothing
-// that can hang: see lastknown.go.
-func (d *daemon) document(ctx context.Context, look func(*survey, context.Context) sighting) (control.Document, error) {
+// extent is how much a document is to say.
+type extent struct {
+	look  func(*survey, context.Context) sighting // at units and labels
+	only  string                                  // an instance; empty: all
+	peers bool                                    // what the peer said of each, too
+}
+
+// of returns the services that a document is about.
+func (x extent) of(services []*service) []*service {
+	if x.only == "" {
+		return services
+	}
+	i := slices.IndexFunc(services, func(s *service) bool { return s.cfg.Name == x.only })
+	if i < 0 {
+		return nil
+	}
+	return services[i : i+1]
+}
+
+// document makes it. It waits for nothing that can hang: see lastknown.go.
+func (d *daemon) document(ctx context.Context, x extent) (control.Document, error) {
 	doc := control.Document{
 		Node: d.nodes[d.self].Label, Version: version, Instances: []control.Instance{},
 		Peer: control.Peer{Label: d.nodes[1-d.self].Label, Paths: d.paths(), Instances: []control.PeerInstance{}},
 	}
 	advertisements := d.heartbeat.Status()
 	doc.Heartbeat, doc.Journal = heartbeatPaths(advertisements), journalDocument(d.node.Journal())
-	services, reloaded := d.now()
+	all, reloaded := d.now()
+	services := x.of(all)
 	doc.Reload, doc.Host, doc.Peer.Authenticated = reloaded, d.hostNow(), d.link.Authenticated()
 	began := time.Now()
 	patience, cancel := context.WithTimeout(ctx, loopPatience)
 	defer cancel()
-	looked := sightings(patience, services, look)
+	looked := sightings(patience, services, x.look)
 	known, err := d.recollect(patience, services)
 	if err != nil {
 		return doc, err
 	}
 	seen := looked()
-	asking, cancel := context.WithTimeout(ctx, kernelPatience)
+	asking, cancel := context.WithTimeout(ctx, kernelPatience+max(0, loopPatience-time.Since(began)))
 	defer cancel()
 	onInterface := map[string]addressesOf{} // each is asked once, and after the states
 	for _, s := range services {
@@ -64,7 +91,7 @@ func (d *daemon) document(ctx context.Context, look func(*survey, context.Contex
 		doc.Instances = append(doc.Instances, in)
 		doc.Epoch = max(doc.Epoch, uint64(r.status.Epoch))
 		doc.Peer.Reachable = doc.Peer.Reachable || r.status.PeerFresh && r.fresh
-		if r.status.PeerKnown {
+		if r.status.PeerKnown && x.peers {
 			doc.Peer.Instances = append(doc.Peer.Instances, r.peer())
 		}
 	}
@@ -83,13 +110,13 @@ func journalDocument(h node.JournalHealth) *control.Journal {
 // heldAddresses asks the kernel what an interface has, whoever put it there. It
 // uses no socket of the loop's: a status must not hold up a renewal.
 func heldAddresses(name string) []netip.Addr {
-	prefixes, err := interfacePrefixes(name)
+	prefixes, err := vip.AddressesOf(name)
 	if err != nil {
 		return nil // no such interface, so no address
 	}
-	var held []netip.Addr
-	for _, p := range prefixes {
-		held = append(held, p.Addr())
+	held := make([]netip.Addr, len(prefixes))
+	for i, p := range prefixes {
+		held[i] = p.Addr()
 	}
 	return held
 }

@@ -1,12 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -33,6 +34,9 @@ func newStatus(c *common) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if watch {
 				return watchStatus(cmd, c, asJSON)
+			}
+			if asJSON && c.instance == "" {
+				return copyStatus(cmd.Context(), c, cmd.OutOrStdout())
 			}
 			doc, err := askStatus(cmd.Context(), c)
 			if err != nil {
@@ -73,17 +77,29 @@ func watchStatus(cmd *cobra.Command, c *common, asJSON bool) error {
 func askStatus(ctx context.Context, c *common) (control.Document, error) {
 	ctx, cancel := context.WithTimeout(ctx, askPatience)
 	defer cancel()
-	doc, err := control.Dial(c.socket).Status(ctx)
+	doc, err := control.Dial(c.socket).Ask(ctx, control.Question{Instance: c.instance})
 	if err != nil || c.instance == "" {
 		return doc, err
 	}
-	in, err := control.Pick(doc, c.instance)
+	_, err = control.Pick(doc, c.instance)
+	doc.Only(c.instance) // for a daemon of another release
+	return doc, err
+}
+
+// copyStatus writes what the daemon says, word for word.
+func copyStatus(ctx context.Context, c *common, w io.Writer) error {
+	ctx, cancel := context.WithTimeout(ctx, askPatience)
+	defer cancel()
+	text, err := control.Dial(c.socket).StatusJSON(ctx, control.Question{})
 	if err != nil {
-		return doc, err
+		return err
 	}
-	doc.Instances = []control.Instance{in}
-	doc.Peer.Instances = slices.DeleteFunc(doc.Peer.Instances, func(p control.PeerInstance) bool { return p.Name != in.Name })
-	return doc, nil
+	var out bytes.Buffer
+	if err := json.Indent(&out, text, "", "  "); err != nil {
+		return fmt.Errorf("read the daemon's status: %w", err)
+	}
+	_, err = out.WriteTo(w)
+	return err
 }
 
 // printStatus writes both nodes for a person.

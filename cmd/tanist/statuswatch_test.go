@@ -194,10 +194,10 @@ type changing struct {
 	asked atomic.Uint64
 }
 
-func (c *changing) Status(context.Context) (control.Document, error) {
+func (c *changing) Status(context.Context, control.Question) (control.StatusAnswer, error) {
 	doc := document("backup", false)
 	doc.Peer.Instances[0].Epoch = c.asked.Add(1)
-	return doc, nil
+	return control.StatusAnswer{Document: doc}, nil
 }
 
 func answering(t *testing.T, socket string, d control.Daemon) (stop func()) {

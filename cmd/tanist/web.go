@@ -55,12 +55,15 @@ func (d *daemon) newWeb() *web.Server {
 // facts are what the answers over HTTP are made of. Nothing is asked for them that can
 // hang.
 func (d *daemon) facts(ctx context.Context) (web.Facts, error) {
-	doc, err := d.document(ctx, (*survey).known)
+	doc, err := d.document(ctx, extent{look: (*survey).known, peers: true})
 	if err != nil {
 		return web.Facts{}, err
 	}
-	d.both(&doc)
-	f := web.Facts{Document: doc, Dropped: map[string]map[string]uint64{}}
+	answer, err := d.both(doc, control.Question{})
+	if err != nil {
+		return web.Facts{}, err
+	}
+	f := web.Facts{StatusAnswer: answer, Dropped: map[string]map[string]uint64{}}
 	if f.Counters, err = d.counters(ctx); err != nil {
 		return f, err
 	}

@@ -55,17 +55,34 @@ func notConnected(socket string, err error) error {
 }
 
 // Status returns the daemon's status.
-func (c *Client) Status(ctx context.Context) (Document, error) {
+func (c *Client) Status(ctx context.Context) (Document, error) { return c.Ask(ctx, Question{}) }
+
+// Ask returns of the daemon's status what is wanted. A daemon of another release may
+// tell more than that.
+func (c *Client) Ask(ctx context.Context, q Question) (Document, error) {
 	var doc Document
-	body, err := c.do(ctx, http.MethodGet, "/v1/status", nil)
+	text, err := c.StatusJSON(ctx, q)
 	if err != nil {
 		return doc, err
 	}
-	defer body.Close()
-	if err := json.NewDecoder(body).Decode(&doc); err != nil {
+	if err := json.Unmarshal(text, &doc); err != nil {
 		return doc, fmt.Errorf("read the daemon's status: %w", err)
 	}
 	return doc, nil
+}
+
+// StatusJSON is Ask, as the daemon tells it.
+func (c *Client) StatusJSON(ctx context.Context, q Question) ([]byte, error) {
+	body, err := c.do(ctx, http.MethodGet, "/v1/status"+q.query(), nil)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	var text bytes.Buffer
+	if _, err := text.ReadFrom(body); err != nil {
+		return nil, fmt.Errorf("read the daemon's status: %w", err)
+	}
+	return text.Bytes(), nil
 }
 
 // Switchover asks for a switchover and passes on every line until the last.

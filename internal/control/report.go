@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"time"
+	"unicode/utf8"
 )
 
 // Cut is what was left out of a report, each with all before it.
@@ -107,24 +108,49 @@ func (doc *Document) fewer(limit int) ([]byte, error) {
 // than their JSON.
 const maxReported = 1024
 
-// DecodeReport reads a report of the other node, without what that says of this one's
-// instances. What it does not know is passed over.
-func DecodeReport(b []byte) (*Document, error) {
-	type lists struct {
-		Instances []json.RawMessage `json:"instances"`
+// Report is the other node's document as that came, and what of it is no instance.
+// Taking the instances apart is left to who wants them.
+type Report struct {
+	Head Document
+	// JSON is the whole report, without what it says of this node's instances. It is valid
+	// and bounded as by Whole; what this release does not know may still be in it.
+	JSON json.RawMessage
+}
+
+// ReadReport reads a report of the other node.
+func ReadReport(b []byte) (*Report, error) {
+	type peer struct {
+		Peer
+		Report    *struct{}  `json:"report"`
+		Instances []struct{} `json:"instances"`
 	}
-	var bound struct {
-		lists
-		Peer lists `json:"peer"`
+	var head struct {
+		Document
+		Instances []struct{} `json:"instances"`
+		Peer      peer       `json:"peer"`
 	}
-	if err := json.Unmarshal(b, &bound); err != nil {
+	if err := json.Unmarshal(b, &head); err != nil {
 		return nil, fmt.Errorf("read the peer's status: %w", err)
 	}
-	if n := max(len(bound.Instances), len(bound.Peer.Instances)); n > maxReported {
+	if n := max(len(head.Instances), len(head.Peer.Instances)); n > maxReported {
 		return nil, fmt.Errorf("read the peer's status: %d instances, more than %d", n, maxReported)
 	}
+	r := &Report{Head: head.Document, JSON: b}
+	r.Head.Peer = head.Peer.Peer
+	if head.Peer.Report == nil && len(head.Peer.Instances) == 0 && utf8.Valid(b) {
+		return r, nil
+	}
+	doc, err := r.Whole()
+	if err == nil {
+		r.JSON, err = json.Marshal(doc)
+	}
+	return r, err
+}
+
+// Whole takes a report apart. What this release does not know is passed over.
+func (r *Report) Whole() (*Document, error) {
 	var doc Document
-	if err := json.Unmarshal(b, &doc); err != nil {
+	if err := json.Unmarshal(r.JSON, &doc); err != nil {
 		return nil, fmt.Errorf("read the peer's status: %w", err)
 	}
 	doc.Peer.Report, doc.Peer.ReportAgeMS, doc.Peer.Instances = nil, nil, []PeerInstance{}
@@ -133,8 +159,7 @@ func DecodeReport(b []byte) (*Document, error) {
 
 // TheirSide fills in what the peer hears of this node, by its report of that age. own are
 // this node's addresses in the order of the paths.
-func (doc *Document) TheirSide(own []string, age time.Duration) {
-	report := doc.Peer.Report
+func (doc *Document) TheirSide(report *Document, own []string, age time.Duration) {
 	for i := range doc.Peer.Paths {
 		p := &doc.Peer.Paths[i]
 		for _, theirs := range report.Peer.Paths {

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -97,16 +98,6 @@ func TestTheirSide(t *testing.T) {
 	doc := Document{
 		Peer: Peer{
 			Paths: []Path{{Address: "192.0.2.12"}, {Address: "198.51.100.12", HearsUs: &yes}, {Address: "203.0.113.12"}},
-			Report: &Document{
-				Peer: Peer{Paths: []Path{ // the peer hears us by the second path only
-					{Address: "198.51.100.11", Heard: true, LastHeardMS: ms(80)}, {Address: "192.0.2.11"},
-				}},
-				Heartbeat: []HeartbeatPath{
-					{Local: "192.0.2.12", Peer: "192.0.2.11"},
-					{Local: "198.51.100.12", Peer: "198.51.100.11", LastHeardMS: ms(20)},
-					{Interface: "eth1", Local: "10.0.0.2", Peer: "224.0.0.18", LastHeardMS: ms(30)},
-				},
-			},
 		},
 		Heartbeat: []HeartbeatPath{
 			{Local: "192.0.2.11", Peer: "192.0.2.12"},
@@ -115,7 +106,17 @@ func TestTheirSide(t *testing.T) {
 			{Interface: "eth0", Local: "10.0.1.1", Peer: "224.0.0.18"},
 		},
 	}
-	doc.TheirSide([]string{"192.0.2.11", "198.51.100.11", "203.0.113.11"}, 500*time.Millisecond)
+	report := &Document{
+		Peer: Peer{Paths: []Path{ // the peer hears us by the second path only
+			{Address: "198.51.100.11", Heard: true, LastHeardMS: ms(80)}, {Address: "192.0.2.11"},
+		}},
+		Heartbeat: []HeartbeatPath{
+			{Local: "192.0.2.12", Peer: "192.0.2.11"},
+			{Local: "198.51.100.12", Peer: "198.51.100.11", LastHeardMS: ms(20)},
+			{Interface: "eth1", Local: "10.0.0.2", Peer: "224.0.0.18", LastHeardMS: ms(30)},
+		},
+	}
+	doc.TheirSide(report, []string{"192.0.2.11", "198.51.100.11", "203.0.113.11"}, 500*time.Millisecond)
 	if diff := cmp.Diff([]Path{
 		{Address: "192.0.2.12", HearsUs: &no, PeerHeard: &no},
 		{Address: "198.51.100.12", HearsUs: &yes, PeerHeard: &yes, PeerHeardMSAgo: ms(580)},
@@ -180,12 +181,23 @@ func TestDecodeReport(t *testing.T) {
 	}
 	want := manyInstances(3)
 	want.Peer.Report, want.Peer.Instances = nil, []PeerInstance{}
-	if doc, err := DecodeReport(body); err != nil || !cmp.Equal(want, doc) {
+	r, err := ReadReport(body)
+	if err != nil || !bytes.Equal(r.JSON, body) {
+		t.Fatalf("%v, it came as %s and is %s", err, body, r.JSON)
+	}
+	if doc, err := r.Whole(); err != nil || !cmp.Equal(want, doc) {
 		t.Errorf("%v, %s", err, cmp.Diff(want, doc))
+	}
+	want.Instances, want.Peer.Instances = nil, nil
+	if diff := cmp.Diff(want, &r.Head); diff != "" {
+		t.Errorf("what is no instance (-want +got):\n%s", diff)
 	}
 	newer := `{"node":"reserve","quorum":{"x":1},"instances":[{"name":"a","gate":{"reasons":[{"code":"moon_phase","why":3},{"code":"lagging"}]}}],
 		"peer":{"report":{"node":"primary"},"instances":[{"name":"a"}]}}`
-	doc, err := DecodeReport([]byte(newer))
+	if r, err = ReadReport([]byte(newer)); err != nil || r.Head.Node != "reserve" || bytes.Contains(r.JSON, []byte("primary")) {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	doc, err := r.Whole()
 	if err != nil || doc.Node != "reserve" || doc.Peer.Report != nil || len(doc.Peer.Instances) != 0 {
 		t.Fatalf("%+v, %v", doc, err)
 	}
@@ -200,8 +212,8 @@ func TestDecodeReport(t *testing.T) {
 		"the peer's instances":  `{"peer":{"instances":[` + strings.Repeat("{},", maxReported) + `{}]}}`,
 		"too deep":              strings.Repeat(`{"peer":{"report":`, 20_000),
 	} {
-		if doc, err := DecodeReport([]byte(bad)); err == nil {
-			t.Errorf("%s: read as %+v", name, doc)
+		if r, err := ReadReport([]byte(bad)); err == nil {
+			t.Errorf("%s: read as %+v", name, r)
 		}
 	}
 }

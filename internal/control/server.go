@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -77,7 +78,7 @@ type Outcome struct {
 
 // Daemon is what the server needs of the daemon.
 type Daemon interface {
-	Status(ctx context.Context) (Document, error)
+	Status(ctx context.Context, q Question) (StatusAnswer, error)
 	// Switchover carries a command out; news is called with what is new.
 	Switchover(ctx context.Context, r SwitchoverRequest, news func(Line)) error
 	// Replication does what is wanted and calls news with a line for each database,
@@ -211,12 +212,17 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {
+	q, err := readQuestion(r.URL.RawQuery)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), statusPatience)
 	defer cancel()
-	doc, err := s.daemon.Status(ctx)
+	answer, err := s.daemon.Status(ctx, q)
 	var body []byte
 	if err == nil {
-		body, err = json.Marshal(doc)
+		body, err = answer.Encode()
 	}
 	// A reader that stands still would keep its connection from others.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writePatience))
@@ -225,6 +231,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)+1))
 	_, _ = w.Write(append(body, '\n'))
 }
 

@@ -3,6 +3,7 @@ package control
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -28,13 +29,15 @@ const patience = 30 * time.Second
 
 // daemon is what a server asks, with fields for answers.
 type daemon struct {
-	doc  Document
-	err  error
-	hold func(ctx context.Context, news func(Line)) error
+	doc    Document
+	report json.RawMessage
+	err    error
+	hold   func(ctx context.Context, news func(Line)) error
 
 	lines []ReplicationLine
 
 	mu         sync.Mutex // guards the fields below
+	questions  []Question
 	asked      []SwitchoverRequest
 	replicated []ReplicationRequest
 	held       []heldRequest
@@ -75,7 +78,12 @@ func (d *daemon) refusals() []Refusal {
 	return append([]Refusal(nil), d.refused...)
 }
 
-func (d *daemon) Status(context.Context) (Document, error) { return d.doc, d.err }
+func (d *daemon) Status(_ context.Context, q Question) (StatusAnswer, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.questions = append(d.questions, q)
+	return StatusAnswer{Document: d.doc, Report: d.report}, d.err
+}
 
 func (d *daemon) Switchover(ctx context.Context, r SwitchoverRequest, news func(Line)) error {
 	d.mu.Lock()

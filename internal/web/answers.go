@@ -163,7 +163,11 @@ func text(w http.ResponseWriter, status int, line string) {
 // document is what anybody may read of the status.
 func (s *Server) document(ctx context.Context) (control.Document, error) {
 	facts, err := s.facts.ask(ctx)
-	return facts.Document.WithoutOutput(), err
+	if err != nil {
+		return control.Document{}, err
+	}
+	doc, err := facts.Whole()
+	return doc.WithoutOutput(), err
 }
 
 // status answers with the document of `tanist status --json`.

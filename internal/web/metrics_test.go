@@ -47,10 +47,10 @@ func full() Facts {
 		return node.Durations{Bounds: []time.Duration{10 * time.Millisecond, time.Second}, Counts: counts, Sum: 2500 * time.Millisecond}
 	}
 	return Facts{
-		Document: control.Document{
+		StatusAnswer: of(control.Document{
 			Node: "primary", Version: "1.2.3", Instances: []control.Instance{in}, Journal: &control.Journal{Refused: 2, Awaiting: 1},
 			Peer: control.Peer{Paths: []control.Path{{Address: "192.0.2.12", Heard: true}, {Address: "198.51.100.12"}}},
-		},
+		}),
 		Counters: map[string]node.Counters{"compass": {
 			Sent: 40, Received: 2, Renewed: 20, NotRenewed: 1, AdvertisementLateness: durations(39, 1, 0),
 			Transitions:    map[node.TransitionEnd]uint64{{Role: hooks.Active, Ending: hooks.Completed}: 2},

@@ -37,7 +37,7 @@ const (
 
 // Facts is what the daemon knows.
 type Facts struct {
-	Document control.Document
+	control.StatusAnswer
 	// Counters and Dropped, the packets by reason, are by instance.
 	Counters map[string]node.Counters
 	Dropped  map[string]map[string]uint64

@@ -43,6 +43,8 @@ func lagging(seconds ...float64) []control.Database {
 	return all
 }
 
+func of(doc control.Document) control.StatusAnswer { return control.StatusAnswer{Document: doc} }
+
 // running returns a server that answers on loopback.
 func running(t *testing.T, facts func(context.Context) (Facts, error)) *Server {
 	t.Helper()
@@ -71,7 +73,7 @@ func open(t *testing.T, s *Server) string {
 
 func always(instances ...control.Instance) func(context.Context) (Facts, error) {
 	return func(context.Context) (Facts, error) {
-		return Facts{Document: control.Document{Node: "primary", Instances: instances}}, nil
+		return Facts{StatusAnswer: of(control.Document{Node: "primary", Instances: instances})}, nil
 	}
 }
 
@@ -183,7 +185,7 @@ func TestOneLookServesMany(t *testing.T) {
 			begun <- struct{}{}
 			<-release
 		}
-		return Facts{Document: control.Document{Version: fmt.Sprint(looks.Load())}}, nil
+		return Facts{StatusAnswer: of(control.Document{Version: fmt.Sprint(looks.Load())})}, nil
 	})
 	var asking sync.WaitGroup
 	asking.Go(func() { _, _ = s.facts.ask(t.Context()) })

@@ -27,8 +27,8 @@ var (
 )
 
 // AddressesOf returns the addresses that an interface has in the kernel, whoever put
-// them there. It has a socket of its own and waits for no Table.
-func AddressesOf(name string) ([]netip.Addr, error) {
+// them there, with their prefix lengths. It has a socket of its own and waits for no Table.
+func AddressesOf(name string) ([]netip.Prefix, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("list the addresses of %s: %w", name, err)
@@ -41,7 +41,7 @@ func AddressesOf(name string) ([]netip.Addr, error) {
 	return all, nil
 }
 
-func addressesOf(fd int, name string) ([]netip.Addr, error) {
+func addressesOf(fd int, name string) ([]netip.Prefix, error) {
 	// Linux before 4.20 lists those of all interfaces.
 	_ = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1)
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: dumpTime}); err != nil {
@@ -64,7 +64,7 @@ func addressesOf(fd int, name string) ([]netip.Addr, error) {
 }
 
 // dumpAddresses asks once.
-func dumpAddresses(fd, index int, sequence uint32, buf []byte) (all []netip.Addr, err error) {
+func dumpAddresses(fd, index int, sequence uint32, buf []byte) (all []netip.Prefix, err error) {
 	ask := make([]byte, unix.SizeofNlMsghdr+unix.SizeofIfAddrmsg)
 	binary.NativeEndian.PutUint32(ask, uint32(len(ask)))
 	binary.NativeEndian.PutUint16(ask[4:], unix.RTM_GETADDR)
@@ -102,7 +102,7 @@ type dump struct {
 	index    int
 	sequence uint32
 
-	addresses         []netip.Addr
+	addresses         []netip.Prefix
 	over, interrupted bool
 }
 
@@ -134,7 +134,7 @@ func (d *dump) read(b []byte) error {
 			return unix.Errno(-int32(binary.NativeEndian.Uint32(message)))
 		case unix.RTM_NEWADDR:
 			if a, ok := parseAddress(kind, message); ok && a.index == d.index {
-				d.addresses = append(d.addresses, a.Addr())
+				d.addresses = append(d.addresses, a.Prefix)
 			}
 		}
 	}

@@ -16,19 +16,19 @@ import (
 )
 
 // byNet is what the standard library says, which copies the whole of every dump.
-func byNet(name string) ([]netip.Addr, error) {
+func byNet(name string) ([]netip.Prefix, error) {
 	i, err := net.InterfaceByName(name)
 	if err != nil {
 		return nil, err
 	}
 	addrs, err := i.Addrs()
-	var all []netip.Addr
+	var all []netip.Prefix
 	for _, a := range addrs {
 		p, err := netip.ParsePrefix(a.String())
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, p.Addr())
+		all = append(all, p)
 	}
 	return all, err
 }
@@ -88,8 +88,8 @@ func TestAddressesOf(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			slices.SortFunc(got, netip.Addr.Compare)
-			slices.SortFunc(want, netip.Addr.Compare)
+			slices.SortFunc(got, netip.Prefix.Compare)
+			slices.SortFunc(want, netip.Prefix.Compare)
 			if diff := cmp.Diff(want, got, cmpNetip); diff != "" || len(got) == 0 {
 				t.Errorf("%s (-net +got):\n%s", name, diff)
 			}
@@ -117,7 +117,7 @@ func FuzzDump(f *testing.F) {
 	}
 	one := message(unix.RTM_NEWADDR, 2, 24, 0, 0, 3, 0, 0, 0, 8, 0, 1, 0, 192, 0, 2, 10, 8, 0, 2, 0, 192, 0, 2, 9)
 	d := dump{index: 3, sequence: 1}
-	if err := d.read(append(slices.Clone(one), message(unix.NLMSG_DONE, 0, 0, 0, 0)...)); err != nil || !d.over || !slices.Equal(d.addresses, []netip.Addr{netip.MustParseAddr("192.0.2.9")}) {
+	if err := d.read(append(slices.Clone(one), message(unix.NLMSG_DONE, 0, 0, 0, 0)...)); err != nil || !d.over || !slices.Equal(d.addresses, []netip.Prefix{netip.MustParsePrefix("192.0.2.9/24")}) {
 		f.Fatalf("%+v, %v", d, err)
 	}
 	refused := dump{sequence: 1}
@@ -142,7 +142,7 @@ func FuzzDump(f *testing.F) {
 
 func BenchmarkAddressesOf(b *testing.B) {
 	ns := manyAddresses(b, 255)
-	for name, list := range map[string]func(string) ([]netip.Addr, error){"vip": AddressesOf, "net": byNet} {
+	for name, list := range map[string]func(string) ([]netip.Prefix, error){"vip": AddressesOf, "net": byNet} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			err := ns.Do(func() error {
