@@ -115,7 +115,7 @@ func (asker) Ask(ctx context.Context, kernels []node.Kernel, within time.Duratio
 		}
 		l, looked := looks[k.iface]
 		if !looked {
-			l.prefixes, l.err = interfacePrefixes(k.iface)
+			l.prefixes, l.err = vip.AddressesOf(k.iface)
 			if l.err == nil && !slices.ContainsFunc(k.local, hasAddress) {
 				l.err = errNowhere
 			}

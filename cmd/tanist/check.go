@@ -18,6 +18,7 @@ import (
 	"github.com/tanist-ha/tanist/hooks/step"
 	"github.com/tanist-ha/tanist/internal/config"
 	"github.com/tanist-ha/tanist/systemd"
+	"github.com/tanist-ha/tanist/vrrp/vip"
 )
 
 // checkPatience bounds each question to systemd or a database.
@@ -164,7 +165,7 @@ func (h *hostCheck) keyFile() {
 }
 
 func (h *hostCheck) network(i int, at string, in config.Instance) {
-	prefixes, err := interfacePrefixes(in.Interface)
+	prefixes, err := vip.AddressesOf(in.Interface)
 	if err != nil {
 		h.problem(at+".interface", "`ip -brief link` lists this host's interfaces", "interface %s does not exist on this host", in.Interface)
 		return

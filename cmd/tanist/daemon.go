@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
-	"net"
 	"net/netip"
 	"path/filepath"
 	"sync"
@@ -299,25 +298,6 @@ func vips(in config.Instance) []netip.Addr {
 		as = append(as, p.Addr())
 	}
 	return as
-}
-
-// interfacePrefixes lists the addresses of an interface with their prefix lengths.
-func interfacePrefixes(name string) ([]netip.Prefix, error) {
-	i, err := net.InterfaceByName(name)
-	if err != nil {
-		return nil, fmt.Errorf("look up interface %s: %w", name, err)
-	}
-	addrs, err := i.Addrs()
-	if err != nil {
-		return nil, fmt.Errorf("list the addresses of %s: %w", name, err)
-	}
-	var ps []netip.Prefix
-	for _, a := range addrs {
-		if p, err := netip.ParsePrefix(a.String()); err == nil {
-			ps = append(ps, p)
-		}
-	}
-	return ps, nil
 }
 
 // close gives back what build opened.

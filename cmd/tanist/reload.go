@@ -76,6 +76,9 @@ func (d *daemon) tend(ctx, leave context.Context, reload <-chan struct{}) error 
 		if !s.survey.idle() {
 			both(func() { _ = s.survey.run(watching) }) // it returns nil
 		}
+		if len(s.cfg.Databases)+len(s.cfg.Discover) == 0 {
+			return // nor will there be any to watch
+		}
 		both(func() {
 			s.databases.Watch(watching, func(database string) {
 				d.log.event(kindDatabase, zapcore.WarnLevel, "the server of a database has ended", zap.String("instance", s.cfg.Name), zap.String("database", database))

@@ -17,6 +17,7 @@ import (
 
 	"github.com/tanist-ha/tanist/internal/config"
 	"github.com/tanist-ha/tanist/internal/control"
+	"github.com/tanist-ha/tanist/vrrp/vip"
 )
 
 const reloadHead = `
@@ -172,7 +173,7 @@ func unchanged(t *testing.T, was, is control.Instance) {
 
 func held(name string) []string {
 	var list []string
-	ps, _ := interfacePrefixes(name)
+	ps, _ := vip.AddressesOf(name)
 	for _, p := range ps {
 		if p.Addr().Is4() {
 			list = append(list, p.String())
