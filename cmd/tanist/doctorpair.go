@@ -285,7 +285,7 @@ func (p pairing) alone(nodes [2]string, here examined, before heartbeat.Status, 
 		advertises = advertises || !c.Held && held
 	}
 	doubts := p.doubts(before, p.daemon.heartbeat.Status())
-	proofs := doctor.Proofs(nodes, doubts, here.Running)
+	proofs := doctor.Proofs(nodes, doubts, p.refusals(link), here.Running)
 	lives = lives || len(proofs) > 0
 	findings := []doctor.Finding{doctor.Unasked(nodes, text, here.Sights)}
 	findings = append(findings, proofs...)
@@ -309,6 +309,19 @@ func (p pairing) doubts(before, after heartbeat.Status) []doctor.Doubt {
 				Heard: in.Heard && in.Silent < p.examiner.patience(),
 			})
 		}
+	}
+	return all
+}
+
+// refusals are what the peer link was refused so far, with what stands now.
+func (p pairing) refusals(link []peer.Status) []doctor.Refusal {
+	var all []doctor.Refusal
+	at := bootClock()
+	for _, r := range p.daemon.link.Refused() {
+		all = append(all, doctor.Refusal{
+			Peer: r.Peer, Reason: r.Reason, Count: r.Lately, Since: at.Sub(r.Since), Last: max(0, at.Sub(r.At)), Said: r.Last,
+			Stands: slices.ContainsFunc(link, func(l peer.Status) bool { return l.Peer == r.Peer && (l.Connected || l.Accepted) }),
+		})
 	}
 	return all
 }

@@ -102,41 +102,6 @@ func copyKey(to, file string) []string {
 	}
 }
 
-// Doubt is what the heartbeat of an instance said of proofs.
-type Doubt struct {
-	Instance string
-	Reason   string // of the heartbeat: auth_key and so on
-	Before   uint64 // how many advertisements were dropped for it
-	After    uint64 // and a moment later
-	Heard    bool   // the peer is heard nevertheless
-}
-
-// Proofs judges whether the two nodes have the same key when the peer cannot be
-// asked: by advertisements that come and are not sealed with a key of this node's.
-func Proofs(nodes [2]string, doubts []Doubt, running Running) []Finding {
-	var evidence []string
-	for _, d := range doubts {
-		if d.Reason != "auth_key" && d.Reason != "auth_tag" && d.Reason != "auth_missing" || d.Heard || d.After == 0 {
-			continue
-		}
-		if d.Reason == "auth_tag" && d.After == d.Before {
-			continue // of a forger, or of long ago
-		}
-		evidence = append(evidence, fmt.Sprintf("instance %s: %d advertisements dropped as %s, %d of them in the last moments", d.Instance, d.After, d.Reason, d.After-d.Before))
-	}
-	if len(evidence) == 0 {
-		return nil
-	}
-	f := wrong(WrongKey, running.KeyFile, "%s does not have the cluster key of %s", nodes[1], nodes[0]).on(nodes[0])
-	for _, e := range evidence {
-		f = f.because("%s", e)
-	}
-	if len(running.Keys) > 0 {
-		f = f.because("the key here is %s; `tanist doctor` on %s names the one there", strings.Join(running.Keys, " and "), nodes[1])
-	}
-	return []Finding{f.fix(copyKey(nodes[1], running.KeyFile)...)}
-}
-
 // Unasked says why the peer's daemon could not be asked, from how its ports
 // answered.
 func Unasked(nodes [2]string, why string, here []Sight) Finding {

@@ -391,23 +391,6 @@ func TestAgree(t *testing.T) {
 			wantEvidence(t, found, tt.evidence)
 		})
 	}
-	for _, tt := range []struct {
-		name  string
-		doubt Doubt
-		want  []string
-	}{
-		{"sealed with a key that is not here", Doubt{Reason: "auth_key", Before: 4, After: 12}, []string{"problem wrong_key primary"}},
-		{"a stranger beside the peer, who is heard", Doubt{Reason: "auth_key", Before: 4, After: 12, Heard: true}, nil},
-		{"forged once, long ago", Doubt{Reason: "auth_tag", Before: 4, After: 4}, nil},
-		{"replayed", Doubt{Reason: "auth_replay", Before: 4, After: 12}, nil},
-		{"nothing", Doubt{Reason: "auth_key"}, nil},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			if diff := cmp.Diff(tt.want, summary(Proofs(nodes(), []Doubt{tt.doubt}, running(func(*Running) {})))); diff != "" {
-				t.Errorf("(-want +got)\n%s", diff)
-			}
-		})
-	}
 	r := running(func(*Running) {})
 	if f := Loaded(r.File, r.Sections, r.Sections); f.Severity != OK {
 		t.Errorf("the file as it runs: %v", f)

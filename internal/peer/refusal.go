@@ -13,9 +13,12 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
+	"time"
 	"unicode"
 
+	"github.com/tanist-ha/tanist/internal/mono"
 	"github.com/tanist-ha/tanist/internal/words"
 )
 
@@ -168,19 +171,42 @@ func (r Refusals) ByName() map[string]uint64 {
 	return named
 }
 
+// spellGap is the longest time between two refusals of one spell. A node tries again
+// after longestWait, and an attempt may take handshakeTime.
+const spellGap = 10 * time.Second
+
 // refusals are those of a path.
 type refusals struct {
 	counts [lastReason + 1]atomic.Uint64
-	last   [lastReason + 1]atomic.Pointer[error]
+
+	mu     sync.Mutex // guards spells
+	spells [lastReason + 1]spell
+}
+
+// spell is a row of refusals for one reason, no two of them further apart than spellGap.
+type spell struct {
+	count     uint64
+	since, at mono.Instant // of the first and of the last
+	last      error
 }
 
 func (r *refusals) note(reason Reason, err error) { r.add(reason, 1, err) }
 
 func (r *refusals) add(reason Reason, n uint64, err error) {
 	if n > 0 {
-		r.last[reason].Store(&err)
-		r.counts[reason].Add(n)
+		r.noteAt(now(), reason, n, err)
 	}
+}
+
+func (r *refusals) noteAt(at mono.Instant, reason Reason, n uint64, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := &r.spells[reason]
+	if s.count == 0 || at.Sub(s.at) > spellGap {
+		*s = spell{since: at}
+	}
+	s.count, s.at, s.last = s.count+n, at, err
+	r.counts[reason].Add(n)
 }
 
 func (r *refusals) load() (counts Refusals) {
@@ -190,21 +216,34 @@ func (r *refusals) load() (counts Refusals) {
 	return counts
 }
 
+func (r *refusals) spell(reason Reason) spell {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.spells[reason]
+}
+
 // Refused is what was refused for one reason on one path.
 type Refused struct {
 	Peer   netip.Addr
 	Reason Reason
 	Count  uint64 // since the making of the Link
 	Last   string // what was said of the last one
+
+	// Lately are those of the last spell, in which at most 10 s lie between one and the
+	// next: Since is when it began and At when the last one was, by CLOCK_BOOTTIME.
+	Lately    uint64
+	Since, At mono.Instant
 }
 
 // Refused returns what was refused, by path and reason; nothing of what never was.
 func (l *Link) Refused() (all []Refused) {
 	for _, p := range l.paths {
 		for _, reason := range Reasons() {
-			n := p.refusals.counts[reason].Load()
-			if last := p.refusals.last[reason].Load(); n > 0 {
-				all = append(all, Refused{Peer: p.peer, Reason: reason, Count: n, Last: brief((*last).Error())})
+			if s := p.refusals.spell(reason); s.count > 0 {
+				all = append(all, Refused{
+					Peer: p.peer, Reason: reason, Count: p.refusals.counts[reason].Load(), Last: brief(s.last.Error()),
+					Lately: s.count, Since: s.since, At: s.at,
+				})
 			}
 		}
 	}
