@@ -103,6 +103,68 @@ func TestPairDoctor(t *testing.T) {
 	reserve.end(t)
 }
 
+// Two daemons with two keys: each of them says so, also the active one, to which nobody
+// advertises, until they have the same.
+func TestPairDoctorOfTwoKeys(t *testing.T) {
+	if !inside(t) {
+		return
+	}
+	dir := t.TempDir()
+	args := map[string][]string{}
+	for _, node := range []string{"primary", "reserve"} {
+		key, name, state := filepath.Join(dir, node+".key"), filepath.Join(dir, node+".yaml"), filepath.Join(dir, node)
+		if got := tanist(t, "keygen", key); got.code != exitOK {
+			t.Fatalf("keygen: %+v", got)
+		}
+		if err := os.WriteFile(name, fmt.Appendf(nil, pairConfig, key, "advert_interval: 100ms"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.MkdirAll(state, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		args[node] = []string{"--config", name, "--node", node, "--socket", filepath.Join(dir, node+".s"), "--state-dir", state}
+	}
+	reserve := inAnotherNetwork(t, "192.0.2.12/24", append([]string{"run"}, args["reserve"]...)...)
+	addAddress(t, "veth0", "192.0.2.11/24")
+	primary := startTanist(t, append([]string{"run"}, args["primary"]...)...)
+	examine := func(node string) (r doctor.Report, twoKeys bool) {
+		got := tanist(t, append([]string{"doctor", "--json"}, args[node]...)...)
+		_ = json.Unmarshal([]byte(got.stdout), &r) // not up yet: an empty one
+		refused := func(e string) bool { return strings.Contains(e, "refused as wrong_key") }
+		return r, slices.ContainsFunc(r.Findings, func(f doctor.Finding) bool {
+			return f.Severity == doctor.Problem && f.Code == doctor.WrongKey && f.Node == node && slices.ContainsFunc(f.Evidence, refused)
+		})
+	}
+	for node := range args {
+		eventually(t, node+" says that the keys are two", func() bool {
+			_, two := examine(node)
+			return two
+		})
+	}
+	key, err := os.ReadFile(filepath.Join(dir, "primary.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "reserve.key"), key, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := reserve.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	for node := range args {
+		eventually(t, node+" asks the other one, and says no more that they are", func() bool {
+			r, two := examine(node)
+			return len(r.Asked) == 2 && !two
+		})
+	}
+	for _, p := range []tanistProcess{primary, reserve} {
+		if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		p.end(t)
+	}
+}
+
 // codes lists what a report has of one severity, by code and node.
 func codes(r doctor.Report, s doctor.Severity) []string {
 	var all []string

@@ -51,7 +51,7 @@ const refusalFresh = 10 * time.Second
 func (r Refusal) evidence() string {
 	text := fmt.Sprintf("the peer link to %v: refused as %v %s ago", r.Peer, r.Reason, ago(r.Last.Milliseconds()))
 	if r.Count > 1 {
-		text = fmt.Sprintf("the peer link to %v: refused as %v %d times since %s ago, last %s ago", r.Peer, r.Reason, r.Count, ago(r.Since.Milliseconds()), ago(r.Last.Milliseconds()))
+		text = fmt.Sprintf("the peer link to %v: refused as %v %d times in %s, last %s ago", r.Peer, r.Reason, r.Count, ago(r.Since.Milliseconds()), ago(r.Last.Milliseconds()))
 	}
 	if r.Reason == peer.ReasonVersion || r.Reason == peer.ReasonLabel {
 		text += ": " + strings.TrimPrefix(r.Said, "refused: ")

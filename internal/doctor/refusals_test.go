@@ -47,7 +47,7 @@ func TestProofs(t *testing.T) {
 			name: "another key, and no advertisement from a standby", refusals: []Refusal{refused(0, peer.ReasonWrongKey), refused(1, peer.ReasonWrongKey)}, want: wrongKey,
 			says: []string{
 				"reserve does not have the cluster key of primary",
-				"10.77.0.12: refused as wrong_key 14 times since 1m20s ago, last 400ms ago", "10.77.1.12: refused as wrong_key 14 times",
+				"10.77.0.12: refused as wrong_key 14 times in 1m20s, last 400ms ago", "10.77.1.12: refused as wrong_key 14 times",
 				"the key here is 1a2b3c4d", "scp -p /etc/tanist/pair.key reserve:/etc/tanist/pair.key && ssh reserve systemctl reload tanist", "mode 0600",
 			},
 		},
@@ -76,7 +76,7 @@ func TestProofs(t *testing.T) {
 		},
 		{
 			name: "releases too far apart", refusals: []Refusal{refused(0, peer.ReasonVersion)}, want: []string{"problem version_differs primary"},
-			says: []string{"no version of the peer link in common", "refused as version 14 times since 1m20s ago, last 400ms ago: words", "primary runs tanist 0.6.0", "fix: ssh reserve tanist version"},
+			says: []string{"no version of the peer link in common", "refused as version 14 times in 1m20s, last 400ms ago: words", "primary runs tanist 0.6.0", "fix: ssh reserve tanist version"},
 		},
 		{
 			name: "other nodes", refusals: []Refusal{refused(0, peer.ReasonLabel)}, want: []string{"problem configuration_differs primary"},

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/tanist-ha/tanist/internal/peer"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -68,6 +70,13 @@ func situations(t *testing.T) map[string]Report {
 	alone := append(host(both[0], good, nil), Unasked(both, "call doctor/open of reserve: the peer is not reachable", []Sight{mine}))
 	alone = append(alone, Paths(both, []Sight{mine}, nil, Peer{Lives: true, Advertises: true})...)
 	all["alone"] = NewReport(both, both[:1], alone)
+
+	mine, _ = ends()
+	mine.HeardMS, mine.Sent, mine.Heard, mine.TCP = nil, 0, 0, Reset
+	otherKey := append(host(both[0], good, nil), Unasked(both, "call doctor/open of reserve: the peer is not reachable", []Sight{mine}))
+	otherKey = append(otherKey, Proofs(both, nil, []Refusal{refused(0, peer.ReasonWrongKey), refused(1, peer.ReasonWrongKey)}, running)...)
+	otherKey = append(otherKey, Paths(both, []Sight{mine}, nil, Peer{Lives: true})...)
+	all["other-key"] = NewReport(both, both[:1], otherKey)
 
 	stopped := units{ownUnit: {Exists: true, State: "failed (failed), result exit-code, 0 processes", AtBoot: true}, "lsyncd.service": {Exists: true}}
 	mine, _ = ends()
