@@ -168,7 +168,7 @@ func (d *drawing) standingFindings(f *findings, s side) {
 			f.add(Attention, "", "%d more such things on %s, below", len(in.Drift)-most, s.label)
 			break
 		}
-		f.add(Attention, "", "%s: %s %s: %s", s.label, x.Kind, x.Step, driftText(x))
+		f.add(Attention, "", "%s: %s: %s", s.label, driftName(x), driftText(x))
 	}
 	if n := in.UnitsAgeMS; n != nil && d.ms(n) > old {
 		f.add(Attention, d.on(s, "systemctl status"), "systemd of %s does not answer: its units are as of %s ago", s.label, Age(d.ms(n)))

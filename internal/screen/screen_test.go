@@ -86,3 +86,56 @@ func TestSilentPeer(t *testing.T) {
 		t.Error(text)
 	}
 }
+
+// The states of the peer come several times a second, its report seldom.
+func TestStatesYoungerThanTheReport(t *testing.T) {
+	draw := func(change func(p *control.Peer)) string {
+		doc := drift()
+		change(&doc.Peer)
+		return Text(Draw(doc, Options{Now: noon, Got: noon, Width: 200, Words: words()}), false, true)
+	}
+	const runs, should = "reserve: unit lsyncd: lsyncd.service runs", "should be primary"
+	was := func(p *control.Peer) { // before the drift
+		p.Report.Instances[0].Drift = []control.Drift{{Step: "discover", Kind: "discover", Detail: "two files name one port"}}
+		p.Report.Instances[0].Labels = []control.Label{label("primary", "primary")}
+	}
+	text := draw(was)
+	for _, want := range []string{runs, should, "reserve: discover: two files name one port"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("it says nothing of %q:\n%s", want, text)
+		}
+	}
+	text = draw(func(p *control.Peer) { // after it, and the states that are left are older
+		was(p)
+		p.Instances[0].AgeMS = 10 * *p.ReportAgeMS
+	})
+	if strings.Contains(text, runs) || strings.Contains(text, should) {
+		t.Errorf("of older states:\n%s", text)
+	}
+	text = draw(func(p *control.Peer) { // a label that a plan is about to set
+		was(p)
+		p.Instances[0].State = "demoting"
+	})
+	if strings.Contains(text, should) {
+		t.Errorf("while it demotes:\n%s", text)
+	}
+	many := make([]control.Drift, mostSaid+4)
+	for i := range many {
+		many[i] = control.Drift{Step: "step", Kind: "unit", SinceSeconds: new(1.0)}
+	}
+	text = draw(func(p *control.Peer) {
+		p.Report.Instances[0].Drift, p.Instances[0].Drift = many, many[:mostSaid]
+	})
+	if !strings.Contains(text, "17 more such things on reserve") {
+		t.Errorf("of many:\n%s", text)
+	}
+}
+
+// A step that has no name of its own is called by its kind and what it is about.
+func TestDriftName(t *testing.T) {
+	for step, want := range map[string]string{"lsyncd": "unit lsyncd", "unit stop lsyncd.service": "unit stop lsyncd.service", "unit": "unit", "units": "unit units"} {
+		if got := driftName(control.Drift{Kind: "unit", Step: step}); got != want {
+			t.Errorf("%q: %q", step, got)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package screen
 
 import (
+	"slices"
 	"time"
 
 	"github.com/tanist-ha/tanist/internal/control"
@@ -79,6 +80,40 @@ func (d *drawing) far(mine *control.Instance) side {
 		in.Since = time.Time{} // that of the state before
 	}
 	in.State, in.Reason, in.Detail, in.Epoch, in.Gate = said.State, said.Reason, said.Detail, said.Epoch, said.Gate
+	in.Drift = youngerDrift(in.Drift, said.Drift)
+	if !far.moving() { // what labels should be is of the role that was
+		in.Labels = youngerLabels(in.Labels, said.Labels)
+	}
 	far.age = age
 	return far
+}
+
+// mostSaid is how many things the states name at most.
+const mostSaid = 16
+
+// youngerDrift is what younger states say of the steps, and the older report of all else.
+// Of many steps the states name only the first, the report has all.
+func youngerDrift(reported, said []control.Drift) []control.Drift {
+	if len(said) >= mostSaid && len(reported) > len(said) {
+		return reported
+	}
+	all := slices.Clone(said)
+	for _, x := range reported {
+		if x.SinceSeconds == nil { // not about a step: the states do not have it
+			all = append(all, x)
+		}
+	}
+	return all
+}
+
+// youngerLabels puts in what younger states say that the labels are and should be.
+func youngerLabels(reported, said []control.Label) []control.Label {
+	all := slices.Clone(reported)
+	for i, l := range all {
+		same := func(x control.Label) bool { return x.File == l.File && x.Key == l.Key }
+		if at := slices.IndexFunc(said, same); at >= 0 {
+			all[i] = said[at]
+		}
+	}
+	return all
 }

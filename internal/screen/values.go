@@ -179,6 +179,14 @@ func labelLine(l control.Label) Line {
 	return plain(l.Value)
 }
 
+// driftName is what drifted. A step without a name of its own begins with its kind.
+func driftName(x control.Drift) string {
+	if x.Step == x.Kind || strings.HasPrefix(x.Step, x.Kind+" ") {
+		return x.Step
+	}
+	return x.Kind + " " + x.Step
+}
+
 func driftText(x control.Drift) string {
 	text := x.Detail
 	if x.State == "cannot" {
