@@ -24,6 +24,9 @@ const (
 	// and read the answer, stay below 50 ms.
 	loopPatience   = 20 * time.Millisecond
 	kernelPatience = 10 * time.Millisecond
+	// verdictPatience is how long one waits for the kernel that decides by whether the
+	// address is here: a host short of time is not to make it say that nobody knows.
+	verdictPatience = time.Second
 	// refreshEvery is how old the last known facts are at most when the loop begins to
 	// hang, whether or not somebody asked before; refreshPatience is for a busy loop.
 	refreshEvery    = time.Second

@@ -138,6 +138,36 @@ func TestKernelThatDoesNotAnswer(t *testing.T) {
 	eventually(t, "an answer", func() bool { a := look("hung"); return a.known && a.has(addr) })
 }
 
+// A kernel that is slow to answer is not waited for by a status, and is by a verdict.
+func TestVerdictOfASlowKernel(t *testing.T) {
+	if !inside(t) {
+		return
+	}
+	veth(t, "veth0", "veth1", "192.0.2.11/24")
+	r, d, _ := hungDaemon(t, instanceA)
+	r.active("a")
+	socket := filepath.Join(filepath.Dir(r.file), "s")
+	d.eye.mu.Lock()
+	slot := d.eye.busy["veth0"]
+	d.eye.mu.Unlock()
+	slot <- struct{}{} // as while an earlier question has no answer yet
+	if v := r.status().Instances[0].VIPs[0]; v.Error == "" {
+		t.Errorf("%+v", v)
+	}
+	if got := tanist(t, "check-master", "--socket", socket); got.code != masterUnknown || !strings.Contains(got.stderr, "did not say in time") {
+		t.Errorf("it never answers: %+v", got)
+	}
+	answered := make(chan ran, 1)
+	go func() { answered <- tanist(t, "check-master", "--socket", socket) }()
+	if v := r.status().Instances[0].VIPs[0]; v.Error == "" { // longer than a status waits
+		t.Errorf("%+v", v)
+	}
+	<-slot
+	if got := <-answered; got.code != masterActive {
+		t.Errorf("it answers late: %+v", got)
+	}
+}
+
 // A status while a database is stopped, a label's file system is dead and the peer was
 // never heard: it comes, and says so.
 func TestStatusWhileDatabaseAndFilesHang(t *testing.T) {
@@ -313,7 +343,8 @@ func TestWhatIsKnownIsKeptYoung(t *testing.T) {
 	eventually(t, "a refresh that tells of the role", func() bool {
 		d.known.mu.Lock()
 		defer d.known.mu.Unlock()
-		return d.known.instances["a"].status.State.String() == "active"
+		told := d.known.instances["a"].status
+		return told != nil && told.State.String() == "active"
 	})
 	close(loop.hang)
 	<-loop.hanging

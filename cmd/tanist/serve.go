@@ -15,7 +15,7 @@ import (
 
 // Status makes the document of both nodes.
 func (d *daemon) Status(ctx context.Context, q control.Question) (control.StatusAnswer, error) {
-	doc, err := d.document(ctx, extent{look: (*survey).latest, only: q.Instance, peers: true})
+	doc, err := d.document(ctx, extent{look: (*survey).latest, only: q.Instance, peers: true, verdict: q.Alone})
 	if err != nil {
 		return control.StatusAnswer{}, err
 	}
@@ -31,6 +31,8 @@ type extent struct {
 	look  func(*survey, context.Context) sighting // at units and labels
 	only  string                                  // an instance; empty: all
 	peers bool                                    // what the peer said of each, too
+	// verdict says that somebody decides by whether the address is here.
+	verdict bool
 }
 
 // of returns the services that a document is about.
@@ -65,7 +67,11 @@ func (d *daemon) document(ctx context.Context, x extent) (control.Document, erro
 		return doc, err
 	}
 	seen := looked()
-	asking, cancel := context.WithTimeout(ctx, kernelPatience+max(0, loopPatience-time.Since(began)))
+	forKernel := kernelPatience + max(0, loopPatience-time.Since(began))
+	if x.verdict {
+		forKernel = verdictPatience
+	}
+	asking, cancel := context.WithTimeout(ctx, forKernel)
 	defer cancel()
 	onInterface := map[string]addressesOf{} // each is asked once, and after the states
 	for _, s := range services {

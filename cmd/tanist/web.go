@@ -55,7 +55,7 @@ func (d *daemon) newWeb() *web.Server {
 // facts are what the answers over HTTP are made of. Nothing is asked for them that can
 // hang.
 func (d *daemon) facts(ctx context.Context) (web.Facts, error) {
-	doc, err := d.document(ctx, extent{look: (*survey).known, peers: true})
+	doc, err := d.document(ctx, extent{look: (*survey).known, peers: true, verdict: true})
 	if err != nil {
 		return web.Facts{}, err
 	}
