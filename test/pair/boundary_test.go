@@ -7,11 +7,12 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/tanist-ha/tanist/test/lab"
 	"github.com/tanist-ha/tanist/test/site"
@@ -71,11 +72,11 @@ func gated(config string) string {
 type way string
 
 const (
-	killed way = "killed"            // systemd starts the daemon again
-	away   way = "killed and away"   // for longer than the lease
-	cut    way = "power cut"         // the host boots later
-	unborn way = "killed at a write" // the record is not written
-	unsafe way = "killed at a sync"  // it is written, and not synced
+	killed   way = "killed"            // systemd starts the daemon again
+	away     way = "killed and away"   // for longer than the lease
+	cut      way = "power cut"         // the host boots later
+	unborn   way = "killed at a write" // the record is not written
+	unsynced way = "killed at a sync"  // it is written, and not synced
 )
 
 // point is one boundary. Old says on which node: the one that gives the role away.
@@ -125,7 +126,7 @@ func points(all bool) []point {
 				ps = append(ps, point{old: old, nth: nth, way: unborn})
 			}
 			if nth <= journalSyncs {
-				ps = append(ps, point{old: old, nth: nth, way: unsafe})
+				ps = append(ps, point{old: old, nth: nth, way: unsynced})
 			}
 		}
 	}
@@ -139,9 +140,6 @@ type ordeal struct {
 }
 
 func TestBoundaries(t *testing.T) {
-	if _, err := exec.LookPath("strace"); err != nil {
-		t.Skip("needs strace")
-	}
 	ps := points(*boundaries == "all")
 	s := up(t, site.Options{Databases: 1, Config: gated(site.ManyConfig(1, "", true))}, false)
 	for _, n := range s.Nodes() {
@@ -267,7 +265,7 @@ func (o *ordeal) end(ctx context.Context, how way, victim *lab.Node, pid int, ga
 		if err != nil {
 			return err
 		}
-	case killed, unborn, unsafe:
+	case killed, unborn, unsynced:
 	}
 	if err := victim.Kill(pid, sigKILL); err != nil {
 		return err
@@ -292,13 +290,16 @@ func (o *ordeal) atJournal(ctx context.Context, p point, victim *lab.Node, pid i
 	if err != nil {
 		return nil, err
 	}
-	inject := fmt.Sprintf("pwrite64:error=EIO:signal=KILL:when=%d", p.nth)
-	call := "pwrite64"
-	if p.way == unsafe {
-		inject, call = fmt.Sprintf("fdatasync:signal=KILL:when=%d", p.nth), "fdatasync"
+	call := uintptr(unix.SYS_PWRITE64)
+	if p.way == unsynced {
+		call = unix.SYS_FDATASYNC
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*switchoverTime) // a write that never comes
-	cmd := exec.CommandContext(ctx, "strace", "-f", "-p", strconv.Itoa(outside), "-e", "signal=none", "-e", "trace="+call, "-e", "inject="+inject, "-P", journalFile)
+	cmd, err := tracer(ctx, outside, call, p.nth, journalFile)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
 	said, err := cmd.StderrPipe()
 	if err == nil {
 		err = cmd.Start()
@@ -309,16 +310,22 @@ func (o *ordeal) atJournal(ctx context.Context, p point, victim *lab.Node, pid i
 	}
 	lines := bufio.NewReader(said)
 	first, err := lines.ReadString('\n')
-	if err != nil || !strings.Contains(first, "attached") {
+	if err != nil || first != attached {
 		cancel()
-		return nil, errors.Join(fmt.Errorf("strace: %s", first), err, cmd.Process.Kill(), cmd.Wait())
+		return nil, errors.Join(fmt.Errorf("the tracer: %s", first), err, cmd.Wait())
 	}
 	return func(context.Context) error {
 		defer cancel()
 		rest, err := io.ReadAll(lines)
-		_ = cmd.Wait() // it ends when its process has, and as that did
-		if err == nil && ctx.Err() != nil {
+		ended := cmd.Wait() // when the daemon has
+		switch {
+		case err != nil:
+		case ctx.Err() != nil:
 			err = fmt.Errorf("the daemon lives: %s", rest)
+		case ended != nil:
+			err = fmt.Errorf("the tracer: %w: %s", ended, rest)
+		default:
+			o.t.Logf("%s", rest)
 		}
 		return err
 	}, nil
