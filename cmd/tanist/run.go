@@ -37,9 +37,9 @@ func newRun(c *common) *cobra.Command {
 	}
 }
 
-// heapGrowth, in percent, is how much garbage the daemon keeps. Its heap is a few
-// megabytes, so that collecting it more often than Go does by default costs no CPU
-// to speak of, and 255 instances stay under 30 MB.
+// heapGrowth, in percent, is how much garbage the daemon keeps. With 255 instances its
+// heap is some ten megabytes: to collect it more often than Go does by default costs
+// half a percent of a core and saves 6 MB of 49. Twenty of the rest are the program.
 const heapGrowth = 40
 
 func runDaemon(c *common) error {
