@@ -75,6 +75,11 @@ func (sm *Sampler) run(ctx context.Context, s *Site) {
 				holders = append(holders, a.name)
 			}
 		}
+		// Between the two questions the address may have come to the first and then left
+		// the second, as in every handover.
+		if first := asked[0]; len(holders) == 0 && first.holds() {
+			holders = []string{first.name}
+		}
 		now, who := time.Now(), strings.Join(holders, "+")
 		sm.mu.Lock()
 		sm.samples++
