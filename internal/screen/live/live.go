@@ -4,7 +4,6 @@ package live
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -37,12 +36,12 @@ func Run(ctx context.Context, cfg Config) error {
 		doc, err := cfg.Ask(asking)
 		return answer{doc, err, time.Now()}
 	}
-	p := tea.NewProgram(model{cfg: cfg, ask: ask, now: time.Now(), asking: true}, tea.WithContext(ctx),
+	p := tea.NewProgram(model{cfg: cfg, ask: ask, now: time.Now(), asking: true},
 		tea.WithInput(cfg.In), tea.WithOutput(cfg.Out), tea.WithoutSignalHandler())
+	// Asked to end, it waits for who reads the keys; killed by tea.WithContext it closes
+	// the reader under it.
+	defer context.AfterFunc(ctx, p.Quit)()
 	_, err := p.Run()
-	if err != nil && ctx.Err() != nil && errors.Is(err, tea.ErrProgramKilled) {
-		return nil
-	}
 	return err
 }
 
