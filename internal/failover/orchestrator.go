@@ -252,6 +252,15 @@ func (o *Orchestrator) Deadline() (mono.Instant, bool) {
 	return at, true
 }
 
+// Listens reports whether an advertisement of the peer that has come and was not heard
+// yet could change what a step at now decides. An Active with nothing going on and a
+// loop that was not away waits for nobody's: its own are due, whatever is in a queue.
+func (o *Orchestrator) Listens(now mono.Instant) bool {
+	rests := o.state == Active && o.lease.held && o.router.State() == vrrp.Active &&
+		o.run == nil && o.bid == nil && o.give == nil && o.take == nil && !o.stopping
+	return !rests || now.Sub(o.now) > awayTime
+}
+
 func (o *Orchestrator) handle(ev Event) {
 	switch ev := ev.(type) {
 	case Started, Tick:

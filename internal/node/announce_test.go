@@ -78,8 +78,8 @@ func TestAnnounceAfterALongSleep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, a := active(t, "a")
 		a.set(func() {
-			a.onDrain = func() {
-				a.set(func() { a.onDrain = nil })
+			a.onTurn = func() {
+				a.set(func() { a.onTurn = nil })
 				time.Sleep(10 * time.Second)
 			}
 		})

@@ -66,7 +66,7 @@ func TestAnAbandonedCommandDoesNotBegin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, a := active(t, "a")
 		away := make(chan struct{})
-		a.set(func() { a.onDrain = func() { <-away } })
+		a.set(func() { a.onTurn = func() { <-away } })
 		w.node.Deliver("a", failover.Tick{})
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
@@ -90,7 +90,7 @@ func TestQuestionsToALoopThatIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, a := active(t, "a")
 		away := make(chan struct{})
-		a.set(func() { a.onDrain = func() { <-away } })
+		a.set(func() { a.onTurn = func() { <-away } })
 		w.node.Deliver("a", failover.Tick{})
 		synctest.Wait()
 		answers := make(chan error)

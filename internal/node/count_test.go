@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/internal/failover"
 )
 
 func (w *world) counters(name string) Counters {
@@ -62,7 +63,7 @@ func TestCounters(t *testing.T) {
 		if w.counters("a").NotRenewed == 0 || w.counters("b").NotRenewed != 0 {
 			t.Errorf("renewals that failed: %d of a, %d of b", w.counters("a").NotRenewed, w.counters("b").NotRenewed)
 		}
-		a.advertise(200)
+		w.node.Deliver("a", failover.Advertised{Advertisement: a.advert(200), Source: remote})
 		synctest.Wait()
 		if n := w.counters("a").Received; n != 1 {
 			t.Errorf("%d received", n)

@@ -30,7 +30,7 @@ func TestGlimpseOfALoopThatHangs(t *testing.T) {
 		hang func(a *host, f func())
 		a    Glimpse
 	}{
-		{"between-cores", func(a *host, f func()) { a.onDrain = f }, Glimpse{State: failover.Active, Epoch: 1}},
+		{"between-cores", func(a *host, f func()) { a.onTurn = f }, Glimpse{State: failover.Active, Epoch: 1}},
 		{"in-a-core", func(a *host, f func()) { a.onSend = f }, Glimpse{State: failover.Active, Epoch: 1, Stepping: true}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -55,7 +55,7 @@ func TestGlimpseOfALoopThatHangs(t *testing.T) {
 				if again := w.node.Turned(); again != turned || w.clock().Sub(turned) < time.Second {
 					t.Errorf("the loop turned at %d, then at %d, now it is %d", turned, again, w.clock())
 				}
-				a.set(func() { a.onDrain, a.onSend = nil, nil })
+				a.set(func() { a.onTurn, a.onSend = nil, nil })
 				close(away)
 				synctest.Wait()
 				if got, err := w.statuses(time.Second, "a", "b"); !slices.Equal(got, []string{"a", "b"}) || err != nil {

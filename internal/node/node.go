@@ -246,8 +246,8 @@ func (n *Node) loop(ctx, kill, work context.Context) error {
 	leave := ctx.Done()
 	for !n.leaving || n.stopped < len(n.instances) {
 		timer.Reset(n.sleep())
-		// Whatever woke the loop, the cores hear everything that had arrived
-		// before one of them acts: what waits in a queue is not silence.
+		// Whatever woke the loop, the cores that listen hear everything that had
+		// arrived before one of them acts: what waits in a queue is not silence.
 		select {
 		case <-kill.Done():
 			return kill.Err()
@@ -322,13 +322,11 @@ func (n *Node) sleep() time.Duration {
 	return max(0, at.Sub(now))
 }
 
-// hear takes everything that had arrived before the call. Advertisements come
-// first: a core looks at its timers after every event, and one that is about
-// something else must not overtake the sign of life behind it.
+// hear takes everything that had arrived before the call, for the cores that it can
+// matter to. Advertisements come first: a core looks at its timers after every event,
+// and one that is about something else must not overtake the sign of life behind it.
 func (n *Node) hear(work context.Context) {
-	for _, h := range n.hearts {
-		h.Drain()
-	}
+	n.drain()
 	for _, in := range n.instances {
 		if in.Heartbeat != nil && in.Heartbeat.Open() == in.deaf {
 			in.deaf = !in.deaf
@@ -351,6 +349,17 @@ func (n *Node) hear(work context.Context) {
 		}
 	}
 	clear(n.turn)
+}
+
+// drain spares the paths that no core listens to: in a flood of forgeries that would
+// make its own advertisements late.
+func (n *Node) drain() {
+	now := n.now()
+	for _, h := range n.hearts {
+		if slices.ContainsFunc(n.instances, func(in *instance) bool { return in.Heartbeat == h && in.Core.Listens(now) }) {
+			h.Drain()
+		}
+	}
 }
 
 func (n *Node) tick(work context.Context) {

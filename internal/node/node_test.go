@@ -89,7 +89,7 @@ func TestAnAdvertisementOvertakesOtherNews(t *testing.T) {
 		time.Sleep(advertInterval)
 		records := len(w.journal.kinds())
 		a.set(func() {
-			a.onDrain = func() {
+			a.onTurn = func() {
 				time.Sleep(3 * time.Second)
 				w.node.Deliver("a", failover.PeerSaid{State: failover.PeerState{
 					Boot: 9, Seq: 1, State: failover.Backup, Bids: true, Sources: failover.NoDatabases,

@@ -521,7 +521,7 @@ func TestCommandForAnInstanceThatLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, a := active(t, "a", "b")
 		away := make(chan struct{})
-		a.set(func() { a.onDrain = func() { <-away } })
+		a.set(func() { a.onTurn = func() { <-away } })
 		w.node.Deliver("a", failover.Tick{})
 		synctest.Wait()
 		in := w.node.byName["a"]
@@ -568,7 +568,7 @@ func TestReplaceAfterTheLoopWasAway(t *testing.T) {
 		w, a := active(t, "a")
 		a.set(func() {
 			a.leftover = true
-			a.onDrain = func() { time.Sleep(10 * time.Second) }
+			a.onTurn = func() { time.Sleep(10 * time.Second) }
 		})
 		from := len(a.did())
 		if err := w.node.Replace(t.Context(), 0, []Replacement{w.another("a", 2)}); err == nil {

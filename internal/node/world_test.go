@@ -68,13 +68,14 @@ type host struct {
 	asks      int
 	said      failover.PeerState
 	arrived   []vrrp.Advertisement // in the socket's buffer, read by Drain alone
+	drained   int
 	leftover  bool
 	holdErr   error
 	dropErr   error
 	answer    failover.Asked
 	step      func(ctx context.Context, title string) (hooks.Outcome, string)
 	onSend    func()
-	onDrain   func()
+	onTurn    func()
 	onAsk     func()
 	closing   func(ctx context.Context) error
 	facts     func() []replication.Facts
@@ -239,20 +240,24 @@ func (h *host) Send(s failover.Send) error {
 	return nil
 }
 
+// Open is asked in every turn of the loop, between the sockets and what was heard.
 func (h *host) Open() bool {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	return !h.closed
-}
-
-func (h *host) Drain() {
-	h.mu.Lock()
-	arrived, f := h.arrived, h.onDrain
-	h.arrived, h.onDrain = nil, nil
+	closed, f := h.closed, h.onTurn
+	h.onTurn = nil
 	h.mu.Unlock()
 	if f != nil {
 		f()
 	}
+	return !closed
+}
+
+func (h *host) Drain() {
+	h.mu.Lock()
+	h.drained++
+	arrived := h.arrived
+	h.arrived = nil
+	h.mu.Unlock()
 	for _, a := range arrived {
 		h.node.Deliver(h.name, failover.Advertised{Advertisement: a, Source: remote})
 	}
