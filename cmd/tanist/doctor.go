@@ -9,7 +9,6 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"github.com/tanist-ha/tanist/internal/config"
 	"github.com/tanist-ha/tanist/internal/control"
@@ -54,17 +53,11 @@ func printReport(w io.Writer, r doctor.Report, asJSON, verbose bool) error {
 		enc.SetIndent("", "  ")
 		return enc.Encode(r)
 	}
-	return r.Print(w, doctor.Style{Verbose: verbose, Colour: colourful(w)})
-}
-
-// colourful reports whether w is a terminal that wants colours (no-color.org).
-func colourful(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok || os.Getenv("NO_COLOR") != "" {
-		return false
+	style := doctor.Style{Verbose: verbose, Colour: colours(w)}
+	if f, ok := terminal(w); ok {
+		style.Width = columns(f)
 	}
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
+	return r.Print(w, style)
 }
 
 // diagnose asks the daemon; when it does not answer, that is a finding, and this

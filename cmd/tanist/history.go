@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"os/user"
 	"path/filepath"
 	"slices"
@@ -336,10 +335,4 @@ func (v historyView) end(passages []hooks.Passage, i int) historyEnd {
 		return endHost
 	}
 	return endDaemon
-}
-
-// colours reports whether a person looks at w who wants them.
-func colours(w any) bool {
-	f, ok := w.(*os.File)
-	return ok && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && terminal(f)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/hooks/journal"
 	"github.com/tanist-ha/tanist/internal/failover"
+	"github.com/tanist-ha/tanist/internal/screen/picture"
 )
 
 const (
@@ -94,7 +95,7 @@ var usualHistories = map[string]func(h *told) *told{
 		h.add(0, hooks.Record{Kind: hooks.Missed, Epoch: 8, Role: hooks.Active, Loss: hooks.Loss{Database: "log"}})
 		h.step(8, hooks.Active, 21*ms, "replication stop", hooks.Changed, "").step(8, hooks.Active, 4*ms, "writes open", hooks.Changed, "")
 		h.step(8, hooks.Active, ms, "vip acquire", hooks.Changed, "")
-		h.step(8, hooks.Active, 30*time.Second, "unit start lsyncd.service", hooks.TimedOut, "the job\nis still\x1b[2J queued")
+		h.step(8, hooks.Active, 30*time.Second, "unit start lsyncd.service", hooks.TimedOut, "the job\nis still queued")
 		return h.ended(8, hooks.Active, hooks.Aborted, 31*time.Second)
 	},
 	"conflict": func(h *told) *told {
@@ -173,6 +174,33 @@ var usualHistories = map[string]func(h *told) *told{
 
 func names(uid uint32) string { return map[uint32]string{0: "root", 1000: "bob"}[uid] }
 
+// picturedHistories are those that docs/journal.md shows, and what it calls them.
+var picturedHistories = map[string]string{
+	"switchover-new":     "a switchover, on the node that took over",
+	"takeover-with-loss": "a takeover after a host died with rows on it",
+	"promotion-failed":   "a promotion whose step failed",
+	"cut-off":            "a daemon and a host that went down in the middle",
+	"commanded":          "who wanted what, and why",
+}
+
+// pictureOf holds a picture of docs against what the command prints.
+func pictureOf(t *testing.T, name, says, text string) {
+	t.Helper()
+	const docs, columns = "../../docs", 110
+	drawn, err := picture.SVG("tanist history: "+says, text, columns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, filepath.Join("..", docs, "history", name+".svg"), drawn)
+	page, err := os.ReadFile(filepath.Join(docs, "journal.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if shown := "![" + says + "](history/" + name + ".svg)"; !strings.Contains(string(page), shown) {
+		t.Errorf("docs/journal.md does not have %s", shown)
+	}
+}
+
 func TestHistoryIsReadable(t *testing.T) {
 	for name, tell := range usualHistories {
 		t.Run(name, func(t *testing.T) {
@@ -203,6 +231,9 @@ func TestHistoryIsReadable(t *testing.T) {
 			}
 			if diff := cmp.Diff(text.String(), plain); diff != "" || plain == coloured.String() {
 				t.Errorf("without its colours it is another text: %s", diff)
+			}
+			if says := picturedHistories[name]; says != "" {
+				pictureOf(t, name, says, coloured.String())
 			}
 		})
 	}

@@ -128,7 +128,7 @@ func (f *follower) line(e events.Event) string {
 	words, colour := f.words(e)
 	words = clean(words)
 	if colour != "" {
-		words = v.in(colour, words)
+		words = colour.on(v.colour, words)
 	}
 	return clean(head) + "  " + words + "\n"
 }

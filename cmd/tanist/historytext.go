@@ -3,39 +3,14 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/tanist-ha/tanist/hooks"
 	"github.com/tanist-ha/tanist/internal/control"
 	"github.com/tanist-ha/tanist/internal/failover"
 )
-
-func terminal(f *os.File) bool {
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
-}
-
-// paint is a colour of a terminal.
-type paint string
-
-const (
-	bold   paint = "1"
-	red    paint = "31"
-	yellow paint = "33"
-	green  paint = "32"
-)
-
-func (v historyView) in(p paint, text string) string {
-	if !v.colour || text == "" {
-		return text
-	}
-	return "\x1b[" + string(p) + "m" + text + "\x1b[0m"
-}
 
 // about is the instance and the epoch of a record, as far as it has them.
 func about(r hooks.Record) string {
@@ -70,10 +45,10 @@ func (v historyView) print(w io.Writer, passages []passage) error {
 func (v historyView) one(b *strings.Builder, p passage) {
 	r := p.Record
 	head := p.At.In(v.zone).Format("2006-01-02 15:04:05 MST") + "  " + about(r)
-	b.WriteString(v.in(bold, clean(head+p.heading())))
+	b.WriteString(bold.on(v.colour, clean(head+p.heading())))
 	if p.Transition {
 		words, colour := p.ending()
-		b.WriteString("  " + v.in(colour, words))
+		b.WriteString("  " + colour.on(v.colour, words))
 	}
 	b.WriteByte('\n')
 	if p.Transition {
@@ -105,7 +80,7 @@ func (v historyView) one(b *strings.Builder, p passage) {
 		losses = append(losses, r.Loss)
 	}
 	for _, l := range control.NewLosses(losses) {
-		b.WriteString("  " + v.in(red, clean("may have lost "+l.Database+": "+lossWords(l))) + "\n")
+		b.WriteString("  " + red.on(v.colour, clean("may have lost "+l.Database+": "+lossWords(l))) + "\n")
 	}
 	v.steps(b, p.performed())
 	if !p.Reverted.IsZero() {
@@ -236,7 +211,7 @@ func (v historyView) steps(b *strings.Builder, steps []hooks.Performed) {
 	for line := range strings.Lines(cells.String()) {
 		line = strings.TrimRight(line, " \n")
 		if !steps[i].Step.Outcome.OK() && steps[i].Step.Outcome != hooks.Skipped {
-			line = v.in(red, line)
+			line = red.on(v.colour, line)
 		}
 		b.WriteString(line + "\n")
 		if !steps[i].Step.Outcome.OK() {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -80,13 +79,10 @@ func showPlan(w io.Writer, p control.Plan) {
 	for _, s := range p.Steps {
 		name = max(name, utf8.RuneCountInString(s.Name))
 	}
-	colours := map[control.PlanState]string{control.PlanOK: "\x1b[32m", control.PlanWouldChange: "\x1b[33m", control.PlanCannot: "\x1b[31m"}
-	coloured := os.Getenv("NO_COLOR") == "" && isTerminal(w)
+	paints := map[control.PlanState]paint{control.PlanOK: green, control.PlanWouldChange: yellow, control.PlanCannot: red}
+	coloured := colours(w)
 	for i, s := range p.Steps {
-		state := fmt.Sprintf("%-12s", s.State)
-		if coloured {
-			state = colours[s.State] + state + "\x1b[0m"
-		}
+		state := paints[s.State].on(coloured, fmt.Sprintf("%-12s", s.State))
 		line := fmt.Sprintf("%-*s", name, strings.Map(printable, s.Name))
 		if s.Action != s.Name {
 			line += "  " + strings.Map(printable, s.Action)

@@ -5,7 +5,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/tanist-ha/tanist/internal/control"
 )
@@ -19,18 +18,15 @@ const (
 // sayLegacy prints the sentence. Whoever reads it looks for the words or for their
 // lack, so that an unknown role has none.
 func sayLegacy(stdout, stderr io.Writer, v verdict) error {
-	sentence, colour := legacyStandby, "\x1b[33m"
+	sentence, colour := legacyStandby, yellow
 	switch v.status {
 	case masterActive:
-		sentence, colour = legacyActive, "\x1b[32m"
+		sentence, colour = legacyActive, green
 	case masterStandby:
 	default:
 		fmt.Fprintf(stderr, "%s: %s\n", control.WordUnknown, clean(v.words))
 		return exitError{exitProblem}
 	}
-	if os.Getenv("NO_COLOR") == "" && isTerminal(stdout) {
-		sentence = colour + sentence + "\x1b[0m"
-	}
-	fmt.Fprintln(stdout, sentence)
+	fmt.Fprintln(stdout, colour.on(colours(stdout), sentence))
 	return nil
 }

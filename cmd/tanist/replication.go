@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"github.com/tanist-ha/tanist/internal/control"
 )
@@ -98,7 +96,8 @@ func newReplicationVerb(c *common, verb control.ReplicationVerb, short string) *
 func replicate(cmd *cobra.Command, c *common, r control.ReplicationRequest, asJSON bool) error {
 	stdout, stderr := cmd.OutOrStdout(), cmd.ErrOrStderr()
 	well := true
-	live := !asJSON && isTerminal(stdout)
+	_, live := terminal(stdout)
+	live = live && !asJSON
 	enc := json.NewEncoder(stdout)
 	show := func(l control.ReplicationLine) {
 		if l.Result != control.ReplicationWaiting {
@@ -141,13 +140,4 @@ func showReplication(stdout, stderr io.Writer, l control.ReplicationLine) {
 		text += ": " + l.Detail
 	}
 	fmt.Fprintln(w, strings.Map(printable, text))
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
 }

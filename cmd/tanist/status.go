@@ -8,11 +8,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"github.com/tanist-ha/tanist/internal/control"
 	"github.com/tanist-ha/tanist/internal/screen"
@@ -60,8 +58,9 @@ func watchStatus(cmd *cobra.Command, c *common, asJSON bool) error {
 	if asJSON {
 		return errors.New("--watch is for a person, --json for a program: ask for one of the two")
 	}
-	out, ok := cmd.OutOrStdout().(*os.File)
-	if !ok || !terminal(out) || !terminal(os.Stdin) {
+	out, shown := terminal(cmd.OutOrStdout())
+	in, typed := terminal(os.Stdin)
+	if !shown || !typed {
 		return errors.New("--watch needs a terminal; without one, `tanist status` shows it once")
 	}
 	if os.Getenv("TERM") == "dumb" {
@@ -69,7 +68,7 @@ func watchStatus(cmd *cobra.Command, c *common, asJSON bool) error {
 	}
 	return live.Run(cmd.Context(), live.Config{
 		Ask:   func(ctx context.Context) (control.Document, error) { return askStatus(ctx, c) },
-		Words: screenWords(), Colour: colours(out), Unicode: unicodeLocale(), In: os.Stdin, Out: out,
+		Words: screenWords(), Colour: colours(out), Unicode: unicodeLocale(), In: in, Out: out,
 	})
 }
 
@@ -106,7 +105,7 @@ func copyStatus(ctx context.Context, c *common, w io.Writer) error {
 func printStatus(w io.Writer, doc control.Document, now time.Time) error {
 	o := screen.Options{Now: now, Got: now, Width: fileWidth, Whole: true, Words: screenWords()}
 	colour, signs := colours(w), true
-	if f, ok := w.(*os.File); ok && terminal(f) {
+	if f, ok := terminal(w); ok {
 		o.Whole, o.Width, signs = false, columns(f), unicodeLocale()
 	}
 	_, err := io.WriteString(w, screen.Text(screen.Draw(doc, o), colour, signs))
@@ -114,22 +113,3 @@ func printStatus(w io.Writer, doc control.Document, now time.Time) error {
 }
 
 func screenWords() screen.Words { return screen.Words{Reason: reasonWords, Loss: lossWords} }
-
-// columns is the width of a terminal, as far as it says so.
-func columns(f *os.File) int {
-	if size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil && size.Col > 0 {
-		return int(size.Col)
-	}
-	return 80
-}
-
-// unicodeLocale reports whether the terminal shows more than ASCII, as far as the
-// environment says so.
-func unicodeLocale() bool {
-	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
-		if v := strings.ToLower(os.Getenv(name)); v != "" {
-			return strings.Contains(v, "utf-8") || strings.Contains(v, "utf8")
-		}
-	}
-	return false
-}

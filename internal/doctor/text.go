@@ -5,12 +5,16 @@ import (
 	"io"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // Style is how a report is printed.
 type Style struct {
 	Verbose bool // with what was checked and is fine
 	Colour  bool
+	// Width is that of the terminal, in columns; 0: lines are as long as they are. What
+	// is to be pasted is never broken.
+	Width int
 }
 
 const (
@@ -89,9 +93,9 @@ const indent = "           "
 
 func (p *printer) finding(f Finding) {
 	colour := map[Severity]string{OK: green, Warning: yellow, Problem: red}[f.Severity]
-	p.line("  %s%s", p.paint(colour, fmt.Sprintf("%-9s", f.Severity)), legible(f.What))
+	p.line("  %s%s", p.paint(colour, fmt.Sprintf("%-9s", f.Severity)), p.broken(f.What))
 	for _, e := range f.Evidence {
-		p.line("%s%s", indent, legible(e))
+		p.line("%s%s", indent, p.broken(e))
 	}
 	for i, line := range f.Fix {
 		lead := "fix: "
@@ -100,6 +104,32 @@ func (p *printer) finding(f Finding) {
 		}
 		p.line("%s%s%s", indent, p.paint(bold, lead), legible(line))
 	}
+}
+
+// broken is a sentence in as many lines as the terminal needs, broken between words: a
+// path and a number stay whole.
+func (p *printer) broken(s string) string {
+	room := p.Width - len(indent)
+	if room < len(indent) {
+		return legible(s)
+	}
+	var b strings.Builder
+	used := 0
+	for i, word := range strings.Fields(legible(s)) {
+		size := utf8.RuneCountInString(word)
+		switch {
+		case i == 0:
+		case used+1+size > room:
+			b.WriteString("\n" + indent)
+			used = 0
+		default:
+			b.WriteByte(' ')
+			used++
+		}
+		b.WriteString(word)
+		used += size
+	}
+	return b.String()
 }
 
 // legible leaves out of a line what a terminal obeys, what ends it, and what changes

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tanist-ha/tanist/internal/peer"
+	"github.com/tanist-ha/tanist/internal/screen/picture"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -107,6 +108,39 @@ func TestText(t *testing.T) {
 	}
 }
 
+// pictured are the situations that docs/doctor.md shows, and what it calls them.
+var pictured = map[string]string{
+	"firewall":     "a firewall drops the heartbeat on one path",
+	"host":         "three things on a host that will hurt later",
+	"disagreement": "two files, two keys, two times",
+	"other-key":    "the peer refuses to talk",
+	"no-daemon":    "no daemon runs here",
+}
+
+// The pictures of docs are drawn from the text that the goldens hold.
+func TestPicturesAreCurrent(t *testing.T) {
+	const docs, columns = "../../docs", 120
+	page, err := os.ReadFile(filepath.Join(docs, "doctor.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := situations(t)
+	for name, says := range pictured {
+		var out strings.Builder
+		if err := all[name].Print(&out, Style{Colour: true, Width: columns}); err != nil {
+			t.Fatal(err)
+		}
+		drawn, err := picture.SVG("tanist doctor: "+says, out.String(), columns)
+		if err != nil {
+			t.Fatal(err)
+		}
+		golden(t, filepath.Join(docs, "doctor", name+".svg"), drawn)
+		if shown := "![" + says + "](doctor/" + name + ".svg)"; !strings.Contains(string(page), shown) {
+			t.Errorf("docs/doctor.md does not have %s", shown)
+		}
+	}
+}
+
 func TestJSON(t *testing.T) {
 	b, err := json.MarshalIndent(situations(t)["firewall"], "", "  ")
 	if err != nil {
@@ -145,6 +179,40 @@ func TestColours(t *testing.T) {
 	stripped := strings.NewReplacer(red, "", yellow, "", green, "", bold, "", plain, "").Replace(coloured.String())
 	if diff := cmp.Diff(plainText.String(), stripped); diff != "" {
 		t.Errorf("colours change the text (-want +got)\n%s", diff)
+	}
+}
+
+// On a terminal sentences are broken at its width, commands are not.
+func TestWidth(t *testing.T) {
+	words := func(s string) string { return strings.Join(strings.Fields(s), " ") }
+	for name, r := range situations(t) {
+		for _, width := range []int{1, 40, 80, 200} {
+			var whole, narrow strings.Builder
+			if err := errors.Join(r.Print(&whole, Style{}), r.Print(&narrow, Style{Width: width})); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(words(whole.String()), words(narrow.String())); diff != "" {
+				t.Errorf("%s at %d columns has other words (-want +got)\n%s", name, width, diff)
+			}
+			fixes := map[string]bool{}
+			for _, f := range r.Findings {
+				for _, line := range f.Fix {
+					fixes[line] = true
+				}
+			}
+			for _, line := range strings.Split(narrow.String(), "\n") {
+				pasted := strings.TrimPrefix(strings.TrimSpace(line), "fix: ")
+				if long := len(line) > width && strings.Contains(pasted, " "); width >= 80 && long && !fixes[pasted] {
+					t.Errorf("%s: %d columns of %d: %q", name, len(line), width, line)
+				}
+				delete(fixes, pasted)
+			}
+			for _, f := range r.Findings {
+				if f.Severity != OK && len(f.Fix) > 0 && fixes[f.Fix[0]] {
+					t.Errorf("%s at %d columns breaks %q", name, width, f.Fix[0])
+				}
+			}
+		}
 	}
 }
 

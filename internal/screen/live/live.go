@@ -40,7 +40,8 @@ func Run(ctx context.Context, cfg Config) error {
 		tea.WithInput(cfg.In), tea.WithOutput(cfg.Out), tea.WithoutSignalHandler())
 	// Asked to end, it waits for who reads the keys; killed by tea.WithContext it closes
 	// the reader under it.
-	defer context.AfterFunc(ctx, p.Quit)()
+	stop := context.AfterFunc(ctx, p.Quit)
+	defer stop()
 	_, err := p.Run()
 	return err
 }
