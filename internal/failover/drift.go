@@ -25,14 +25,16 @@ func (o *Orchestrator) thinkDrift() {
 		return
 	}
 	o.assertAt = o.now.Add(retryDelay)
-	r := &planRun{purpose: asserting, role: role, epoch: o.activeEpoch, reason: Drifted, plan: plan, to: len(plan)}
+	r := &planRun{purpose: asserting, role: role, reason: Drifted, plan: plan, to: len(plan)}
 	if role == hooks.Active {
-		r.vars = o.vars(o.cfg.Node, hooks.OnPromote, Drifted, o.activeEpoch)
+		r.epoch = o.activeEpoch
+		r.vars = o.vars(o.cfg.Node, hooks.OnPromote, Drifted, r.epoch)
 		if slices.ContainsFunc(plan, resets) {
 			r.belongs = o.lastTold()
 		}
 	} else {
-		r.vars = o.vars("", hooks.OnDemote, Drifted, o.activeEpoch)
+		r.epoch = o.epoch // of the Active that it stands by for
+		r.vars = o.vars("", hooks.OnDemote, Drifted, r.epoch)
 	}
 	if o.run != nil && r.role == hooks.Standby {
 		o.emit(CloseWrites{}) // a repair may hang, and its end as well

@@ -102,10 +102,15 @@ func TestDriftOfEventSchedulers(t *testing.T) {
 	peer := PeerState{State: Active, Holds: true, Sources: AllSources}
 	t.Run("one that runs is stopped", func(t *testing.T) {
 		r := standbyRig(t, "team")
-		if !r.untilStep(2*measureStandby, peer, func() replication.Facts { return events(r, on) }) {
+		seventh := peer
+		seventh.Epoch, seventh.ActiveEpoch = 7, 7
+		if !r.untilStep(2*measureStandby, seventh, func() replication.Facts { return events(r, on) }) {
 			t.Fatal("it runs on")
 		}
 		r.wantStep(hooks.Writes{})
+		if e := r.o.Status(r.now).Last.Epoch; e != 7 {
+			t.Errorf("as a standby of epoch %d", e)
+		}
 	})
 	t.Run("one that is not known is left", func(t *testing.T) {
 		r := standbyRig(t, "team")
