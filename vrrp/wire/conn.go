@@ -21,8 +21,7 @@ import (
 )
 
 const (
-	// receiveLimit bounds how many packets Drain reads: more than receiveBuffer holds,
-	// so it empties what was queued at its start, and a flood cannot keep it going.
+	// receiveLimit is more packets than receiveBuffer holds.
 	receiveLimit = 4096
 	// turnLimit bounds how many Run reads under the lock, for which whoever calls Drain
 	// waits: some 0.2 ms of a flood.
@@ -139,7 +138,7 @@ func (c *Conn) open() (err error) {
 		return errors.Join(err, c.file.Close())
 	}
 	c.sendNow = func(fd uintptr) { c.sendErr = c.send(int(fd), c.payload) }
-	c.drainNow = func(fd uintptr) { _, _ = c.receiveQueued(int(fd), receiveLimit) } // the same error ends Run
+	c.drainNow = func(fd uintptr) { _, _ = c.receiveQueued(int(fd), queued(int(fd))) } // the same error ends Run
 	return nil
 }
 
@@ -316,7 +315,7 @@ func (c *Conn) receiveReadable() error {
 }
 
 // Drain delivers, before it returns, every packet that had arrived when it was
-// called. Without a Run there is nobody to deliver to, and it does nothing.
+// called, and of a flood few that came since. Without a Run there is nobody to deliver to, and it does nothing.
 func (c *Conn) Drain() {
 	_ = c.raw.Control(c.drainNow) // fails only when closed
 }

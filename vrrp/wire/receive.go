@@ -28,6 +28,22 @@ const (
 	ipv6AddressLen = 16
 )
 
+// leastCharge is no more than what a 64-bit kernel charges for a packet: a struct sk_buff
+// of 256 bytes, a struct skb_shared_info of 320, and 64 for what it keeps free before the
+// data. Linux 6.18 charges 832 for a short packet.
+const leastCharge = 640
+
+// queued returns how many packets are in the queue at most. What has arrived is charged
+// before it can be read.
+func queued(fd int) int {
+	meminfo, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_MEMINFO)
+	if err != nil {
+		return receiveLimit
+	}
+	charged := binary.NativeEndian.Uint32(binary.NativeEndian.AppendUint64(nil, meminfo)) // SK_MEMINFO_RMEM_ALLOC comes first
+	return min(int(charged+leastCharge-1)/leastCharge, receiveLimit)
+}
+
 // receiveQueued delivers what the kernel has queued, at most limit packets. more is
 // true when there may be further ones.
 func (c *Conn) receiveQueued(fd, limit int) (more bool, err error) {
