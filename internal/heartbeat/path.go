@@ -194,7 +194,7 @@ func (p *path) filter() {
 	if len(vrids) == 0 {
 		return // the path is about to be closed
 	}
-	if err := c.SetVRIDs(vrids); err != nil && !errors.Is(err, os.ErrClosed) {
+	if err := c.SetFilter(vrids, wire.Sieve{}); err != nil && !errors.Is(err, os.ErrClosed) {
 		p.route.heartbeat.cfg.Log.Trouble("", "filter the heartbeat path "+p.name(), err)
 	}
 }

@@ -155,13 +155,18 @@ func (c *Conn) Local() netip.Addr { return c.local }
 // Peer returns the peer's address on the path, or the group, without a zone.
 func (c *Conn) Peer() netip.Addr { return c.peer }
 
-// SetVRIDs makes the kernel's filter deliver the packets of other virtual
-// routers than Config.VRIDs says. It changes nothing on a path to a peer.
-func (c *Conn) SetVRIDs(vrids []uint8) error {
+// SetFilter changes what the kernel lets through to Run. On a group vrids are in place
+// of Config.VRIDs; on a path to a peer they mean nothing.
+//
+// A sieve is for a flood of what is refused anyway: it lets through what it knows, and of
+// all else one packet of SampleOf, by chance. What it keeps out is counted nowhere.
+//
+// After an error there is no filter.
+func (c *Conn) SetFilter(vrids []uint8, s Sieve) error {
 	cfg := c.cfg
 	cfg.VRIDs = vrids
 	var attachErr error
-	err := c.raw.Control(func(fd uintptr) { attachErr = attachFilter(int(fd), cfg) })
+	err := c.raw.Control(func(fd uintptr) { attachErr = attachFilter(int(fd), cfg, s) })
 	if err := errors.Join(closed(err), attachErr); err != nil {
 		return fmt.Errorf("filter packets from %v: %w", c.peer, err)
 	}

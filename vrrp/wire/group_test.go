@@ -188,14 +188,14 @@ func TestForeignVirtualRoutersStayOut(t *testing.T) {
 			if got := payloads(in); got[0] != message(51, "x") || got[1] != message(52, "x") || got[2] != "y" {
 				t.Errorf("delivered %q", got)
 			}
-			if err := a.SetVRIDs([]uint8{7}); err != nil {
+			if err := a.SetFilter([]uint8{7}, Sieve{}); err != nil {
 				t.Fatal(err)
 			}
 			send(t, b, message(51, "later"))
 			send(t, b, message(7, "later"))
 			netnstest.Eventually(t, limit, "the new virtual router's", func() bool { return len(in.all()) == 4 })
 			if got := payloads(in)[3]; got != message(7, "later") {
-				t.Errorf("delivered %q after SetVRIDs", got)
+				t.Errorf("delivered %q after SetFilter", got)
 			}
 		})
 	}
@@ -203,10 +203,7 @@ func TestForeignVirtualRoutersStayOut(t *testing.T) {
 
 // TestFilter runs the program for IPv4 on packets in memory.
 func TestFilter(t *testing.T) {
-	every := make([]uint8, 255)
-	for i := range every {
-		every[i] = uint8(i + 1)
-	}
+	every := everyVRID()
 	withOptions := append(ipv4Packet(addrB, addrA, 255), 1, 1, 1, 0, 0x31, 51)
 	withOptions[0] = 0x46
 	unicast := Config{Local: addrA, Peer: addrB}
@@ -227,7 +224,7 @@ func TestFilter(t *testing.T) {
 		{"255 VRIDs, none", groupOf(addrA, heart, every...), ipv4Packet(addrB, addrA, 255, 0x31, 0), false},
 		{"no VRID", groupOf(addrA, heart, 51), ipv4Packet(addrB, addrA, 255, 0x31), true},
 	} {
-		vm, err := bpf.NewVM(filter(tt.cfg))
+		vm, err := bpf.NewVM(filter(tt.cfg, Sieve{}))
 		if err != nil {
 			t.Fatal(err)
 		}

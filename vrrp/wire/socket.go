@@ -43,7 +43,7 @@ func openSocket(cfg Config, index int) (int, error) {
 }
 
 func setUpSocket(fd int, cfg Config, index int) error {
-	if err := attachFilter(fd, cfg); err != nil {
+	if err := attachFilter(fd, cfg, Sieve{}); err != nil {
 		return err
 	}
 	if cfg.Interface != "" {
