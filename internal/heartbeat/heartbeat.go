@@ -242,6 +242,7 @@ func (h *Heartbeat) replace(cfg Instance) (*Route, error) {
 	}
 	r := h.route(cfg)
 	if r == in.route && in.id().VRID == cfg.Router.VRID {
+		defer r.refilter()
 		return r, in.change(cfg, h.keys)
 	}
 	if other := r.find(cfg.Router.VRID); other != nil && other != in {
@@ -266,6 +267,11 @@ func (h *Heartbeat) SetKeys(keys []auth.Key) error {
 			return fmt.Errorf("change the cluster key: %w", err)
 		}
 	}
+	defer func() {
+		for _, r := range h.routes {
+			r.refilter()
+		}
+	}()
 	for _, in := range h.byName {
 		if err := in.setKeys(keys); err != nil {
 			return fmt.Errorf("change the cluster key: %w", err)
@@ -371,17 +377,25 @@ func (h *Heartbeat) virtual() []netip.Addr {
 	return all
 }
 
-// watchInterval is how often what only the kernel counts is looked at.
+// watchInterval is how often what only the kernel counts is looked at. It is some
+// lookIntervals.
 const watchInterval = time.Second
 
-// watch tells of drops that nobody was told of when they happened: those that
-// the paths themselves make, and those behind the last line of a flood.
+// watch looks for floods, and tells of drops that nobody was told of when they
+// happened: those that the paths themselves make, and those behind the last line of a
+// flood.
 func (h *Heartbeat) watch(ctx context.Context) {
-	for sleep(ctx, watchInterval) {
+	for n := 1; sleep(ctx, lookInterval); n++ {
+		due := n%int(watchInterval/lookInterval) == 0
 		for _, p := range h.paths() {
-			p.tellSilentDrops()
+			p.look(h.cfg.Clock())
+			if due {
+				p.tellSilentDrops()
+			}
 		}
-		h.told.flush()
+		if due {
+			h.told.flush()
+		}
 	}
 }
 

@@ -199,6 +199,9 @@ func (in *instance) drop(p *path, c *wire.Conn, source netip.Addr, err error) {
 		in.heartbeat.tellDrop(in.name, source, reason)
 	} else if doubt, ok := errors.AsType[auth.Reason](err); ok {
 		p.proof[doubt].Add(1)
+		if doubt <= auth.ReasonKey { // the later ones have a key id of ours
+			p.foreign.Add(1)
+		}
 		in.refused[doubt]++
 		in.heartbeat.tellDrop(in.name, source, doubt)
 	}

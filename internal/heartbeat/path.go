@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -37,6 +36,9 @@ type path struct {
 	heard       atomic.Int64 // a mono.Instant; 0: never
 	sendErr     atomic.Pointer[error]
 	proof       [auth.ReasonPaths + 1]atomic.Uint64
+	foreign     atomic.Uint64 // refused, and no key of ours can have sealed it
+	sieved      atomic.Bool   // the kernel keeps most of that out
+	flood       flood         // guarded by route.changing
 
 	mu     sync.Mutex                    // guards the fields below
 	past   [vrrp.DropOverflow + 1]uint64 // of sockets that are closed
@@ -143,6 +145,7 @@ func (p *path) close(c *wire.Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.conn.Store(nil)
+	p.sieved.Store(false)
 	for _, reason := range vrrp.DropReasons() {
 		p.past[reason] += c.Dropped(reason)
 	}
@@ -154,7 +157,7 @@ var errNotOpen = errors.New("not open")
 
 // carry receives until ctx ends or the socket is of no more use.
 func (p *path) carry(ctx context.Context, c *wire.Conn) error {
-	p.filter() // an instance may have come since the socket was made
+	p.route.refilter() // an instance may have come since the socket was made
 	running, cancel := context.WithCancelCause(ctx)
 	var watch sync.WaitGroup
 	defer watch.Wait()
@@ -184,21 +187,6 @@ func (p *path) watchAddress(ctx context.Context, c *wire.Conn, cancel context.Ca
 	}
 }
 
-// filter keeps what is for no instance out of a group's socket.
-func (p *path) filter() {
-	c := p.conn.Load()
-	if c == nil || p.route.group == "" {
-		return
-	}
-	vrids := p.route.vrids()
-	if len(vrids) == 0 {
-		return // the path is about to be closed
-	}
-	if err := c.SetFilter(vrids, wire.Sieve{}); err != nil && !errors.Is(err, os.ErrClosed) {
-		p.route.heartbeat.cfg.Log.Trouble("", "filter the heartbeat path "+p.name(), err)
-	}
-}
-
 // noteSend keeps the last error of sending for the status.
 func (p *path) noteSend(err error) {
 	if err != nil {
@@ -218,6 +206,7 @@ func (p *path) received(c *wire.Conn, pkt wire.Packet) {
 		in.receive(p, c, pkt)
 		return
 	}
+	p.foreign.Add(1)
 	if _, ok := vrrp.ParseProbe(auth.Strip(pkt.Payload)); ok {
 		return // whoever asked for it listens by a socket of its own
 	}

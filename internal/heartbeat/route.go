@@ -19,8 +19,8 @@ type Route struct {
 	ipv6      bool
 	paths     []*path
 
-	// changing is held while the table changes, so that the filters of the
-	// sockets follow it in order.
+	// changing is held while the table changes, or a flood begins or ends, so that
+	// the filters of the sockets follow in order.
 	changing sync.Mutex
 	table    atomic.Pointer[table]
 }

@@ -27,7 +27,10 @@ type PathStatus struct {
 	Err         error      // why it is not, or why nothing can be sent; nil
 	Heard       bool       // ever
 	Silent      time.Duration
-	Dropped     map[string]uint64 // every vrrp.DropReason and auth.Reason, also at 0
+	// Sieved says that the kernel keeps a flood out. Of what the cluster key cannot have
+	// sealed one packet of wire.SampleOf comes in meanwhile, and is counted as one.
+	Sieved  bool
+	Dropped map[string]uint64 // every vrrp.DropReason and auth.Reason, also at 0
 }
 
 // InstanceStatus is one instance.
@@ -112,7 +115,7 @@ func (h *Heartbeat) Status() Status {
 }
 
 func (p *path) status(now mono.Instant) PathStatus {
-	s := PathStatus{Interface: p.route.group, Local: p.local, Peer: p.peer, Dropped: p.dropped()}
+	s := PathStatus{Interface: p.route.group, Local: p.local, Peer: p.peer, Sieved: p.sieved.Load(), Dropped: p.dropped()}
 	if at := mono.Instant(p.heard.Load()); at != 0 {
 		s.Heard, s.Silent = true, now.Sub(at)
 	}

@@ -26,7 +26,7 @@ type teller struct {
 type tale struct {
 	instance string
 	doing    string
-	reason   fmt.Stringer // a vrrp.DropReason or an auth.Reason
+	reason   fmt.Stringer // a vrrp.DropReason, an auth.Reason, or sifting
 }
 
 type telling struct {
@@ -98,6 +98,8 @@ func explain(reason fmt.Stringer) string {
 		return explainProof(r)
 	case vrrp.DropReason:
 		return explainDrop(r)
+	case sifting:
+		return explainSifting(r)
 	}
 	return reason.String()
 }

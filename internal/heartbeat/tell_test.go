@@ -53,7 +53,7 @@ func TestTelling(t *testing.T) {
 
 // TestEveryReasonIsExplained keeps a new reason from being told without a word.
 func TestEveryReasonIsExplained(t *testing.T) {
-	var all []fmt.Stringer
+	all := []fmt.Stringer{sifting(true), sifting(false)}
 	for _, r := range vrrp.DropReasons() {
 		all = append(all, r)
 	}
