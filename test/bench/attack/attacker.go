@@ -39,6 +39,7 @@ func attacks() []attack {
 		{"slow", "1,000 connections to it that dribble and read nothing", false, activeAddr, slow},
 		{"forged", "forged advertisements without end", false, activeAddr, forged},
 		{"forgedstandby", "the same to the standby", true, standbyAddr, forged},
+		{"replayed", "replayed advertisements without end", false, activeAddr, replayed},
 		{"http", "1,000 slow readers of /metrics, /status, /events", false, activeAddr, slowReaders},
 		{"httpflood", "20 that ask for them without end", false, activeAddr, askers},
 		{"control", "200 slow readers of the control socket", true, "SOCKET", slowCallers},

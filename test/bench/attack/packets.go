@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"os"
+	"slices"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -59,39 +60,59 @@ func flood(ctx context.Context, protocol int, target string, attempts *atomic.In
 // forged are claims and goodbyes, bare and sealed with another key, with every bit
 // of the address and the VRID right.
 func forged(ctx context.Context, target string, attempts *atomic.Int64) {
-	payloads, err := forgeries(target)
+	bare, sealed, err := claims(target, fmt.Appendf(nil, "%064x\n", 7))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "forge:", err)
 		return
 	}
+	floodOf(ctx, target, attempts, slices.Concat(bare, sealed))
+}
+
+// replayed are such as the other node sent once, in a run long ago: the cluster key sealed
+// them. The attacker has them from the network; here they are made.
+func replayed(ctx context.Context, target string, attempts *atomic.Int64) {
+	key, err := os.ReadFile(keyFile)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "replay:", err)
+		return
+	}
+	_, sealed, err := claims(target, key)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "replay:", err)
+		return
+	}
+	floodOf(ctx, target, attempts, sealed)
+}
+
+func floodOf(ctx context.Context, target string, attempts *atomic.Int64, payloads [][]byte) {
 	flood(ctx, vrrp.Protocol, target, attempts, func(n int) []byte { return payloads[n%len(payloads)] })
 }
 
-func forgeries(target string) (all [][]byte, err error) {
+func claims(target string, key []byte) (bare, sealed [][]byte, err error) {
 	from, to := netip.MustParseAddr(otherNode(target)), netip.MustParseAddr(target)
-	keys, err := auth.ParseKeys(fmt.Appendf(nil, "%064x\n", 7))
+	keys, err := auth.ParseKeys(key)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	sealer, err := auth.NewSealer(auth.SealerConfig{
 		Mode: auth.Enforce, Keys: keys, Boot: 1, Instance: auth.Instance{VRID: 51, Name: "attacked"},
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, priority := range []uint8{0, 255} {
 		a := vrrp.Advertisement{VRID: 51, Priority: priority, MaxAdvertInterval: 10, Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.100")}}
-		bare, err := a.AppendTo(nil, from, to, vrrp.ChecksumRFC)
+		b, err := a.AppendTo(nil, from, to, vrrp.ChecksumRFC)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		sealed, err := sealer.Seal(append([]byte{}, bare...), from, to, 1, 99)
+		s, err := sealer.Seal(slices.Clone(b), from, to, 1, 99)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		all = append(all, bare, sealed)
+		bare, sealed = append(bare, b), append(sealed, s)
 	}
-	return all, nil
+	return bare, sealed, nil
 }
 
 // halfOpen begins connections from every port. The kernel of the address that they

@@ -37,6 +37,8 @@ instances:
 `
 
 const (
+	// keyFile is in the pair's directory, which is an attacker's working directory.
+	keyFile = "key"
 	// patience bounds what is waited for between two windows.
 	patience = 30 * time.Second
 	// sampleEvery is how often a window looks what the active daemon has open.
@@ -65,7 +67,7 @@ func startPair(ctx context.Context, n *network, dir string, o options) (p *pair,
 	if err := os.WriteFile(file, []byte(strings.ReplaceAll(configuration, "DIR", dir)), 0o600); err != nil {
 		return p, err
 	}
-	if out, err := exec.CommandContext(ctx, o.binary, "keygen", filepath.Join(dir, "key")).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(ctx, o.binary, "keygen", filepath.Join(dir, keyFile)).CombinedOutput(); err != nil {
 		return p, fmt.Errorf("tanist keygen: %w: %s", err, out)
 	}
 	if err := p.listen(ctx, o.nice); err != nil {
@@ -298,6 +300,7 @@ func grown(into, was, now map[string]uint64) {
 // says how often it tried, and what it used of processors.
 func (p *pair) attack(a attack, nice int) (end func() (int64, time.Duration, error), err error) {
 	cmd := exec.Command("/proc/self/exe", attackerArgument, a.name, strings.ReplaceAll(a.target, "SOCKET", p.socket("primary"))) //nolint:noctx // end ends it
+	cmd.Dir = p.dir
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, os.Stderr
 	if err := p.net.start(cmd, !a.here, nice); err != nil {
