@@ -36,8 +36,12 @@ func TestFlood(t *testing.T) {
 		{"it ends", append([]look{{100 * ms, 3100, 1, true}, {time.Second, 2, 256, true}}, look{time.Second, 19, 256, true}, look{time.Second, 0, 256, false})},
 		{"it ends, though without a sieve", []look{{100 * ms, 31_000, 1, true}, {time.Second, 40_000, 1, true}, {3 * time.Second, 300, 1, false}}},
 		{"it comes again before its end", []look{
-			{100 * ms, 3100, 1, true}, {2 * time.Second, 0, 256, true}, {time.Second, 200, 256, true},
-			{time.Second, 0, 256, true}, {time.Second, 0, 256, true}, {time.Second, 0, 256, false},
+			{100 * ms, 3100, 1, true},
+			{2 * time.Second, 0, 256, true},
+			{time.Second, 200, 256, true},
+			{time.Second, 0, 256, true},
+			{time.Second, 0, 256, true},
+			{time.Second, 0, 256, false},
 		}},
 	} {
 		var f flood
