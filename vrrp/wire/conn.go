@@ -28,10 +28,6 @@ const (
 	turnLimit = 64
 )
 
-// longest is more than the longest advertisement, 255 IPv6 addresses, with the
-// longest IPv4 header and a trailer.
-const longest = 8192
-
 // Config names a path. Its addresses are of one family, IPv4 or IPv6.
 type Config struct {
 	// Local is the address that packets come from. It has to be on an interface
@@ -81,13 +77,12 @@ type Conn struct {
 	raw         syscall.RawConn
 	link        *link // nil without an interface
 
-	// mu is held from a recvmsg until its packet is delivered, so that whoever
-	// holds it knows that no packet is in between. It guards deliver, buf, oob, control.
+	// mu is held from a recvmmsg until its packets are delivered, so that whoever
+	// holds it knows that no packet is in between. It guards deliver, in, control.
 	mu      sync.Mutex
 	deliver func(Packet)
-	buf     [longest]byte
-	oob     [256]byte
-	control []unix.SocketControlMessage // in oob
+	in      *batch
+	control []unix.SocketControlMessage // in in
 
 	// What RawConn calls is made once: a function made for each call costs an
 	// allocation for each packet.
@@ -111,7 +106,7 @@ func Listen(cfg Config) (*Conn, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("open heartbeat path %v to %v: %w", cfg.Local, cfg.Peer, err)
 	}
-	c := &Conn{cfg: cfg, local: cfg.Local.WithZone(""), peer: cfg.Peer.WithZone("")}
+	c := &Conn{cfg: cfg, in: newBatch(!cfg.Local.Is4()), local: cfg.Local.WithZone(""), peer: cfg.Peer.WithZone("")}
 	if err := c.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open heartbeat path %v to %v: %w", cfg.Local, cfg.Peer, err), c.closeLink())
 	}

@@ -103,7 +103,7 @@ func run(t *testing.T, c *Conn) *inbox {
 	return in
 }
 
-func send(t *testing.T, c *Conn, payload string) {
+func send(t testing.TB, c *Conn, payload string) {
 	t.Helper()
 	if err := c.Send([]byte(payload)); err != nil {
 		t.Fatal(err)
@@ -203,7 +203,7 @@ func TestAccept(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		b       []byte
-		flags   int
+		flags   int32
 		payload string
 		want    vrrp.DropReason
 	}{
@@ -217,7 +217,7 @@ func TestAccept(t *testing.T) {
 		{name: "header too short", b: shortHeader, want: vrrp.DropLength},
 		{name: "header longer than packet", b: longHeader, want: vrrp.DropLength},
 	} {
-		p, reason := c.accept(tt.b, tt.flags, nil, nil)
+		p, reason := c.accept(received{b: tt.b, flags: tt.flags}, nil)
 		if reason != tt.want || string(p.Payload) != tt.payload {
 			t.Errorf("%s: payload %q, %v; want %q, %v", tt.name, p.Payload, reason, tt.payload, tt.want)
 		}

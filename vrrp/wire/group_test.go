@@ -22,7 +22,7 @@ var (
 )
 
 // dualHosts are hosts with addresses of every kind, usable at once.
-func dualHosts(t *testing.T, interfaces ...string) (a, b *netnstest.Namespace) {
+func dualHosts(t testing.TB, interfaces ...string) (a, b *netnstest.Namespace) {
 	t.Helper()
 	a, b = netnstest.New(t), netnstest.New(t)
 	for _, ns := range []*netnstest.Namespace{a, b} {
@@ -38,7 +38,7 @@ func dualHosts(t *testing.T, interfaces ...string) (a, b *netnstest.Namespace) {
 	return a, b
 }
 
-func number(t *testing.T, ns *netnstest.Namespace, name, host string) {
+func number(t testing.TB, ns *netnstest.Namespace, name, host string) {
 	t.Helper()
 	ns.AddAddr(t, name, "fe80::"+host+"/64")
 	if name == heart {
@@ -48,7 +48,7 @@ func number(t *testing.T, ns *netnstest.Namespace, name, host string) {
 }
 
 // open tries until a new IPv6 address is no longer tentative, as owners do.
-func open(t *testing.T, ns *netnstest.Namespace, cfg Config) *Conn {
+func open(t testing.TB, ns *netnstest.Namespace, cfg Config) *Conn {
 	t.Helper()
 	var c *Conn
 	var err error
@@ -240,7 +240,9 @@ func TestAcceptGroup(t *testing.T) {
 	c := &Conn{cfg: groupOf(addrA, heart), local: addrA, peer: group}
 	group6 := vrrp.Group(linkA6)
 	c6 := &Conn{cfg: groupOf(linkA6, heart), local: linkA6, peer: group6}
-	from := func(a netip.Addr) unix.Sockaddr { return &unix.SockaddrInet6{Addr: a.As16()} }
+	from := func(a netip.Addr) unix.RawSockaddrInet6 {
+		return unix.RawSockaddrInet6{Family: unix.AF_INET6, Addr: a.As16()}
+	}
 	control := func(hops byte, dst netip.Addr) []unix.SocketControlMessage {
 		info := dst.As16()
 		return []unix.SocketControlMessage{
@@ -252,8 +254,8 @@ func TestAcceptGroup(t *testing.T) {
 		name    string
 		conn    *Conn
 		b       []byte
-		flags   int
-		from    unix.Sockaddr
+		flags   int32
+		from    unix.RawSockaddrInet6
 		control []unix.SocketControlMessage
 		want    vrrp.DropReason
 	}{
@@ -269,9 +271,9 @@ func TestAcceptGroup(t *testing.T) {
 		{name: "IPv6 hop limit unknown", conn: c6, from: from(linkB6), control: control(255, group6)[1:], want: vrrp.DropTTL},
 		{name: "IPv6 destination unknown", conn: c6, from: from(linkB6), control: control(255, group6)[:1], want: vrrp.DropSource},
 		{name: "IPv6 truncated", conn: c6, flags: unix.MSG_TRUNC, from: from(linkB6), control: control(255, group6), want: vrrp.DropLength},
-		{name: "no IPv6 address", conn: c6, from: &unix.SockaddrInet4{}, want: vrrp.DropLength},
+		{name: "no IPv6 address", conn: c6, want: vrrp.DropLength},
 	} {
-		if _, reason := tt.conn.accept(tt.b, tt.flags, tt.from, tt.control); reason != tt.want {
+		if _, reason := tt.conn.accept(received{b: tt.b, flags: tt.flags, source: tt.from}, tt.control); reason != tt.want {
 			t.Errorf("%s: %v, want %v", tt.name, reason, tt.want)
 		}
 	}

@@ -52,26 +52,34 @@ func (c *Conn) receiveQueued(fd, limit int) (more bool, err error) {
 	if c.deliver == nil {
 		return false, nil
 	}
-	for range limit {
-		n, oobn, flags, from, err := unix.Recvmsg(fd, c.buf[:], c.oob[:], unix.MSG_DONTWAIT)
+	for limit > 0 {
+		n, err := c.in.read(fd, limit)
 		switch {
 		case errors.Is(err, unix.EAGAIN):
 			return false, nil
 		case isSocketBroken(err):
-			return false, os.NewSyscallError("recvmsg", err)
+			return false, os.NewSyscallError("recvmmsg", err)
 		case err != nil:
-			continue // a pending error, which recvmsg has cleared
-		}
-		c.readControl(c.oob[:oobn])
-		c.noteOverflow(c.control)
-		packet, reason := c.accept(c.buf[:n], flags, from, c.control)
-		if reason != 0 {
-			c.Count(reason)
+			limit-- // a pending error, which recvmmsg has cleared
 			continue
 		}
-		c.deliver(packet)
+		for i := range n {
+			c.take(c.in.at(i))
+		}
+		limit -= n
 	}
 	return true, nil
+}
+
+func (c *Conn) take(r received) {
+	c.readControl(r.control)
+	c.noteOverflow(c.control)
+	packet, reason := c.accept(r, c.control)
+	if reason != 0 {
+		c.Count(reason)
+		return
+	}
+	c.deliver(packet)
 }
 
 // readControl fills c.control. When it is not understood there is none, and the packet
@@ -103,16 +111,16 @@ func isSocketBroken(err error) bool {
 // accept checks what RFC 9568 §7.1 wants checked of the IP header. Addresses
 // are checked although the socket is connected: between socket(2) and
 // connect(2) it receives from everybody.
-func (c *Conn) accept(b []byte, flags int, from unix.Sockaddr, control []unix.SocketControlMessage) (Packet, vrrp.DropReason) {
-	if flags&unix.MSG_TRUNC != 0 {
+func (c *Conn) accept(r received, control []unix.SocketControlMessage) (Packet, vrrp.DropReason) {
+	if r.flags&unix.MSG_TRUNC != 0 {
 		return Packet{}, vrrp.DropLength
 	}
 	var p Packet
 	var ok bool
 	if c.cfg.Local.Is4() {
-		p, ok = splitIPv4(b)
+		p, ok = splitIPv4(r.b)
 	} else {
-		p, ok = joinIPv6(b, from, control)
+		p, ok = joinIPv6(r, control)
 	}
 	switch {
 	case !ok:
@@ -152,12 +160,11 @@ func splitIPv4(b []byte) (Packet, bool) {
 }
 
 // joinIPv6 leaves TTL 0 and Destination invalid when the kernel did not say.
-func joinIPv6(b []byte, from unix.Sockaddr, control []unix.SocketControlMessage) (Packet, bool) {
-	src, ok := from.(*unix.SockaddrInet6)
-	if !ok {
+func joinIPv6(r received, control []unix.SocketControlMessage) (Packet, bool) {
+	if r.source.Family != unix.AF_INET6 {
 		return Packet{}, false
 	}
-	p := Packet{Source: netip.AddrFrom16(src.Addr), Payload: b}
+	p := Packet{Source: netip.AddrFrom16(r.source.Addr), Payload: r.b}
 	for _, m := range control {
 		switch {
 		case m.Header.Level != unix.IPPROTO_IPV6:
