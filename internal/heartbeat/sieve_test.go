@@ -285,3 +285,37 @@ func TestWrongKeyIsNoFlood(t *testing.T) {
 		t.Errorf("%d of 5000 counted", n)
 	}
 }
+
+// TestFloodOfOtherThings floods with what no instance is asked about.
+func TestFloodOfOtherThings(t *testing.T) {
+	if !inside(t) {
+		return
+	}
+	for _, tt := range []struct {
+		name    string
+		ttl     int
+		payload func(cfg Instance) []byte
+	}{
+		{"from behind a router", 254, func(cfg Instance) []byte { return encoded(t, advert(cfg)) }},
+		{"probes", vrrp.TTL, func(Instance) []byte { return vrrp.AppendProbe(nil, 7, addrs4[0], addrs4[1]) }},
+		{"another virtual router's", vrrp.TTL, func(cfg Instance) []byte {
+			a := advert(cfg)
+			a.VRID = 99
+			return encoded(t, a)
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			a, b := newEnd(t, 0), newEnd(t, 1)
+			cfg := a.add("compass", 51, inMode(auth.Enforce))
+			b.add("compass", 51, inMode(auth.Enforce))
+			hears(t, a, b, cfg)
+			say, payload := raw(t, tt.ttl), tt.payload(cfg)
+			eventually(t, "the sieve", func() bool {
+				for end := time.Now().Add(lookInterval); time.Now().Before(end); {
+					say(payload)
+				}
+				return b.sieved()
+			})
+		})
+	}
+}
