@@ -123,7 +123,7 @@ func heartbeatPaths(s heartbeat.Status) []control.HeartbeatPath {
 	for _, p := range s.Paths {
 		path := control.HeartbeatPath{
 			Interface: p.Interface, Peer: p.Peer.String(), Up: p.Up,
-			LastHeardMS: agoMS(p.Heard, p.Silent), Dropped: counted(maps.All(p.Dropped)),
+			LastHeardMS: agoMS(p.Heard, p.Silent), Flooded: p.Sieved, Dropped: counted(maps.All(p.Dropped)),
 		}
 		if p.Local.IsValid() {
 			path.Local = p.Local.String()

@@ -80,7 +80,7 @@ func (d *daemon) facts(ctx context.Context) (web.Facts, error) {
 func webPaths(s heartbeat.Status) []web.Path {
 	var paths []web.Path
 	for _, p := range s.Paths {
-		paths = append(paths, web.Path{Interface: p.Interface, Peer: p.Peer.String(), Up: p.Up, Dropped: p.Dropped})
+		paths = append(paths, web.Path{Interface: p.Interface, Peer: p.Peer.String(), Up: p.Up, Flooded: p.Sieved, Dropped: p.Dropped})
 	}
 	return paths
 }

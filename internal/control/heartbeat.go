@@ -9,10 +9,13 @@ type HeartbeatPath struct {
 	LastHeardMS *int64 `json:"last_heard_ms"`       // null: never. Only an active node says anything
 	// PeerHeard is whether the peer ever heard us this way, as it says; null when unknown.
 	// Only an active node says anything.
-	PeerHeard      *bool             `json:"peer_heard"`
-	PeerHeardMSAgo *int64            `json:"peer_heard_ms_ago"` // null: never, or unknown
-	Error          string            `json:"error,omitempty"`
-	Dropped        map[string]uint64 `json:"dropped"` // packets by reason, those that there were
+	PeerHeard      *bool  `json:"peer_heard"`
+	PeerHeardMSAgo *int64 `json:"peer_heard_ms_ago"` // null: never, or unknown
+	Error          string `json:"error,omitempty"`
+	// Flooded says that far more is refused here than a peer sends, and that the kernel
+	// keeps most of it out: of that, Dropped counts one packet of 256.
+	Flooded bool              `json:"flooded"`
+	Dropped map[string]uint64 `json:"dropped"` // packets by reason, those that there were
 }
 
 // Heartbeat is what the advertisements of an instance are like.

@@ -145,6 +145,10 @@ func (d *drawing) ofHost() findings {
 		f.add(Wrong, "make room or mend the disk: until then this node is not promoted", "the journal cannot be written: %s", j.Error)
 	}
 	d.wayFindings(&f)
+	d.floodFindings(&f, doc.Node, doc.Heartbeat)
+	if r := doc.Peer.Report; r != nil && d.ms(doc.Peer.ReportAgeMS) < old {
+		d.floodFindings(&f, doc.Peer.Label, r.Heartbeat)
+	}
 	d.trustFindings(&f)
 	if r := doc.Reload; r != nil && (r.Result == "refused" || r.Result == "busy" || r.Result == "failed") {
 		f.add(Attention, "tanist check", "the configuration was not reloaded %s ago: %s", Age(d.since(r.At)), r.Error)
@@ -184,6 +188,16 @@ func (d *drawing) wayFindings(f *findings) {
 	for _, h := range d.doc.Heartbeat {
 		if !h.Up {
 			f.add(Attention, "", "no heartbeat by %s: %s", h.Peer, h.Error)
+		}
+	}
+}
+
+// floodFindings say that somebody sends in the other node's name.
+func (d *drawing) floodFindings(f *findings, node string, paths []control.HeartbeatPath) {
+	for _, p := range paths {
+		if p.Flooded {
+			f.add(Attention, "on "+node+": tcpdump -eni any ip proto 112 shows the hardware address, and so the port of the switch, that they come from",
+				"%s is flooded with advertisements that the cluster key did not seal, in the name of %s; they are kept out", node, pathName(p))
 		}
 	}
 }

@@ -105,6 +105,7 @@ func situations() []situation {
 		{"lagging", "The replica is late: the gate of `reserve` is closed until it has caught up.", lagging()},
 		{"peer-gone", "`reserve` is off, or cut off altogether: `primary` goes on alone.", peerGone()},
 		{"one-way", "What `reserve` sends arrives, what `primary` sends does not, on either path.", oneWay()},
+		{"flooded", "Somebody floods a path with forged advertisements in the peer's name: nothing moves, and the paths work.", flood()},
 		{"conflict", "A silent host still answers for the address.", conflict()},
 		{"maintenance", "Somebody works on the pair: nothing moves by itself.", maintenance()},
 		{"blocked", "Somebody keeps `reserve` from being promoted.", blocked()},
@@ -147,6 +148,13 @@ func oneWay() control.Document {
 		doc.Peer.Report.Peer.Paths[i].Heard, doc.Peer.Report.Peer.Paths[i].LastHeardMS = false, new(int64(12_400))
 		doc.Peer.Report.Heartbeat[i].LastHeardMS = new(int64(12_300))
 	}
+	return doc
+}
+
+func flood() control.Document {
+	doc := pair("primary", "reserve", primary(), reserve())
+	doc.Heartbeat[0].Flooded = true
+	doc.Heartbeat[0].Dropped = map[string]uint64{"auth_key": 41_233, "auth_missing": 2_207}
 	return doc
 }
 

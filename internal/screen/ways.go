@@ -150,7 +150,7 @@ func (d *drawing) heard(p control.HeartbeatPath) Line {
 	}
 	if !advertises(states) {
 		l := say(Faint, "a standby sends none")
-		return list(l, say(Wrong, word(p.Up, "", p.Error)), say(Faint, counts("dropped", p.Dropped)))
+		return list(l, say(Wrong, word(p.Up, "", p.Error)), flooded(p), say(Faint, counts("dropped", p.Dropped)))
 	}
 	return d.advertsHeard(p, nil)
 }
@@ -172,5 +172,13 @@ func (d *drawing) advertsHeard(p control.HeartbeatPath, reported *int64) Line {
 	default: // up to an advertisement interval is as it should be
 		l = say(Attention, "silent for "+Age(d.ms(ms)))
 	}
-	return list(l, say(Faint, counts("dropped", p.Dropped)))
+	return list(l, flooded(p), say(Faint, counts("dropped", p.Dropped)))
+}
+
+// flooded says that somebody sends in the peer's name.
+func flooded(p control.HeartbeatPath) Line {
+	if !p.Flooded {
+		return nil
+	}
+	return say(Attention, "flooded: 1 forgery of 256 is counted")
 }

@@ -47,6 +47,7 @@ const (
 	stepSeconds
 	pathUp
 	heartbeatUp
+	heartbeatFlooded
 	pathDropped
 	journalWritable
 	journalRefused
@@ -86,6 +87,7 @@ var families = [...]family{
 	stepSeconds:       {"tanist_step_seconds", histogram, []string{"step"}, "How long the steps took that were run.", false},
 	pathUp:            {"tanist_peer_path_up", gauge, []string{"address"}, "1 while the peer is heard on this path of the peer link. All instances share the paths.", false},
 	heartbeatUp:       {"tanist_heartbeat_path_up", gauge, []string{"interface", "peer"}, "1 while advertisements can be sent and received on this path.", true},
+	heartbeatFlooded:  {"tanist_heartbeat_path_flooded", gauge, []string{"interface", "peer"}, "1 while far more is refused on this path than a peer sends. Of what no key can have sealed, one packet of 256 is counted then.", true},
 	pathDropped:       {"tanist_path_dropped_packets_total", counter, []string{"interface", "peer", "reason"}, "Packets on this path that were not accepted, those to an instance included.", true},
 	journalWritable:   {"tanist_journal_writable", gauge, nil, "1 while the journal can be written. While it cannot, this node is not promoted.", true},
 	journalRefused:    {"tanist_journal_refused_total", counter, nil, "Records that could not be written at once.", true},

@@ -198,6 +198,7 @@ func (e *emitter) counters(name string, c node.Counters) {
 func (e *emitter) process(doc control.Document, p Process) {
 	for _, path := range p.Paths {
 		e.emit(heartbeatUp, one(path.Up), path.Interface, path.Peer)
+		e.emit(heartbeatFlooded, one(path.Flooded), path.Interface, path.Peer)
 		e.counts(pathDropped, path.Dropped, path.Interface, path.Peer)
 	}
 	if j := doc.Journal; j != nil {

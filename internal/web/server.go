@@ -61,6 +61,7 @@ type Path struct {
 	Interface string // of the VRRP group
 	Peer      string // the other node's address, or the group
 	Up        bool
+	Flooded   bool              // the kernel keeps forgeries out
 	Dropped   map[string]uint64 // packets by reason, also at 0; those that are an instance's too
 }
 
