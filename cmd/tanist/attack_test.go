@@ -218,6 +218,20 @@ func TestAttacksOnThePair(t *testing.T) {
 		p.unchanged(attack.name, before)
 	}
 
+	flooded := func() bool {
+		doc, ok := p.status("reserve")
+		return ok && doc.Heartbeat[0].Flooded
+	}
+	forged := bare(t, 255)
+	eventually(t, "a flood is seen", func() bool {
+		for range 20_000 {
+			shout(forged)
+		}
+		return flooded()
+	})
+	p.unchanged("a flood", before)
+	eventually(t, "the flood is over", func() bool { return !flooded() })
+
 	t.Run("the link", func(t *testing.T) { attackLink(t, p) })
 	p.unchanged("the link's port", before)
 	p.settled("and all is well", time.Now())
