@@ -168,12 +168,14 @@ func (w *words) String() string {
 // Whatever was written before the step began is there when it ends, though lsyncd
 // itself waits for seconds before it does anything.
 func TestLsyncdIsDrained(t *testing.T) {
+	t.Parallel()
 	tests := []struct{ name, settings, sync string }{
 		{"delays, an interval of a second", "statusInterval = 1", "delay = 2, maxDelays = 100000"},
 		{"a report at once", "statusInterval = 0", "delay = 1, maxDelays = 100000"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			c := startLsyncd(t, tt.settings, tt.sync)
 			for round := range 3 {
 				c.write(t, round*500, 500)
@@ -199,6 +201,7 @@ func TestLsyncdIsDrained(t *testing.T) {
 // An idle lsyncd does not write its status: it is asked, and nothing is carried
 // for that.
 func TestIdleLsyncdIsDrained(t *testing.T) {
+	t.Parallel()
 	c := startLsyncd(t, "statusInterval = 1", "delay = 1")
 	var before time.Time
 	c.until(t, "idle", func() bool {
@@ -230,6 +233,7 @@ func TestIdleLsyncdIsDrained(t *testing.T) {
 }
 
 func TestLsyncdThatHangs(t *testing.T) {
+	t.Parallel()
 	c := startLsyncd(t, "statusInterval = 1", "delay = 1")
 	if err := c.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
@@ -247,6 +251,7 @@ func TestLsyncdThatHangs(t *testing.T) {
 }
 
 func TestLsyncdThatEnds(t *testing.T) {
+	t.Parallel()
 	c := startLsyncd(t, "statusInterval = 1", "delay = 1")
 	d := &drained{status: c.status(), proc: procWith(t, "lsyncd", 'S')}
 	if state, err := d.standing(t.Context()); state != WouldChange || err != nil {

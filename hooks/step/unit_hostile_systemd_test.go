@@ -190,6 +190,7 @@ func TestHostileUnitJobsDuringDisturbances(t *testing.T) {
 
 // TestUnitWithoutAManager: nobody answers at any socket.
 func TestUnitWithoutAManager(t *testing.T) {
+	t.Parallel()
 	u := systemd.NewUnits(systemd.UnitsConfig{Sockets: []string{filepath.Join(t.TempDir(), "none")}})
 	defer u.Close()
 	began := time.Now()

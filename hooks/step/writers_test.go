@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -150,9 +151,11 @@ func lockLatest(path string) (*os.File, error) {
 // or as fast as it can, while the step runs again and again. Nothing that the program
 // wrote is lost, and every run ends within its deadline and says how.
 func TestStepBesideAnotherWriter(t *testing.T) {
+	t.Parallel()
 	const rounds = 24
 	for _, role := range []string{"in-place/50ms", "renamed/50ms", "locked/50ms", "blind/50ms", "in-place/1ms", "renamed/1ms", "locked/1ms"} {
 		t.Run(strings.ReplaceAll(role, "/", "-every-"), func(t *testing.T) {
+			t.Parallel()
 			path := writeFile(t, "label.json", string(encode(counted{0, "primary", strings.Repeat("x", 20000)})))
 			cmd := child(t.Context(), role, path)
 			stdin, err := cmd.StdinPipe()
@@ -225,47 +228,62 @@ func tracer(t *testing.T) string {
 // it replaces a file: the file is the old one or the new one, and the next run leaves
 // nothing else.
 func TestStepKilledAtEverySystemCall(t *testing.T) {
+	t.Parallel()
 	strace := tracer(t)
+	var kills, news atomic.Int32
+	t.Run("call", func(t *testing.T) {
+		for _, call := range []string{"openat", "flock", "write", "fchown", "fchmod", "flistxattr", "fsync", "fcntl", "renameat2", "unlinkat"} {
+			t.Run(call, func(t *testing.T) {
+				t.Parallel()
+				k, n := killAtEach(t, strace, call)
+				kills.Add(k)
+				news.Add(n)
+			})
+		}
+	})
+	t.Logf("%d kills, the new file in place after %d", kills.Load(), news.Load())
+	if kills.Load() < 15 || news.Load() == 0 || news.Load() == kills.Load() {
+		t.Errorf("%d kills, %d after the exchange: the calls are not those of a replacement", kills.Load(), news.Load())
+	}
+}
+
+// killAtEach kills a process at its first call, another at its second, until one makes
+// no more; it returns how often, and how often the new file was in place.
+func killAtEach(t *testing.T, strace, call string) (kills, news int32) {
+	t.Helper()
 	path := writeFile(t, "label.json", "")
 	before, after := encode(counted{1, "primary", "x"}), encode(counted{1, "reserve", "x"})
-	kills, news := 0, 0
-	for _, call := range []string{"openat", "flock", "write", "fchown", "fchmod", "flistxattr", "fsync", "fcntl", "renameat2", "unlinkat"} {
-		for n := 1; ; n++ {
-			if err := os.WriteFile(path, before, 0o640); err != nil {
-				t.Fatal(err)
-			}
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			cmd := child(ctx, "edit", path, strace, "-f", "-qq", "-o", "/dev/null",
-				"-P", path, "-P", leftoverOf(path), "-P", filepath.Dir(path),
-				"-e", "trace="+call, "-e", fmt.Sprintf("inject=%s:signal=SIGKILL:when=%d", call, n))
-			out, err := cmd.CombinedOutput()
-			cancel()
-			if err == nil {
-				break // so often it is not called
-			}
-			if !killed(err) {
-				t.Fatalf("%s %d: %v\n%s", call, n, err, out)
-			}
-			kills++
-			data, err := os.ReadFile(path)
-			if err != nil || !bytes.Equal(data, before) && !bytes.Equal(data, after) {
-				t.Fatalf("%s %d: the file is %q, %v", call, n, data, err)
-			}
-			if bytes.Equal(data, after) {
-				news++
-			}
-			if out, detail := Execute(t.Context(), toReserve(path)); !out.OK() {
-				t.Fatalf("%s %d, the next run: %v %s", call, n, out, detail)
-			}
-			if data, err := os.ReadFile(path); err != nil || !bytes.Equal(data, after) {
-				t.Fatalf("%s %d, after the next run: %q, %v", call, n, data, err)
-			}
-			onlyFile(t, path)
+	for n := 1; ; n++ {
+		if err := os.WriteFile(path, before, 0o640); err != nil {
+			t.Fatal(err)
 		}
-	}
-	t.Logf("%d kills, the new file in place after %d", kills, news)
-	if kills < 15 || news == 0 || news == kills {
-		t.Errorf("%d kills, %d after the exchange: the calls are not those of a replacement", kills, news)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		cmd := child(ctx, "edit", path, strace, "-f", "-qq", "-o", "/dev/null",
+			"-P", path, "-P", leftoverOf(path), "-P", filepath.Dir(path),
+			"-e", "trace="+call, "-e", fmt.Sprintf("inject=%s:signal=SIGKILL:when=%d", call, n))
+		out, err := cmd.CombinedOutput()
+		cancel()
+		if err == nil {
+			return kills, news // so often it is not called
+		}
+		if !killed(err) {
+			t.Fatalf("%s %d: %v\n%s", call, n, err, out)
+		}
+		kills++
+		data, err := os.ReadFile(path)
+		if err != nil || !bytes.Equal(data, before) && !bytes.Equal(data, after) {
+			t.Fatalf("%s %d: the file is %q, %v", call, n, data, err)
+		}
+		if bytes.Equal(data, after) {
+			news++
+		}
+		if out, detail := Execute(t.Context(), toReserve(path)); !out.OK() {
+			t.Fatalf("%s %d, the next run: %v %s", call, n, out, detail)
+		}
+		if data, err := os.ReadFile(path); err != nil || !bytes.Equal(data, after) {
+			t.Fatalf("%s %d, after the next run: %q, %v", call, n, data, err)
+		}
+		onlyFile(t, path)
 	}
 }
 
@@ -280,6 +298,7 @@ func killed(err error) bool {
 // TestStepLosesTheRace stops the step between its comparison and its exchange, and has
 // another program write just then.
 func TestStepLosesTheRace(t *testing.T) {
+	t.Parallel()
 	strace := tracer(t)
 	foreign := encode(counted{2, "primary", "foreign"})
 	for name, write := range map[string]func(string) error{
