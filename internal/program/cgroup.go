@@ -91,13 +91,14 @@ func newControlGroup(parent string) (controlGroup, error) {
 }
 
 // removeEmpty removes the groups that an earlier daemon left and whose last
-// process has ended since; the kernel refuses to remove the others. Those of
-// this process stay: one may be about to get its first process.
+// process has ended since; the kernel refuses to remove the others. Those of a
+// process that lives, this one or another daemon beside it, stay: one may be about
+// to get its first process.
 func removeEmpty(parent string) {
 	old, _ := filepath.Glob(filepath.Join(parent, groupPrefix+"*"))
-	own := filepath.Join(parent, groupPrefix+strconv.Itoa(os.Getpid())+"-")
 	for _, path := range old {
-		if !strings.HasPrefix(path, own) {
+		maker, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(path), groupPrefix), "-")
+		if pid, err := strconv.Atoi(maker); err == nil && errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
 			_ = unix.Rmdir(path)
 		}
 	}
