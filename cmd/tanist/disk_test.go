@@ -284,9 +284,7 @@ func deleteLink(t *testing.T) {
 // An Active whose journal fails with an error of the device steps down in every way
 // there is, and what it could not write is in the journal when the device is back.
 func TestActiveOnAFailingDisk(t *testing.T) {
-	if !inside(t) {
-		return
-	}
+	t.Parallel()
 	strace, err := exec.LookPath("strace")
 	if err != nil {
 		t.Skip("needs strace to let system calls fail")
@@ -298,9 +296,11 @@ func TestActiveOnAFailingDisk(t *testing.T) {
 	} {
 		for _, way := range ways {
 			t.Run(strings.ReplaceAll(failing, ":", "-")+"/"+way, func(t *testing.T) {
+				if !inside(t) {
+					return
+				}
 				p := newDiskPair(t)
 				p.startReserve()
-				defer deleteLink(t)
 				p.startPrimary()
 				p.until("primary", "active")
 				p.until("reserve", "backup")

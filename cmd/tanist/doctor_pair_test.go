@@ -179,6 +179,7 @@ func codes(r doctor.Report, s doctor.Severity) []string {
 
 // A file with a mistake is one finding for each, with its place.
 func TestDoctorOfAFileWithMistakes(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	name := filepath.Join(dir, "tanist.yaml")
 	if err := os.WriteFile(name, []byte("nodes: {}\ninstance: []\n"), 0o600); err != nil {

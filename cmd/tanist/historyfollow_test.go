@@ -78,6 +78,7 @@ func (f *telling) add(t *testing.T, rs ...hooks.Record) {
 // What a person sees who follows: first what the journal holds, then each event, over
 // an end of the daemon.
 func TestHistoryFollows(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	d := startTelling(t, dir)
 	d.add(t, records(newTold().took(5))...)
@@ -124,6 +125,7 @@ func TestHistoryFollows(t *testing.T) {
 }
 
 func TestHistoryFollowsAsJSON(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	d := startTelling(t, dir)
 	d.add(t, records(newTold().took(5))...)

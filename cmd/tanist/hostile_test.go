@@ -27,11 +27,11 @@ var hostileScripts = map[string]string{
 	"ok": "exit 0",
 	// deaf hears no SIGTERM, nor does its child, which writes down that it lives.
 	"deaf": `trap '' TERM
-sh -c 'trap "" TERM; echo $$ >> $MARK/deaf-pids; while :; do echo $$ $(date +%s%N) >> $MARK/breath; sleep 0.01; done' &
+sh -c 'trap "" TERM; echo $$ >> $MARK/deaf-pids; while :; do now=$(date +%s%N) && echo $$ $now >> $MARK/breath; sleep 0.01; done' &
 while :; do sleep 1; done`,
 	// escaping is deaf, and leaves a process in a session of its own that nobody waits for.
 	"escaping": `trap '' TERM
-(setsid sh -c 'trap "" TERM; echo $$ >> $MARK/deaf-pids; while :; do echo $$ $(date +%s%N) >> $MARK/breath; sleep 0.01; done' &)
+(setsid sh -c 'trap "" TERM; echo $$ >> $MARK/deaf-pids; while :; do now=$(date +%s%N) && echo $$ $now >> $MARK/breath; sleep 0.01; done' &)
 while :; do sleep 1; done`,
 	"flood":  "head -c 1073741824 /dev/zero",
 	"holder": "sleep 1000 & exit 0", // of the pipe
@@ -289,6 +289,11 @@ func TestNewerTransitionWaitsForTheLastChild(t *testing.T) {
 	r := newReloadRig(t, hostileInstance(
 		[]string{script(dir, "first", "stamp", "30s"), "{vip: acquire}", script(dir, "hangs", hangs, "600s")},
 		[]string{script(dir, "first", "stamp", "30s"), script(dir, "hangs", hangs, "600s"), "{vip: release}"}))
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("processes %v, breaths of %v\n%s", pids(), slices.Sorted(maps.Keys(nanoseconds(t, breath))), r.daemon.stderr)
+		}
+	})
 	const rounds = 3
 	for i := range 2*rounds + 1 { // promotions and demotions in turn
 		switch {

@@ -57,6 +57,7 @@ func TestLeaveTimeGrowsWithThePlans(t *testing.T) {
 }
 
 func TestCheckNotesAShortStopTimeout(t *testing.T) {
+	t.Parallel()
 	for plan, noted := range map[string]bool{"": false, "    demote: [{writes: close, timeout: 10m}, {vip: release}]\n": true} {
 		h := &hostCheck{file: leaveFile(t, plan), units: systemd.NewUnits(systemd.UnitsConfig{Sockets: []string{filepath.Join(t.TempDir(), "none")}})}
 		h.stopTimeout(t.Context())

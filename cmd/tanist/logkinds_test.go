@@ -198,6 +198,7 @@ func TestAPipeThatNobodyReads(t *testing.T) {
 
 // A journald that takes nothing holds up nobody either, nor the daemon's end.
 func TestAJournalThatTakesNothing(t *testing.T) {
+	t.Parallel()
 	name := filepath.Join(t.TempDir(), "journal")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
 	if err != nil {

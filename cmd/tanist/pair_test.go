@@ -99,6 +99,7 @@ func inAnotherNetwork(t *testing.T, address string, args ...string) tanistProces
 // Two whole daemons over each kind of heartbeat, with the key: they prove
 // themselves to each other, take nothing from anybody else, and hand over.
 func TestPairWithKey(t *testing.T) {
+	t.Parallel()
 	for name, heartbeat := range map[string]string{
 		"unicast":   "advert_interval: 100ms",
 		"multicast": "advert_interval: 100ms, mode: multicast",

@@ -47,6 +47,7 @@ instances:
 // capabilities: it becomes Active, holds and announces the address, hands it over,
 // and loses it with its lease.
 func TestOrdinaryUser(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []string{"unicast", "multicast"} {
 		t.Run("ipv4-"+mode, func(t *testing.T) {
 			testOrdinaryUser(t, mode, "192.0.2.%d", 24, "192.0.2.100", "192.0.2.101")
@@ -58,7 +59,6 @@ func TestOrdinaryUser(t *testing.T) {
 }
 
 func testOrdinaryUser(t *testing.T, mode, host string, bits int, vips ...string) {
-	t.Parallel()
 	if !inside(t) {
 		return
 	}

@@ -232,6 +232,7 @@ func watching(t *testing.T, term *pseudoTerminal, socket string) tanistProcess {
 // TestWatch looks over an operator's shoulder: pictures that change, another size of the
 // terminal, a daemon that goes away and comes back, and the end.
 func TestWatch(t *testing.T) {
+	t.Parallel()
 	socket := filepath.Join(t.TempDir(), "s")
 	d := &changing{fake: &fake{}}
 	stop := answering(t, socket, d)
@@ -283,6 +284,7 @@ func TestWatch(t *testing.T) {
 
 // Ctrl-C and SIGTERM end it as q does, also while the daemon was never there.
 func TestWatchEnds(t *testing.T) {
+	t.Parallel()
 	for name, end := range map[string]func(*pseudoTerminal, tanistProcess) error{
 		"ctrl-c": func(term *pseudoTerminal, _ tanistProcess) error {
 			_, err := term.master.WriteString("\x03")
@@ -320,6 +322,7 @@ func TestWatchWithoutATerminal(t *testing.T) {
 // TestSilentTerminal runs a command on a terminal that answers no question, as a serial
 // console and what an orchestration tool makes do: it asks none, and so waits for none.
 func TestSilentTerminal(t *testing.T) {
+	t.Parallel()
 	for _, args := range [][]string{{"version"}, {"check-master", "--quiet", "--socket", "/nonexistent"}} {
 		term := newTerminal(t, 80, 24)
 		p := tanistCommand(t, args...)

@@ -119,6 +119,7 @@ func TestSwitchoverStreams(t *testing.T) {
 // A status waits only a moment for systemd, and has the labels' values from their
 // files.
 func TestSurvey(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	label := filepath.Join(dir, "values.yaml")
 	if err := os.WriteFile(label, []byte("site: {active: primary}\n"), 0o600); err != nil {
