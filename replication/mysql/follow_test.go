@@ -83,6 +83,7 @@ func (s *server) rows(t *testing.T) string {
 // The settings of the channel stay on the active one the first times, and are
 // reset the other times.
 func TestFollowBothWays(t *testing.T) {
+	t.Parallel()
 	servers := []*server{startServer(t, 1), startServer(t, 2)}
 	dbs := []*Database{servers[0].database(t, patient), servers[1].database(t, patient)}
 	servers[0].mayReset(t)
@@ -125,6 +126,7 @@ func TestFollowBothWays(t *testing.T) {
 
 // What is as it should be is left alone: a change would drop the relay log.
 func TestFollowChangesNothingTwice(t *testing.T) {
+	t.Parallel()
 	source, replica := startServer(t, 1), startServer(t, 2)
 	d := replica.database(t, patient)
 	replica.exec(t, "SET GLOBAL read_only = 1")
@@ -166,6 +168,7 @@ func TestFollowChangesNothingTwice(t *testing.T) {
 // A position lost is one of the ways in which a former source breaks: it has never
 // been a replica and its gtid_slave_pos is empty.
 func TestFollowGoesOnFromWhatWasWritten(t *testing.T) {
+	t.Parallel()
 	old, active := startPair(t)
 	d := old.database(t, patient)
 	old.insert(t, 4)
@@ -207,6 +210,7 @@ func (s *server) channelColumn(t *testing.T, column string) string {
 }
 
 func TestFollowRefuses(t *testing.T) {
+	t.Parallel()
 	source := startServer(t, 1)
 	own := startServer(t, 2)
 	d := own.database(t, patient)
@@ -300,6 +304,7 @@ func wantSource(want string) func(error) string {
 }
 
 func TestFollowRefusesWhileWritesAreOpen(t *testing.T) {
+	t.Parallel()
 	source, own := startServer(t, 1), startServer(t, 2)
 	d := own.database(t, patient)
 	if err := d.Follow(timeout(t, patience), source.source(t)); !errors.Is(err, ErrWritesOpen) {
@@ -326,6 +331,7 @@ func errOf(_ bool, err error) error { return err }
 // A source that a third server has to be refused for is found before the threads
 // of a running channel are touched.
 func TestFollowMovesToAnotherSource(t *testing.T) {
+	t.Parallel()
 	old, replica := startPair(t)
 	d := replica.database(t, patient)
 	old.insert(t, 3)
@@ -359,6 +365,7 @@ func TestFollowMovesToAnotherSource(t *testing.T) {
 }
 
 func TestFollowKeepsAnUnappliedRelayLog(t *testing.T) {
+	t.Parallel()
 	source, replica := startPair(t)
 	d := replica.database(t, patient)
 	source.insert(t, 1)
@@ -389,6 +396,7 @@ func second(_ string, err error) error { return err }
 // A password that was changed on the source is entered anew; nothing else shows
 // that it differs.
 func TestFollowRenewsThePassword(t *testing.T) {
+	t.Parallel()
 	source, replica := startServer(t, 1), startServer(t, 2)
 	d := replica.database(t, patient)
 	replica.exec(t, "SET GLOBAL read_only = 1")
@@ -407,6 +415,7 @@ func TestFollowRenewsThePassword(t *testing.T) {
 
 // The server's logs hold everything that is logged, and never the password.
 func TestFollowLogsNoPassword(t *testing.T) {
+	t.Parallel()
 	source := startServer(t, 1)
 	replica := startServer(t, 2, "--general-log", "--general-log-file=general", "--slow-query-log", "--slow-query-log-file=slow",
 		"--long-query-time=0", "--log-slow-disabled-statements=", "--log-warnings=9")
@@ -445,6 +454,7 @@ func TestFollowLogsNoPassword(t *testing.T) {
 // A source whose binary log no longer reaches back refuses the position when the IO
 // thread runs already: that is no following, however often it is looked at.
 func TestFollowRefusedByTheBinaryLog(t *testing.T) {
+	t.Parallel()
 	source, replica := startPair(t)
 	d := replica.database(t, patient)
 	if err := d.StopReplication(timeout(t, patience)); err != nil {

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -156,35 +157,41 @@ func userName() string {
 	return u.Username
 }
 
-// current is what startServer starts; tests with servers run one after another.
-var current *product
-
 // onEach runs a test against every MariaDB.
 func onEach(t *testing.T, test func(*testing.T)) {
 	t.Helper()
+	t.Parallel()
 	for _, p := range products() {
 		if !p.mysql {
-			t.Run(p.name, func(t *testing.T) { on(t, p, test) })
+			t.Run(p.name, func(t *testing.T) { on(t, test) })
 		}
 	}
 }
 
-// on runs a test against one server.
-func on(t *testing.T, p *product, test func(*testing.T)) {
+// on runs a test against the server that it is called after.
+func on(t *testing.T, test func(*testing.T)) {
 	t.Helper()
-	before := current
-	current = p
-	defer func() { current = before }()
+	t.Parallel()
 	needServer(t)
 	test(t)
 }
 
+// productOf is what startServer starts: the product that a test, or one that it is
+// part of, is called after, else the first.
+func productOf(t *testing.T) *product {
+	t.Helper()
+	words := strings.Split(t.Name(), "/")
+	for _, p := range products() {
+		if slices.Contains(words, p.name) {
+			return p
+		}
+	}
+	return products()[0]
+}
+
 func needServer(t *testing.T) *product {
 	t.Helper()
-	p := current
-	if p == nil {
-		p = products()[0]
-	}
+	p := productOf(t)
 	if p.missing != "" {
 		t.Skipf("SKIPPED: %s, so nothing here was tried against it", p.missing)
 	}

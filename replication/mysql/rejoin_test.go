@@ -90,6 +90,7 @@ func diverge(t *testing.T) (old, active *server) {
 }
 
 func TestFollowRefusesErrantTransactions(t *testing.T) {
+	t.Parallel()
 	old, active := diverge(t)
 	d := old.database(t, patient)
 	for name, err := range map[string]error{
@@ -117,6 +118,7 @@ func (s *server) mayDiscard(t *testing.T) {
 }
 
 func TestDiscard(t *testing.T) {
+	t.Parallel()
 	old, active := diverge(t)
 	old.mayDiscard(t)
 	d := old.database(t, patient)
@@ -161,6 +163,7 @@ func TestDiscard(t *testing.T) {
 // Where what differs does not collide, replication runs, and the differing rows
 // stay: the books are right, the tables are not.
 func TestDiscardWithoutACollision(t *testing.T) {
+	t.Parallel()
 	old, active := diverge(t)
 	active.exec(t, "CREATE TABLE app.u (id INT PRIMARY KEY)")
 	old.exec(t, "DELETE FROM app.t WHERE id > 4")
@@ -204,6 +207,7 @@ func TestDiscardWithoutACollision(t *testing.T) {
 // A replica that somebody wrote to stands at the source's next transaction, with
 // what it received not applied. The source has all of it.
 func TestDiscardWhereAnErrantTransactionStopsTheReplica(t *testing.T) {
+	t.Parallel()
 	for name, stop := range map[string]string{
 		"SQL thread": "",
 		"both":       "STOP ALL SLAVES",
@@ -268,6 +272,7 @@ func TestDiscardKeepsARelayLogThatTheSourceLacks(t *testing.T) {
 }
 
 func TestDiscardKeepsOnlyTheLogsItNeeds(t *testing.T) {
+	t.Parallel()
 	old, active := startPair(t)
 	d := active.database(t, patient)
 	old.insert(t, 2)
@@ -306,6 +311,7 @@ func TestDiscardKeepsOnlyTheLogsItNeeds(t *testing.T) {
 }
 
 func TestDiscardRefuses(t *testing.T) {
+	t.Parallel()
 	old, active := diverge(t)
 	d := old.database(t, patient)
 	never := func(context.Context, Discarded) error { t.Error("asked to put something away"); return nil }

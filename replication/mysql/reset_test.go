@@ -14,6 +14,7 @@ import (
 // A server that starts its channels by itself brings back one that was only
 // stopped, and not one that was reset.
 func TestResetReplicationOutlastsARestart(t *testing.T) {
+	t.Parallel()
 	source := startServer(t, 1)
 	replica := startServer(t, 2, "--skip-slave-start=0", "--read-only")
 	replica.mayReset(t)
@@ -66,6 +67,7 @@ func TestResetReplicationOutlastsARestart(t *testing.T) {
 }
 
 func TestResetReplicationOfNamedChannels(t *testing.T) {
+	t.Parallel()
 	replica := startServer(t, 3)
 	replica.mayReset(t)
 	d := replica.database(t, patient)
@@ -93,6 +95,7 @@ func TestResetReplicationOfNamedChannels(t *testing.T) {
 }
 
 func TestResetReplicationNeedsItsPrivilege(t *testing.T) {
+	t.Parallel()
 	_, replica := startPair(t)
 	d := replica.database(t, patient)
 	missing, err := d.ResetGrants(timeout(t, patience))

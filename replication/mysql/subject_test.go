@@ -36,9 +36,10 @@ var fakeVersions = []string{
 // onAll runs a scenario on every real server and every fake one.
 func onAll(t *testing.T, scenario func(t *testing.T, start func(t *testing.T, id int) subject)) {
 	t.Helper()
+	t.Parallel()
 	for _, p := range products() {
 		t.Run(p.name, func(t *testing.T) {
-			on(t, p, func(t *testing.T) {
+			on(t, func(t *testing.T) {
 				scenario(t, func(t *testing.T, id int) subject { t.Helper(); return startServer(t, id) })
 			})
 		})
