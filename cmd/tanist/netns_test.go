@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/tanist-ha/tanist/internal/control"
+	"github.com/tanist-ha/tanist/test/sidebyside"
 )
 
 // Tests with real sockets and addresses run in a network namespace of their own:
@@ -30,6 +31,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(mainVariable) != "" {
 		main()
 	}
+	sidebyside.AtMost(6) // pairs of daemons: more of them would be late with two CPUs
 	code := m.Run()
 	os.RemoveAll(emptyDir)
 	os.Exit(code)

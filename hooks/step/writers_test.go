@@ -22,7 +22,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tanist-ha/tanist/hooks"
+	"github.com/tanist-ha/tanist/test/sidebyside"
 )
+
+func TestMain(m *testing.M) {
+	sidebyside.AtMost(6)
+	os.Exit(m.Run())
+}
 
 const childRole = "TANIST_TEST_FILE_CHILD"
 

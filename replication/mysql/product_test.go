@@ -16,6 +16,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/tanist-ha/tanist/test/sidebyside"
 )
 
 // product is a server program and where its parts are.
@@ -199,6 +201,7 @@ func needServer(t *testing.T) *product {
 }
 
 func TestMain(m *testing.M) {
+	sidebyside.AtMost(4) // pairs of servers
 	code := m.Run()
 	for _, p := range products() {
 		if p.data != "" {

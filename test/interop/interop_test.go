@@ -5,28 +5,23 @@ package interop
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/tanist-ha/tanist/test/sidebyside"
 )
 
 // parallel is how many segments there are at once: their hosts mostly wait.
 const parallel = 4
 
 func TestMain(m *testing.M) {
-	given := false
-	flag.Parse()
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
-	if !given {
-		_ = flag.Set("test.parallel", strconv.Itoa(parallel))
-	}
+	sidebyside.AtMost(parallel)
 	var err error
 	if built.dir, err = os.MkdirTemp("", "tanist-interop-"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
