@@ -140,6 +140,7 @@ type ordeal struct {
 }
 
 func TestBoundaries(t *testing.T) {
+	t.Parallel()
 	ps := points(*boundaries == "all")
 	s := up(t, site.Options{Databases: 1, Config: gated(site.ManyConfig(1, "", true))}, false)
 	for _, n := range s.Nodes() {

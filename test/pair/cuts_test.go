@@ -145,6 +145,7 @@ func heal(t *testing.T, s *site.Site, holder *lab.Node) {
 
 // TestCuts cuts one thing after the other, and looks at what both hosts say of it.
 func TestCuts(t *testing.T) {
+	t.Parallel()
 	s := up(t, site.Options{Databases: 1, Config: witnessed()}, true)
 	active, standby := s.Primary, s.Reserve
 	stays := func(t *testing.T, sampler *site.Sampler) {

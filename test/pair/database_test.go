@@ -35,6 +35,7 @@ func databases(t *testing.T) *site.Site {
 // TestDatabaseGone: the active host's server dies or hangs, and all databases go
 // on at the other host, under an address that somebody always has.
 func TestDatabaseGone(t *testing.T) {
+	t.Parallel()
 	s := databases(t)
 	active, victim := s.Primary, s.Databases[0]
 	for i, tc := range []struct {
@@ -219,6 +220,7 @@ func is(t *testing.T, n *lab.Node, d site.Database, expression, want string) {
 // TestDatabaseRestarted: a server comes back as its configuration has it, which is
 // not what its host's role wants.
 func TestDatabaseRestarted(t *testing.T) {
+	t.Parallel()
 	s := databases(t)
 	d := s.Databases[0]
 	// The active host has been a standby, and replicated.

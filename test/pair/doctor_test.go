@@ -31,6 +31,7 @@ type ailment struct {
 
 // TestDoctor: every ailment is found, nothing else is, and once it is healed nothing is.
 func TestDoctor(t *testing.T) {
+	t.Parallel()
 	// Slow enough for a machine on which other things run: nothing here is about time.
 	slow := strings.NewReplacer("lease: 2s", "lease: 8s", "advert_interval: 250ms", "advert_interval: 1s").Replace(site.Config(true))
 	s := up(t, site.Options{Config: slow}, true)

@@ -18,6 +18,7 @@ import (
 // TestDrift: somebody starts lsyncd on the standby and edits the label file of the
 // active host. Both nodes tell of both, and mend both once they are told to.
 func TestDrift(t *testing.T) {
+	t.Parallel()
 	s := up(t, site.Options{}, true)
 	before, err := s.Status(within(t), s.Primary)
 	if err != nil {

@@ -16,6 +16,7 @@ const fenced = `
 `
 
 func TestFence(t *testing.T) {
+	t.Parallel()
 	s := up(t, site.Options{Config: site.Config(true) + fenced}, true)
 	t.Run("a required fence that fails stops the takeover", func(t *testing.T) {
 		if err := s.Reserve.WriteFile("/run/no-fence", nil, 0o644); err != nil {

@@ -50,6 +50,7 @@ func do(t *testing.T, n *lab.Node, argv ...string) {
 }
 
 func TestHealth(t *testing.T) {
+	t.Parallel()
 	s := up(t, site.Options{Config: site.Config(true) + checked}, false)
 	for _, n := range s.Nodes() {
 		do(t, n, "systemctl", "start", "rsync.service")

@@ -14,6 +14,7 @@ import (
 // TestCheckOnAHost: what the file names has to be there, and the account has to
 // be allowed what a failover needs.
 func TestCheckOnAHost(t *testing.T) {
+	t.Parallel()
 	s := up(t, site.Options{}, false)
 	for _, n := range s.Nodes() {
 		if r := tanist(t, s, n, "check"); r.Code != 0 {
@@ -52,6 +53,7 @@ func TestCheckOnAHost(t *testing.T) {
 // TestOnAHost runs in a host of the lab the tests of other packages that need a real
 // systemd, and a server that may be killed.
 func TestOnAHost(t *testing.T) {
+	t.Parallel()
 	lab.Require(t)
 	l, err := lab.Up(within(t), lab.Options{Log: t.Logf})
 	if err != nil {
@@ -78,7 +80,8 @@ func TestOnAHost(t *testing.T) {
 				t.Fatal(err)
 			}
 			out, err := l.A.Run(within(t), lab.Command{
-				Argv: []string{"/opt/on-a-host.test", "-test.v", "-test.run", tt.run}, Env: []string{"TANIST_TEST_SYSTEMD=1"},
+				// Two units at a time: all of them have one manager.
+				Argv: []string{"/opt/on-a-host.test", "-test.v", "-test.parallel", "2", "-test.run", tt.run}, Env: []string{"TANIST_TEST_SYSTEMD=1"},
 			})
 			t.Log(out)
 			if err != nil {
@@ -93,6 +96,7 @@ func TestOnAHost(t *testing.T) {
 
 // TestPlannedLeave: SIGTERM hands the role over when the peer can take it.
 func TestPlannedLeave(t *testing.T) {
+	t.Parallel()
 	s := up(t, site.Options{}, true)
 	c := client(t, s)
 	sampler := s.StartSampler(t.Context())

@@ -22,6 +22,7 @@ Restart=always
 `
 
 func TestHostileUnits(t *testing.T) {
+	t.Parallel()
 	config := strings.Replace(site.Config(true), "      - writes: close\n      - vip: release\n",
 		"      - writes: close\n      - {unit: {stop: stubborn.service}, timeout: 8s}\n      - vip: release\n"+
 			"      - {unit: {stop: no-such.service}, on_error: continue, timeout: 8s}\n", 1)

@@ -30,6 +30,7 @@ func messageID(t *testing.T, kind string) string {
 // A switchover is found in a real journald by its MESSAGE_ID, with its fields, and in
 // tanist history with who wanted it.
 func TestASwitchoverInTheJournal(t *testing.T) {
+	t.Parallel()
 	s := up(t, site.Options{}, true)
 	if got := tanist(t, s, s.Primary, "switchover", "--reason", "a drill"); got.Code != 0 {
 		t.Fatalf("%+v", got)

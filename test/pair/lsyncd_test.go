@@ -55,6 +55,7 @@ func wantOneLsyncd(t *testing.T, s *site.Site, active *lab.Node) {
 // TestUploadsAreCarried: what was uploaded right before a switchover is on the new
 // host when it is over, though lsyncd collects for seconds before it carries.
 func TestUploadsAreCarried(t *testing.T) {
+	t.Parallel()
 	s := up(t, site.Options{Config: draining(), WithoutDatabase: true}, false)
 	for _, n := range s.Nodes() {
 		conf, err := n.ReadFile("/etc/lsyncd/lsyncd.conf.lua")

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tanist-ha/tanist/test/lab"
+	"github.com/tanist-ha/tanist/test/sidebyside"
 	"github.com/tanist-ha/tanist/test/site"
 )
 
@@ -30,6 +31,7 @@ func run(m *testing.M) int {
 	if lab.Usable() != nil {
 		return m.Run() // every test skips, and says why
 	}
+	sidebyside.AtMost(2) // pairs of hosts, which boot
 	dir, err := os.MkdirTemp("", "tanist-pair-")
 	if err != nil {
 		panic(err)
@@ -185,6 +187,7 @@ func switchover(t *testing.T, s *site.Site, on *lab.Node, active *lab.Node) {
 }
 
 func TestPlannedSwitchover(t *testing.T) {
+	t.Parallel()
 	s := up(t, site.Options{}, true)
 	wantRoles(t, s, s.Primary)
 	c := client(t, s)
@@ -229,6 +232,7 @@ func TestPlannedSwitchover(t *testing.T) {
 }
 
 func TestRefused(t *testing.T) {
+	t.Parallel()
 	s := up(t, site.Options{}, true)
 	c := client(t, s)
 	for _, tc := range []struct {
@@ -326,6 +330,7 @@ func TestPowerCut(t *testing.T) {
 const unrestarted = "[Service]\nRestart=no\nWatchdogSec=0\n"
 
 func TestDaemonGone(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name string
 		end  func(t *testing.T, s *site.Site) (undo func(t *testing.T))
@@ -344,6 +349,7 @@ func TestDaemonGone(t *testing.T) {
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			s := up(t, site.Options{}, false)
 			if err := s.Primary.WriteFile("/etc/systemd/system/tanist.service.d/test.conf", []byte(unrestarted), 0o644); err != nil {
 				t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 // TestReload: under its unit a daemon takes a new file up, or leaves things as
 // they are, and no client notices either.
 func TestReload(t *testing.T) {
+	t.Parallel()
 	s := up(t, site.Options{}, true)
 	c := client(t, s)
 	pid, err := s.Primary.MainPID(within(t), "tanist.service")

@@ -38,6 +38,7 @@ func refusing() string {
 }
 
 func TestRollBack(t *testing.T) {
+	t.Parallel()
 	s := up(t, site.Options{Databases: 1, Config: refusing()}, false)
 	for _, n := range s.Nodes() {
 		if err := n.WriteFile("/usr/local/sbin/refuser", []byte(refuser), 0o755); err != nil {
