@@ -40,8 +40,24 @@ type Config struct {
 	Keys []auth.Key
 }
 
-// Path is an address of this host and one of the peer's.
-type Path struct{ Local, Peer netip.Addr }
+// Path is an address of this host and one of the peer's. With an Interface the probes go
+// to the VRRP group of its link instead; Peer is then where the peer's come from, which
+// Expect may say later.
+type Path struct {
+	Local, Peer netip.Addr
+	Interface   string
+}
+
+// wire is the socket of a path. Of a group it takes what has the VRID of a probe.
+func (p Path) wire() wire.Config {
+	if p.Interface == "" {
+		return wire.Config{Local: p.Local, Peer: p.Peer}
+	}
+	return wire.Config{Interface: p.Interface, Local: p.Local, Peer: vrrp.Group(p.Local), VRIDs: []uint8{0}}
+}
+
+// mostSources bounds the senders of which a path counts probes. A unicast one has one.
+const mostSources = 8
 
 // Exchange listens on the paths from Open to Close.
 type Exchange struct {
@@ -59,8 +75,13 @@ type end struct {
 	verifier *auth.Verifier // nil without keys
 
 	mu    sync.Mutex // guards what follows
-	heard Heard
+	peer  netip.Addr // without a zone; invalid until it is known
+	heard Heard      // but for what came
+	came  map[netip.Addr]tally
 }
+
+// tally is what came from one source.
+type tally struct{ proved, unproved int }
 
 // Heard is what came by one path.
 type Heard struct {
@@ -85,7 +106,7 @@ func Open(cfg Config) (*Exchange, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	x.stop = stop
 	for _, p := range cfg.Paths {
-		e := &end{}
+		e := &end{peer: p.Peer.WithZone(""), came: map[netip.Addr]tally{}}
 		if mode != auth.None {
 			if e.verifier, err = auth.NewVerifier(auth.VerifierConfig{Mode: mode, Keys: cfg.Keys, Instance: sealing()}); err != nil {
 				x.Close()
@@ -93,7 +114,7 @@ func Open(cfg Config) (*Exchange, error) {
 			}
 		}
 		x.ends = append(x.ends, e)
-		if e.conn, e.err = wire.Listen(wire.Config{Local: p.Local, Peer: p.Peer}); e.err != nil {
+		if e.conn, e.err = wire.Listen(p.wire()); e.err != nil {
 			continue
 		}
 		x.reader.Go(func() {
@@ -127,18 +148,45 @@ func (e *end) take(token uint64, pkt wire.Packet) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if proved {
-		e.heard.Heard++
-	} else {
-		e.heard.Unproved++
-	}
+	e.count(pkt.Source, proved)
 }
 
-// Send sends Count probes over every path.
+// count makes room for a sender that proved itself, and for no other.
+func (e *end) count(source netip.Addr, proved bool) {
+	t, known := e.came[source]
+	if !known && len(e.came) == mostSources {
+		for other, t := range e.came {
+			if proved && t.proved == 0 && other != e.peer {
+				delete(e.came, other)
+				break
+			}
+		}
+		if len(e.came) == mostSources {
+			return
+		}
+	}
+	if proved {
+		t.proved++
+	} else {
+		t.unproved++
+	}
+	e.came[source] = t
+}
+
+// Expect says from which address the peer's probes come on a path to a group, by its
+// place in Config.Paths. What came before counts as well.
+func (x *Exchange) Expect(path int, peer netip.Addr) {
+	e := x.ends[path]
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.peer = peer.WithZone("")
+}
+
+// Send sends Count probes over every path on which the peer is known.
 func (x *Exchange) Send(ctx context.Context) error {
 	for sequence := uint64(1); sequence <= Count; sequence++ {
-		for i, p := range x.cfg.Paths {
-			x.ends[i].send(x, p, sequence)
+		for _, e := range x.ends {
+			e.send(x, sequence)
 		}
 		select {
 		case <-ctx.Done():
@@ -149,11 +197,11 @@ func (x *Exchange) Send(ctx context.Context) error {
 	return nil
 }
 
-func (e *end) send(x *Exchange, p Path, sequence uint64) {
-	if e.conn == nil {
+func (e *end) send(x *Exchange, sequence uint64) {
+	if e.conn == nil || !e.expects() {
 		return
 	}
-	src, dst := p.Local.WithZone(""), p.Peer.WithZone("")
+	src, dst := e.conn.Local(), e.conn.Peer()
 	b := vrrp.AppendProbe(nil, x.cfg.Token, src, dst)
 	b, err := x.sealer.Seal(b, src, dst, sequence, 0)
 	if err == nil {
@@ -165,12 +213,20 @@ func (e *end) send(x *Exchange, p Path, sequence uint64) {
 	e.heard.SendErr = err
 }
 
+func (e *end) expects() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.peer.IsValid()
+}
+
 // Heard returns what came so far, by path.
 func (x *Exchange) Heard() []Heard {
 	all := make([]Heard, len(x.ends))
 	for i, e := range x.ends {
 		e.mu.Lock()
+		came := e.came[e.peer]
 		all[i] = e.heard
+		all[i].Heard, all[i].Unproved = came.proved, came.unproved
 		e.mu.Unlock()
 		if e.err != nil {
 			all[i].Err = e.err

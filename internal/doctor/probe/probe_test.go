@@ -32,7 +32,7 @@ func key(t *testing.T, digit string) []auth.Key {
 }
 
 func way(local, peer string) Path {
-	return Path{netip.MustParseAddr(local), netip.MustParseAddr(peer)}
+	return Path{Local: netip.MustParseAddr(local), Peer: netip.MustParseAddr(peer)}
 }
 
 func TestExchange(t *testing.T) {
