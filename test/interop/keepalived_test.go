@@ -74,6 +74,7 @@ func (k *keepalived) start() {
 	k.cmd = exec.Command("keepalived", "--use-file", k.file("keepalived.conf"), "--dont-fork", "--log-console", "--log-detail",
 		"--vrrp", "--pid", k.file("pid"), "--vrrp_pid", k.file("vrrp.pid"))
 	k.cmd.Stdout, k.cmd.Stderr = out, out
+	k.cmd.Env = append(os.Environ(), "TMPDIR="+k.dir) // where it prints its counters
 	k.host.start(k.t, k.cmd)
 }
 
@@ -93,10 +94,7 @@ func (k *keepalived) kill() {
 	if k.cmd == nil {
 		return
 	}
-	child := 0
-	if b, err := os.ReadFile(k.file("vrrp.pid")); err == nil {
-		child, _ = strconv.Atoi(strings.TrimSpace(string(b))) // 0: it has none yet
-	}
+	child := k.child()
 	if child > 0 {
 		_ = syscall.Kill(child, syscall.SIGSTOP)
 	}
@@ -106,6 +104,14 @@ func (k *keepalived) kill() {
 		_ = syscall.Kill(child, syscall.SIGKILL)
 	}
 	k.cmd = nil
+}
+
+// child is the process that speaks VRRP, 0 while there is none.
+func (k *keepalived) child() (pid int) {
+	if b, err := os.ReadFile(k.file("vrrp.pid")); err == nil {
+		pid, _ = strconv.Atoi(strings.TrimSpace(string(b)))
+	}
+	return pid
 }
 
 // said returns how often its log has a text.
