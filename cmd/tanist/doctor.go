@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -96,9 +97,11 @@ func hostAlone(ctx context.Context, c *common, why error) (doctor.Report, error)
 	keys, _ := clusterKeys(file) // what is wrong with the file, the examination says
 	x := examiner{common: c, file: file, self: self, keys: keys, units: units}
 	nodes := x.labels()
-	sight := x.look(ctx, nil)
-	findings := append([]doctor.Finding{down}, sight.Findings...)
+	groups, left := x.groups()
+	sight := x.look(ctx, nil, groups)
+	findings := slices.Concat([]doctor.Finding{down}, left, sight.Findings)
 	findings = append(findings, doctor.Paths(nodes, sight.Sights, nil, doctor.Peer{})...)
+	findings = append(findings, doctor.Groups(nodes, sight.view(), nil, doctor.Peer{})...)
 	if f := doctor.Unasked(nodes, "no daemon runs on "+nodes[0], sight.Sights); f.Node == nodes[1] {
 		findings = append(findings, f)
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -198,5 +199,112 @@ func TestDoctorOfAFileWithMistakes(t *testing.T) {
 	})
 	if !some {
 		t.Errorf("no word of line 2: %+v", r.Findings)
+	}
+}
+
+// Two whole daemons on the VRRP groups of an interface: probes come through each way,
+// what a packet filter drops is found by its rule, what something else drops is told from
+// that by what comes without the group, and the fix that is to be pasted heals.
+func TestPairDoctorOfAGroup(t *testing.T) {
+	if !inside(t) {
+		return
+	}
+	if _, err := exec.LookPath("nft"); err != nil {
+		t.Skip("needs nft")
+	}
+	dir := t.TempDir()
+	key := filepath.Join(dir, "key")
+	if got := tanist(t, "keygen", key); got.code != exitOK {
+		t.Fatalf("keygen: %+v", got)
+	}
+	const onGroups = "advert_interval: 500ms, mode: multicast" // nothing here is about time
+	text := fmt.Sprintf(pairConfig, key, onGroups) + "    lease: 8s\n  - {name: domino, lease: 8s, interface: veth0, vrid: 52, vips: [\"2001:db8::100/64\"], heartbeat: {" + onGroups + "}}\n"
+	with := func(node string) []string {
+		name, state := filepath.Join(dir, node+".yaml"), filepath.Join(dir, node)
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.MkdirAll(state, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		return []string{"--config", name, "--node", node, "--socket", filepath.Join(dir, node+".s"), "--state-dir", state}
+	}
+	primaryArgs := with("primary")
+	reserve := inAnotherNetwork(t, "192.0.2.12/24", append([]string{"run"}, with("reserve")...)...)
+	addAddress(t, "veth0", "192.0.2.11/24")
+	primary := startTanist(t, append([]string{"run"}, primaryArgs...)...)
+	there := func(command string) {
+		t.Helper()
+		inside := exec.CommandContext(t.Context(), "nsenter", "-t", fmt.Sprint(reserve.Process.Pid), "-n", "sh", "-ec", command)
+		if out, err := inside.CombinedOutput(); err != nil {
+			t.Fatalf("on reserve: %s: %v\n%s", command, err, out)
+		}
+	}
+	addAddress(t, "veth0", "2001:db8::11/64")
+	there("ip address add 2001:db8::12/64 dev veth0")
+	var r doctor.Report
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the last report: %q\n%s", codes(r, doctor.Problem), primary.stderr.String())
+		}
+	})
+	await := func(what string, problems ...string) (found []doctor.Finding) {
+		t.Helper()
+		eventually(t, what, func() bool {
+			got := tanist(t, append([]string{"doctor", "--json"}, primaryArgs...)...)
+			r = doctor.Report{}
+			_ = json.Unmarshal([]byte(got.stdout), &r) // not up yet: an empty one
+			return len(r.Asked) == 2 && slices.Equal(codes(r, doctor.Problem), problems)
+		})
+		for _, f := range r.Findings {
+			if f.Severity == doctor.Problem {
+				found = append(found, f)
+			}
+		}
+		return found
+	}
+	await("all is well on both groups")
+	for _, group := range []string{"224.0.0.18", "ff02::12"} {
+		for _, way := range []string{"from primary to reserve", "from reserve to primary"} {
+			if !slices.ContainsFunc(r.Findings, func(f doctor.Finding) bool {
+				return strings.HasPrefix(f.What, "protocol 112 to the group "+group+" on veth0 "+way) && strings.HasSuffix(f.What, ": 3 of 3 probes")
+			}) {
+				t.Errorf("nothing says that %s of %s works: %+v", way, group, r.Findings)
+			}
+		}
+	}
+
+	for _, cut := range []string{"ip daddr 224.0.0.18", "ip6 daddr ff02::12"} {
+		there("nft 'add table inet guard; add chain inet guard in { type filter hook input priority 0; }; add rule inet guard in " + cut + " drop'")
+		found := await("a packet filter drops "+cut, "proto112_blocked reserve")
+		if len(found) != 1 || !strings.Contains(strings.Join(found[0].Evidence, "\n"), "the packet filter of reserve drops it: "+cut+" drop") {
+			t.Fatalf("%+v", found)
+		}
+		there(strings.Join(found[0].Fix, "\n"))
+		await("what was pasted heals " + cut)
+		there("nft delete table inet guard")
+	}
+
+	// What is dropped before the packet filters of a host look is as if a switch did it.
+	there("nft 'add table netdev switch; add chain netdev switch in { type filter hook ingress device veth0 priority 0; }; add rule netdev switch in ip daddr 224.0.0.18 drop'")
+	found := await("something drops the group alone", "proto112_blocked reserve")
+	said := strings.Join(slices.Concat(found[0].Evidence, found[0].Fix), "\n")
+	for _, want := range []string{"to the address of reserve itself: 3 of 3 probes", "snoops IGMP", "tcpdump -ni veth0 'ip proto 112 and dst 224.0.0.18 and src 192.0.2.11'", "heartbeat: {mode: unicast} for compass"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("no word of %q:\n%s", want, said)
+		}
+	}
+	there("nft delete table netdev switch")
+	await("all is well again")
+
+	log := primary.stderr.String() + reserve.stderr.String()
+	for _, p := range []tanistProcess{primary, reserve} {
+		if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		p.end(t)
+	}
+	if strings.Contains(log, "drop advertisements") {
+		t.Errorf("probes were taken for advertisements:\n%s", log)
 	}
 }

@@ -40,7 +40,11 @@ type examined struct {
 	Running  doctor.Running   `json:"running"`
 	Sights   []doctor.Sight   `json:"sights"`
 	Claims   []doctor.Claim   `json:"claims"`
+	// Groups is missing where the release, or the one that asks, does not know them.
+	Groups []doctor.Group `json:"groups,omitzero"`
 }
+
+func (e examined) view() doctor.View { return doctor.View{Sights: e.Sights, Groups: e.Groups} }
 
 func (x examiner) labels() [2]string {
 	return [2]string{x.file.Nodes[x.self].Label, x.file.Nodes[1-x.self].Label}
@@ -64,8 +68,9 @@ func (x examiner) virtuals() []doctor.Virtual {
 }
 
 // look makes all examinations of this host at once, until ctx ends at the latest.
-// exchange sends the probes and is nil where there is nobody to exchange any with.
-func (x examiner) look(ctx context.Context, exchange *probe.Exchange) examined {
+// exchange sends the probes and is nil where there is nobody to exchange any with; groups
+// are those of groups, with the peer's addresses as far as they are known.
+func (x examiner) look(ctx context.Context, exchange *probe.Exchange, groups []doctor.Group) examined {
 	var mu sync.Mutex // guards parts
 	parts := map[int][]doctor.Finding{}
 	var work sync.WaitGroup
@@ -78,7 +83,7 @@ func (x examiner) look(ctx context.Context, exchange *probe.Exchange) examined {
 		})
 	}
 	root, ours := os.DirFS("/"), x.virtuals()
-	out := examined{Running: x.running(), Findings: []doctor.Finding{}}
+	out := examined{Running: x.running(), Findings: []doctor.Finding{}, Groups: slices.Clone(groups)}
 	units, err := host.Units{Manager: x.units}.Reach(ctx)
 	if err != nil {
 		out.Findings = append(out.Findings, doctor.FromProblems(doctor.CheckFailed, doctor.Warning, "", "units were not looked at: "+err.Error(), ""))
@@ -92,7 +97,7 @@ func (x examiner) look(ctx context.Context, exchange *probe.Exchange) examined {
 	part(4, func() []doctor.Finding { return doctor.Network(ctx, units, root, ours) })
 	part(5, func() []doctor.Finding { return doctor.KernelSettings(root, ours) })
 	part(6, func() (found []doctor.Finding) {
-		out.Sights, out.Claims, found = x.network(ctx, units, root, exchange)
+		out.Sights, out.Claims, found = x.network(ctx, units, root, exchange, out.Groups)
 		return found
 	})
 	work.Wait()
@@ -188,7 +193,7 @@ func (x examiner) foreigners(ctx context.Context) []doctor.Finding {
 	var work sync.WaitGroup
 	for _, v := range x.virtuals() {
 		in := x.file.Instances[slices.IndexFunc(x.file.Instances, func(in config.Instance) bool { return in.Name == v.Instance })]
-		if group(in) != "" || len(ours) == mostGroups {
+		if group(in) != "" || len(ours) == doctor.MostGroups {
 			continue
 		}
 		ours = append(ours, v)
@@ -205,9 +210,6 @@ func (x examiner) foreigners(ctx context.Context) []doctor.Finding {
 	work.Wait()
 	return doctor.Foreigners(heard, ours, nil, probe.OverhearFor.String())
 }
-
-// mostGroups bounds the sockets that listen at once.
-const mostGroups = 32
 
 func (x examiner) allVirtual() []netip.Addr {
 	var all []netip.Addr
@@ -236,8 +238,9 @@ func plannedUnits(file *config.File) []string {
 	return slices.DeleteFunc(slices.Compact(names), func(n string) bool { return slices.Contains(enabled, n) })
 }
 
-// network looks at the paths and at the virtual addresses.
-func (x examiner) network(ctx context.Context, units doctor.Units, root fs.FS, exchange *probe.Exchange) ([]doctor.Sight, []doctor.Claim, []doctor.Finding) {
+// network looks at the paths and at the virtual addresses, and fills in what is to be seen
+// of the groups.
+func (x examiner) network(ctx context.Context, units doctor.Units, root fs.FS, exchange *probe.Exchange, groups []doctor.Group) ([]doctor.Sight, []doctor.Claim, []doctor.Finding) {
 	interfaces, err := host.ReadInterfaces()
 	if err != nil {
 		return nil, nil, []doctor.Finding{doctor.FromProblems(doctor.CheckFailed, doctor.Problem, "", err.Error(), "")}
@@ -253,6 +256,9 @@ func (x examiner) network(ctx context.Context, units doctor.Units, root fs.FS, e
 	for i := range sights {
 		work.Go(func() { tryPath(ctx, &sights[i]) })
 	}
+	for i := range groups {
+		work.Go(func() { tryGroup(ctx, &groups[i]) })
+	}
 	if exchange != nil {
 		work.Go(func() { _ = exchange.Send(ctx) })
 	}
@@ -260,6 +266,9 @@ func (x examiner) network(ctx context.Context, units doctor.Units, root fs.FS, e
 	var found []doctor.Finding
 	for i := range sights {
 		sights[i].Filtered(firewall)
+	}
+	for i := range groups {
+		groups[i].Filtered(firewall)
 	}
 	if firewall.Err != nil {
 		found = append(found, doctor.FromProblems(doctor.CheckFailed, doctor.Warning, "", "the rules of the packet filter could not be read: "+firewall.Err.Error(), ""))
@@ -297,13 +306,14 @@ func (x examiner) sights(interfaces host.Interfaces) []doctor.Sight {
 	return all
 }
 
-// beaten fills in what the heartbeat knows of a path.
+// beaten fills in what the heartbeat knows of a path or a group.
 func (x examiner) beaten(s *doctor.Sight) {
 	if x.beats == nil {
 		return
 	}
 	for _, p := range x.beats.Status().Paths {
-		if p.Interface != "" || p.Local != s.Local || p.Peer != s.Peer {
+		if onGroup := p.Interface != "" && p.Interface == s.Interface && p.Peer == s.Group; !onGroup &&
+			(p.Interface != "" || s.Group.IsValid() || p.Local != s.Local || p.Peer != s.Peer) {
 			continue
 		}
 		s.PatienceMS = x.patience().Milliseconds()

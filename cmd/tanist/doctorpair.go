@@ -38,9 +38,16 @@ const (
 	clockAsks = 3
 )
 
-// visitRequest is the body of both calls.
+// visitRequest is the body of both calls. Groups are this node's ends of them, in the
+// first call: a release that does not know them sends its probes without.
 type visitRequest struct {
-	Token uint64 `json:"token"`
+	Token  uint64            `json:"token"`
+	Groups []doctor.GroupEnd `json:"groups,omitempty"`
+}
+
+// visitAnswer is that of the first call: the peer's ends of the groups.
+type visitAnswer struct {
+	Groups []doctor.GroupEnd `json:"groups,omitempty"`
 }
 
 // visits is the one place for a diagnosis that the peer began.
@@ -59,14 +66,15 @@ type visit struct {
 	token    uint64
 	examiner examiner
 	exchange *probe.Exchange
+	groups   []doctor.Group
 	fetched  chan struct{}
 	fetch    sync.Once     // closes fetched: nothing keeps the peer from asking again
 	done     chan struct{} // closed when saw is there
 	saw      examined
 }
 
-func newVisit(token uint64, x examiner, exchange *probe.Exchange) *visit {
-	return &visit{token: token, examiner: x, exchange: exchange, fetched: make(chan struct{}), done: make(chan struct{})}
+func newVisit(token uint64, x examiner, exchange *probe.Exchange, groups []doctor.Group) *visit {
+	return &visit{token: token, examiner: x, exchange: exchange, groups: groups, fetched: make(chan struct{}), done: make(chan struct{})}
 }
 
 func (d *daemon) examiner() examiner {
@@ -111,7 +119,7 @@ func (v *visit) make(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, visitTime)
 	defer cancel()
 	defer v.exchange.Close()
-	v.saw = v.examiner.look(ctx, v.exchange)
+	v.saw = v.examiner.look(ctx, v.exchange, v.groups)
 	close(v.done)
 	select {
 	case <-v.fetched:
@@ -126,16 +134,26 @@ func (d *daemon) serveDoctorOpen(ctx context.Context, body []byte) ([]byte, erro
 		return nil, fmt.Errorf("read the request: %w", err)
 	}
 	x := d.examiner()
-	exchange, err := probe.Open(probe.Config{Token: r.Token, Paths: x.paths(), Keys: x.keys})
+	var groups []doctor.Group
+	if len(r.Groups) > 0 {
+		groups, _ = x.groups()                       // the one that asks says what is left out
+		groups = append([]doctor.Group{}, groups...) // not nil: this release looks at them
+		doctor.Meet(groups, r.Groups)
+	}
+	answer, err := json.Marshal(visitAnswer{doctor.Ends(groups)})
 	if err != nil {
 		return nil, err
 	}
-	v := newVisit(r.Token, x, exchange)
+	exchange, err := probe.Open(probe.Config{Token: r.Token, Paths: x.withGroups(groups), Keys: x.keys})
+	if err != nil {
+		return nil, err
+	}
+	v := newVisit(r.Token, x, exchange, groups)
 	soon, cancel := context.WithTimeout(ctx, openPatience/2)
 	defer cancel()
 	select {
 	case d.visits.wanted <- v:
-		return []byte("{}"), nil
+		return answer, nil
 	case <-soon.Done():
 		exchange.Close()
 		return nil, errVisited
@@ -163,9 +181,14 @@ func (d *daemon) serveDoctorResult(ctx context.Context, body []byte) ([]byte, er
 
 // withProbes fills in what became of the probes.
 func withProbes(saw examined, heard []probe.Heard) examined {
-	saw.Sights = slices.Clone(saw.Sights)
-	for i := range min(len(saw.Sights), len(heard)) {
-		s, h := &saw.Sights[i], heard[i]
+	saw.Sights, saw.Groups = slices.Clone(saw.Sights), slices.Clone(saw.Groups)
+	for i, h := range heard[:min(len(saw.Sights)+len(saw.Groups), len(heard))] {
+		var s *doctor.Sight
+		if i < len(saw.Sights) {
+			s = &saw.Sights[i]
+		} else {
+			s = &saw.Groups[i-len(saw.Sights)].Sight
+		}
 		s.Sent, s.Heard, s.Unproved = h.Sent, h.Heard, h.Unproved
 		if h.SendErr != nil {
 			s.SendError = h.SendErr.Error()
@@ -207,16 +230,20 @@ type pairing struct {
 	request  visitRequest
 }
 
-func (p pairing) diagnose(ctx context.Context, nodes [2]string) (findings []doctor.Finding, asked []string) {
+func (p pairing) diagnose(ctx context.Context, nodes [2]string) (_ []doctor.Finding, asked []string) {
 	x := p.examiner
-	exchange, err := probe.Open(probe.Config{Token: p.request.Token, Paths: x.paths(), Keys: x.keys})
+	groups, findings := x.groups()
+	p.request.Groups = doctor.Ends(groups)
+	exchange, err := probe.Open(probe.Config{Token: p.request.Token, Paths: x.withGroups(groups), Keys: x.keys})
 	if err != nil {
 		findings = append(findings, doctor.FromProblems(doctor.CheckFailed, doctor.Problem, "", err.Error(), ""))
 	} else {
 		defer exchange.Close()
 	}
 	before := p.daemon.heartbeat.Status()
-	openErr := p.call(ctx, openPatience, callDoctorOpen, nil)
+	var answer visitAnswer
+	openErr := p.call(ctx, openPatience, callDoctorOpen, &answer)
+	x.met(exchange, groups, answer.Groups)
 	if openErr == nil && exchange == nil {
 		openErr = errors.New("no probes could be sent")
 	}
@@ -224,7 +251,7 @@ func (p pairing) diagnose(ctx context.Context, nodes [2]string) (findings []doct
 	if openErr == nil {
 		both = exchange
 	}
-	here := x.look(ctx, both)
+	here := x.look(ctx, both, groups)
 	var there *examined
 	if openErr == nil {
 		sleep(ctx, probe.Travel) // the last probes are on their way
@@ -238,6 +265,8 @@ func (p pairing) diagnose(ctx context.Context, nodes [2]string) (findings []doct
 	}
 	findings = append(findings, theirs(nodes[1], there.Findings)...)
 	findings = append(findings, doctor.Paths(nodes, here.Sights, there.Sights, doctor.Peer{Lives: true})...)
+	view := there.view()
+	findings = append(findings, doctor.Groups(nodes, here.view(), &view, x.peer(true, here.Claims))...)
 	findings = append(findings, doctor.Addresses(nodes, here.Claims, there.Claims)...)
 	findings = append(findings, doctor.Agree(nodes, here.Running, there.Running)...)
 	return append(findings, p.clocks(ctx, nodes)...), nodes[:]
@@ -270,7 +299,7 @@ func (p pairing) call(ctx context.Context, patience time.Duration, kind string, 
 // alone is what can be said of the pair when the peer cannot be asked.
 func (p pairing) alone(nodes [2]string, here examined, before heartbeat.Status, why error) []doctor.Finding {
 	link := p.daemon.link.Paths()
-	text, lives, advertises := why.Error(), false, false
+	text, lives := why.Error(), false
 	for _, l := range link {
 		lives = lives || l.Accepted || l.Connected
 		if !l.Connected && l.SendError.Text != "" {
@@ -280,16 +309,17 @@ func (p pairing) alone(nodes [2]string, here examined, before heartbeat.Status, 
 	for _, s := range here.Sights {
 		lives = lives || s.HeardMS != nil && *s.HeardMS <= s.PatienceMS
 	}
-	for _, c := range here.Claims {
-		held := slices.ContainsFunc(c.Answers, func(hw string) bool { return slices.Contains(c.Peer, hw) })
-		advertises = advertises || !c.Held && held
+	for _, g := range here.Groups {
+		lives = lives || g.HeardMS != nil && *g.HeardMS <= g.PatienceMS
 	}
 	doubts := p.doubts(before, p.daemon.heartbeat.Status())
 	proofs := doctor.Proofs(nodes, doubts, p.refusals(link), here.Running)
 	lives = lives || len(proofs) > 0
 	findings := []doctor.Finding{doctor.Unasked(nodes, text, here.Sights)}
 	findings = append(findings, proofs...)
-	findings = append(findings, doctor.Paths(nodes, here.Sights, nil, doctor.Peer{Lives: lives, Advertises: advertises})...)
+	known := p.examiner.peer(lives, here.Claims)
+	findings = append(findings, doctor.Paths(nodes, here.Sights, nil, known)...)
+	findings = append(findings, doctor.Groups(nodes, here.view(), nil, known)...)
 	return append(findings, doctor.Addresses(nodes, here.Claims, nil)...)
 }
 

@@ -3,9 +3,16 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tanist-ha/tanist/internal/config"
 	"github.com/tanist-ha/tanist/internal/doctor"
 	"github.com/tanist-ha/tanist/internal/doctor/probe"
 )
@@ -19,7 +26,7 @@ func TestDoctorResultAskedAgain(t *testing.T) {
 	}
 	defer exchange.Close()
 	d := &daemon{visits: newVisits()}
-	v := newVisit(7, examiner{}, exchange)
+	v := newVisit(7, examiner{}, exchange, nil)
 	close(v.done)
 	d.visits.set(v)
 	body, err := json.Marshal(visitRequest{Token: 7})
@@ -57,5 +64,53 @@ func TestDoctorFindingsOfThePeer(t *testing.T) {
 		if f.Node != "reserve" {
 			t.Errorf("a finding of the peer's stands in the part of %q", f.Node)
 		}
+	}
+}
+
+// A release that does not know of groups asks without them, and is answered as before;
+// one that does is told that this one looks at them, also where it has none.
+func TestDoctorOfAnotherRelease(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "tanist.yaml")
+	text := strings.Replace(fmt.Sprintf(pairConfig, filepath.Join(dir, "key"), "mode: multicast"), "veth0", "nowhere0", 1)
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file, err := config.Load(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &daemon{visits: newVisits(), common: &common{config: name}, file: file}
+	for _, tt := range []struct {
+		name, request, answer, result string
+		paths                         int // of the exchange
+	}{
+		{"without groups", `{"token":7}`, `{}`, `{"findings":null,"running":{"version":"","file":"","sections":null},"sights":null,"claims":null}`, 1},
+		{
+			"with groups", `{"token":7,"groups":[{"interface":"eth0","local":"192.0.2.11","vrids":"Mw=="}],"of_tomorrow":1}`, `{}`,
+			`{"findings":null,"running":{"version":"","file":"","sections":null},"sights":null,"claims":null,"groups":[`, 2,
+		},
+		{"with too many", `{"token":7,"groups":[` + strings.Repeat(`{"local":"192.0.2.11","vrids":"Mw=="},`, 1000) + `{}]}`, `{}`, `{"findings"`, 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			began := make(chan *visit, 1)
+			go func() { began <- <-d.visits.wanted }()
+			answer, err := d.serveDoctorOpen(t.Context(), []byte(tt.request))
+			if err != nil {
+				t.Fatal(err)
+			}
+			v := <-began
+			defer v.exchange.Close()
+			if diff := cmp.Diff(tt.answer, string(answer)); diff != "" {
+				t.Error(diff)
+			}
+			if got := len(v.exchange.Heard()); got != tt.paths {
+				t.Errorf("%d paths, want %d", got, tt.paths)
+			}
+			result, err := encodeExamined(examined{Groups: v.groups})
+			if err != nil || !strings.HasPrefix(string(result), tt.result) {
+				t.Errorf("%v: %s", err, result)
+			}
+		})
 	}
 }

@@ -163,6 +163,9 @@ func iptablesMatch(arg, value string) (cond func(Packet) truth, takes bool) {
 			}
 			return held
 		}, true
+	case "--pkt-type":
+		v.text = strings.Replace(value, "unicast", "host", 1)
+		return func(p Packet) truth { return packetType(p, v) }, true
 	case "--comment", "-m", "--match", "-j", "--jump", "-g", "--goto":
 		return nil, true
 	case "--sport", "--sports", "--limit", "--tcp-flags", "--mark", "--match-set", "--uid-owner", "--mac-source", "--icmp-type", "--dst-type", "--src-type", "--ttl-eq":

@@ -225,6 +225,8 @@ func (at nftPlace) property(left json.RawMessage) func(Packet, nftValue) truth {
 		return func(p Packet, v nftValue) truth { return known(p.Incoming && v.names(p.Interface)) }
 	case "oif", "oifname":
 		return func(p Packet, v nftValue) truth { return known(!p.Incoming && v.names(p.Interface)) }
+	case "pkttype":
+		return packetType
 	case "l4proto":
 		return func(p Packet, v nftValue) truth { return known(v.protocol(p.Protocol)) }
 	case "nfproto":
@@ -252,6 +254,15 @@ func (at nftPlace) property(left json.RawMessage) func(Packet, nftValue) truth {
 		}
 	}
 	return nil
+}
+
+// packetType is whether a packet is for this host or for a group. Of what this host sends
+// the kernel does not say it in the same way.
+func packetType(p Packet, v nftValue) truth {
+	if !p.Incoming {
+		return maybe
+	}
+	return known(v.text == map[bool]string{true: "multicast", false: "host"}[p.Destination.IsMulticast()])
 }
 
 // connectionState is of a first packet: of TCP it is new. Between two hosts that

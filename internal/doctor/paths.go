@@ -32,6 +32,9 @@ type Sight struct {
 	Port      uint16     `json:"port"`      // of the peer link
 	Interface string     `json:"interface"` // that has Local, empty when none has
 	Link      string     `json:"link"`      // up, or why not
+	// Group is where the heartbeat's packets go instead of Peer; invalid on a path
+	// between two addresses.
+	Group netip.Addr `json:"group,omitzero"`
 
 	// The heartbeat's socket. Without a daemon there is none.
 	SocketError string `json:"socket_error,omitempty"`
@@ -63,11 +66,31 @@ type Sight struct {
 
 // Filtered fills in what the packet filter of this host does on the path.
 func (s *Sight) Filtered(f Firewall) {
-	in := Packet{Incoming: true, Interface: s.Interface, Source: s.Peer, Destination: s.Local, Protocol: protocolVRRP, Port: s.Port}
-	out := Packet{Interface: s.Interface, Source: s.Local, Destination: s.Peer, Protocol: protocolVRRP, Port: s.Port}
-	s.In112, s.Out112 = f.Ask(in), f.Ask(out)
-	in.Protocol, out.Protocol = protocolTCP, protocolTCP
-	s.InTCP, s.OutTCP = f.Ask(in), f.Ask(out)
+	s.Out112 = f.Ask(s.outgoing(protocolVRRP))
+	if s.Peer.IsValid() { // on a group it need not be known
+		s.In112 = f.Ask(s.incoming(protocolVRRP))
+	}
+	if !s.Group.IsValid() {
+		s.InTCP, s.OutTCP = f.Ask(s.incoming(protocolTCP)), f.Ask(s.outgoing(protocolTCP))
+	}
+}
+
+// incoming is what the peer sends.
+func (s Sight) incoming(protocol uint8) Packet {
+	p := Packet{Incoming: true, Interface: s.Interface, Source: s.Peer, Destination: s.Local, Protocol: protocol, Port: s.Port}
+	if s.Group.IsValid() {
+		p.Destination = s.Group
+	}
+	return p
+}
+
+// outgoing is what this node sends.
+func (s Sight) outgoing(protocol uint8) Packet {
+	p := Packet{Interface: s.Interface, Source: s.Local, Destination: s.Peer, Protocol: protocol, Port: s.Port}
+	if s.Group.IsValid() {
+		p.Destination = s.Group
+	}
+	return p
 }
 
 func (s Sight) heardLately() bool {
@@ -111,8 +134,11 @@ type way struct {
 type Peer struct {
 	// Lives says that its daemon was heard on any path: without one nobody listens.
 	Lives bool
-	// Advertises says that it holds a virtual address: only then it advertises.
+	// Advertises says that it holds a virtual address of an instance that advertises on
+	// the paths: only then it does.
 	Advertises bool
+	// Holds are the instances of which it holds an address.
+	Holds []string
 }
 
 // Paths judges the paths between two nodes by what each sees of them. there is nil
@@ -259,6 +285,23 @@ func (w way) blocked(about, name, evidence string) Finding {
 
 // blame says whose packet filter drops, and how it is told not to.
 func (w way) blame(f Finding, protocol uint8) Finding {
+	if filtered, does := w.filtered(f, protocol); does {
+		return filtered
+	}
+	f = w.unfiltered(f)
+	if w.far == nil {
+		return f.fix(fmt.Sprintf("# on %s: nft list ruleset; iptables-save", w.to)).on(w.to)
+	}
+	what := tcpdump112(w.far.Peer)
+	if protocol == protocolTCP {
+		what = fmt.Sprintf("tcp port %d", w.far.Port)
+	}
+	return f.fix(fmt.Sprintf("tcpdump -ni %s '%s and host %v'", w.far.Interface, what, w.far.Peer),
+		"# nothing there: allow it in the firewall between the hosts").on(w.to)
+}
+
+// filtered blames the packet filter of one of the hosts, if one drops or may drop it.
+func (w way) filtered(f Finding, protocol uint8) (Finding, bool) {
 	out, in := Ruling{}, Ruling{}
 	if w.near != nil {
 		out = map[uint8]Ruling{protocolVRRP: w.near.Out112, protocolTCP: w.near.OutTCP}[protocol]
@@ -268,47 +311,38 @@ func (w way) blame(f Finding, protocol uint8) Finding {
 	}
 	switch {
 	case in.Drops && in.Certain:
-		return w.atReceiver(f, in, protocol, "drops")
+		return w.atReceiver(f, in, protocol, "drops"), true
 	case out.Drops && out.Certain:
-		return w.atSender(f, out, protocol, "drops")
+		return w.atSender(f, out, protocol, "drops"), true
 	case in.Drops:
-		return w.atReceiver(f, in, protocol, "may drop")
+		return w.atReceiver(f, in, protocol, "may drop"), true
 	case out.Drops:
-		return w.atSender(f, out, protocol, "may drop")
+		return w.atSender(f, out, protocol, "may drop"), true
 	}
-	clear := []string{}
-	if w.far != nil {
-		clear = append(clear, w.to)
+	return f, false
+}
+
+// unfiltered says whose packet filters were read, and drop nothing.
+func (w way) unfiltered(f Finding) Finding {
+	switch {
+	case w.near == nil:
+		return f.because("no rule of the packet filter of %s drops it", w.to)
+	case w.far == nil:
+		return f.because("no rule of the packet filter of %s drops it", w.from)
 	}
-	if w.near != nil {
-		clear = append(clear, w.from)
-	}
-	if len(clear) == 2 {
-		f = f.because("no rule of the packet filters of %s drops it: what lies between does", strings.Join(clear, " and "))
-	} else {
-		f = f.because("no rule of the packet filter of %s drops it", strings.Join(clear, ""))
-	}
-	if w.far == nil {
-		return f.fix(fmt.Sprintf("# on %s: nft list ruleset; iptables-save", w.to)).on(w.to)
-	}
-	what := "ip proto 112"
-	if protocol == protocolTCP {
-		what = fmt.Sprintf("tcp port %d", w.far.Port)
-	}
-	return f.fix(fmt.Sprintf("tcpdump -ni %s '%s and host %v'", w.far.Interface, what, w.far.Peer),
-		"# nothing there: allow it in the firewall between the hosts").on(w.to)
+	return f.because("no rule of the packet filters of %s and %s drops it: what lies between does", w.to, w.from)
 }
 
 func (w way) atReceiver(f Finding, r Ruling, protocol uint8, does string) Finding {
 	s := w.far
 	return f.because("the packet filter of %s %s it: %s", w.to, does, r.Rule).on(w.to).
-		fix(r.Allow(Packet{Incoming: true, Interface: s.Interface, Source: s.Peer, Destination: s.Local, Protocol: protocol, Port: s.Port})...)
+		fix(r.Allow(s.incoming(protocol))...)
 }
 
 func (w way) atSender(f Finding, r Ruling, protocol uint8, does string) Finding {
 	s := w.near
 	return f.because("the packet filter of %s %s it on its way out: %s", w.from, does, r.Rule).on(w.from).
-		fix(r.Allow(Packet{Interface: s.Interface, Source: s.Local, Destination: s.Peer, Protocol: protocol, Port: s.Port})...)
+		fix(r.Allow(s.outgoing(protocol))...)
 }
 
 // connections judges TCP to the port of the peer link one way.

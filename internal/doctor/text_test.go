@@ -52,6 +52,14 @@ func situations(t *testing.T) map[string]Report {
 	all["fine"] = pair(nothing, running, ClocksAgree(both, Offset{Ahead: time.Millisecond, Error: time.Millisecond}))
 	all["firewall"] = pair(func(_, there *Sight) { there.Heard, there.In112 = 0, dropping() }, running)
 
+	mineToo, theirsToo := groupEnds()
+	theirsToo.Heard = 0
+	beside, besideThere := besides(3)
+	group := append(host(both[0], good, nil), host(both[1], good, nil)...)
+	group = append(group, Paths(both, []Sight{beside}, []Sight{besideThere}, Peer{})...)
+	group = append(group, Groups(both, View{[]Sight{beside}, []Group{mineToo}}, &View{[]Sight{besideThere}, []Group{theirsToo}}, Peer{})...)
+	all["group"] = NewReport(both, both[:], append(group, Agree(both, running, running)...))
+
 	other := running
 	other.Keys, other.Sections = []string{"99999999"}, map[string]string{"nodes": "1", "instances[compass].lease": "3"}
 	all["disagreement"] = pair(nothing, other, ClocksAgree(both, Offset{Ahead: 90 * time.Second, Error: time.Millisecond}))

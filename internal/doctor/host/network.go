@@ -15,6 +15,7 @@ import (
 
 	"github.com/tanist-ha/tanist/internal/doctor"
 	"github.com/tanist-ha/tanist/vrrp/vip"
+	"github.com/tanist-ha/tanist/vrrp/wire"
 )
 
 // Interfaces are the interfaces of this host as of one moment.
@@ -26,6 +27,7 @@ type iface struct {
 	hardware string
 	prefixes []netip.Prefix
 	state    string // up, or what is wrong in words
+	groups   bool   // it has multicast
 }
 
 // ReadInterfaces lists them.
@@ -36,7 +38,7 @@ func ReadInterfaces() (Interfaces, error) {
 	}
 	var n Interfaces
 	for _, i := range all {
-		own := iface{name: i.Name, index: i.Index, hardware: i.HardwareAddr.String(), state: stateOf(i)}
+		own := iface{name: i.Name, index: i.Index, hardware: i.HardwareAddr.String(), state: stateOf(i), groups: i.Flags&net.FlagMulticast != 0}
 		addrs, err := i.Addrs()
 		if err != nil {
 			continue // it went meanwhile
@@ -94,6 +96,25 @@ func (n Interfaces) Describe(s *doctor.Sight) {
 			return
 		}
 	}
+}
+
+// DescribeGroup fills in what is known of the near end of a group, whose interface it
+// names: as the heartbeat does it sends from an address of own, or else from the first
+// one that is not virtual, in IPv6 from the link-local one.
+func (n Interfaces) DescribeGroup(g *doctor.Group, own, virtual []netip.Addr) {
+	at := slices.IndexFunc(n.list, func(i iface) bool { return i.name == g.Interface })
+	if at < 0 {
+		return
+	}
+	i := n.list[at]
+	g.Link, g.NoMulticast, g.Networks = i.state, !i.groups, i.prefixes
+	if g.Group.Is4() {
+		if first := slices.IndexFunc(own, func(a netip.Addr) bool { return a.Is4() && i.has(a) }); first >= 0 {
+			g.Local = own[first]
+			return
+		}
+	}
+	g.Local, _ = wire.PrimaryAddress(g.Interface, g.Group.Is6(), virtual) // without one it stays invalid
 }
 
 // Ask asks the network, by ARP and neighbour solicitation, who has the peer's own
