@@ -269,6 +269,7 @@ func (p pairing) diagnose(ctx context.Context, nodes [2]string) (_ []doctor.Find
 	findings = append(findings, doctor.Groups(nodes, here.view(), &view, x.peer(true, here.Claims))...)
 	findings = append(findings, doctor.Addresses(nodes, here.Claims, there.Claims)...)
 	findings = append(findings, doctor.Agree(nodes, here.Running, there.Running)...)
+	findings = append(findings, doctor.Meddling(nodes, p.refusals(p.daemon.link.Paths()), x.file.PeerPort)...)
 	return append(findings, p.clocks(ctx, nodes)...), nodes[:]
 }
 
@@ -313,10 +314,12 @@ func (p pairing) alone(nodes [2]string, here examined, before heartbeat.Status, 
 		lives = lives || g.HeardMS != nil && *g.HeardMS <= g.PatienceMS
 	}
 	doubts := p.doubts(before, p.daemon.heartbeat.Status())
-	proofs := doctor.Proofs(nodes, doubts, p.refusals(link), here.Running)
+	refusals := p.refusals(link)
+	proofs := doctor.Proofs(nodes, doubts, refusals, here.Running)
 	lives = lives || len(proofs) > 0
 	findings := []doctor.Finding{doctor.Unasked(nodes, text, here.Sights)}
 	findings = append(findings, proofs...)
+	findings = append(findings, doctor.Meddling(nodes, refusals, p.examiner.file.PeerPort)...)
 	known := p.examiner.peer(lives, here.Claims)
 	findings = append(findings, doctor.Paths(nodes, here.Sights, nil, known)...)
 	findings = append(findings, doctor.Groups(nodes, here.view(), nil, known)...)

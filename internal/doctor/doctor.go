@@ -63,6 +63,9 @@ const (
 	PathNotOpen          Code = "path_not_open"            // this node has no socket on the path
 	AddressDuplicate     Code = "address_duplicate"        // two hosts answer for an address of a node
 	WrongKey             Code = "wrong_key"                // the two nodes have different cluster keys
+	LinkAltered          Code = "link_altered"             // what the peer link carries does not arrive as it was sent
+	PortTaken            Code = "port_taken"               // something else speaks at the port of the peer link
+	HeartbeatRefused     Code = "heartbeat_refused"        // advertisements come, and are not taken
 	ConfigurationDiffers Code = "configuration_differs"    // the two nodes run different configurations
 	ConfigurationWrong   Code = "configuration_wrong"      // the file cannot be used, or names what is not there
 	ConfigurationUnread  Code = "configuration_not_loaded" // the file is not what the daemon runs

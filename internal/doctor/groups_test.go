@@ -172,15 +172,7 @@ func TestGroups(t *testing.T) {
 			if diff := cmp.Diff(tt.want, summary(found)); diff != "" {
 				t.Fatalf("(-want +got)\n%s", diff)
 			}
-			var text strings.Builder
-			if err := NewReport(nodes(), []string{"primary"}, found).Print(&text, Style{}); err != nil {
-				t.Fatal(err)
-			}
-			for _, want := range tt.says {
-				if !strings.Contains(text.String(), want) {
-					t.Errorf("no word of %q:\n%s", want, text.String())
-				}
-			}
+			saysAll(t, found, tt.says)
 		})
 	}
 }

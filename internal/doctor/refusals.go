@@ -7,6 +7,7 @@ package doctor
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,31 +49,59 @@ type Refusal struct {
 // refusalFresh is how long a refusal counts: a node tries again every second.
 const refusalFresh = 10 * time.Second
 
+func (r Refusal) fresh() bool { return r.Last <= refusalFresh }
+
 func (r Refusal) evidence() string {
 	text := fmt.Sprintf("the peer link to %v: refused as %v %s ago", r.Peer, r.Reason, ago(r.Last.Milliseconds()))
 	if r.Count > 1 {
 		text = fmt.Sprintf("the peer link to %v: refused as %v %d times in %s, last %s ago", r.Peer, r.Reason, r.Count, ago(r.Since.Milliseconds()), ago(r.Last.Milliseconds()))
 	}
-	if r.Reason == peer.ReasonVersion || r.Reason == peer.ReasonLabel {
+	if r.Reason == peer.ReasonVersion || r.Reason == peer.ReasonLabel || meaningOf(r.Reason) == meddled {
 		text += ": " + strings.TrimPrefix(r.Said, "refused: ")
 	}
 	return text
 }
 
-// mismatches are the reasons that say that the nodes do not fit together. The others
-// are of strangers, floods and what lies between the nodes.
-func mismatches() []peer.Reason {
-	return []peer.Reason{peer.ReasonWrongKey, peer.ReasonNoKeyHere, peer.ReasonNoKeyThere, peer.ReasonVersion, peer.ReasonLabel}
+// meaning is what refusals for a reason say of the pair.
+type meaning uint8
+
+const (
+	nothing meaning = iota
+	misfit          // the nodes do not fit together: Proofs
+	meddled         // something is between them, or in the place of one: Meddling
+)
+
+func meaningOf(r peer.Reason) meaning {
+	switch r {
+	case peer.ReasonWrongKey, peer.ReasonNoKeyHere, peer.ReasonNoKeyThere, peer.ReasonVersion, peer.ReasonLabel:
+		return misfit
+	case peer.ReasonProtocol, peer.ReasonForged, peer.ReasonIdentity, peer.ReasonTLS, peer.ReasonMalformed:
+		return meddled
+	case peer.ReasonStranger, peer.ReasonDropped: // from other addresses, or a flood of the port: kept out, and not by the peer
+		return nothing
+	case peer.ReasonCrowded: // a flood from the peer's address: who has proved itself stays
+		return nothing
+	case peer.ReasonSlow: // a daemon that hangs, or packets that get lost: the findings of the paths say which
+		return nothing
+	case peer.ReasonUnfinished: // who asks whether the port answers, as a diagnosis does
+		return nothing
+	}
+	return nothing
 }
 
-// newest is the evidence of the last mismatch of each path, by its reason: what was
-// before it is over, as after a reload.
+// reasons lists those that mean it, in the order in which they are told.
+func (m meaning) reasons() []peer.Reason {
+	return slices.DeleteFunc(peer.Reasons(), func(r peer.Reason) bool { return meaningOf(r) != m })
+}
+
+// newest is the evidence of the last refusal of each path that means something, by its
+// reason: what was before it is over, as after a reload.
 func newest(all []Refusal) map[peer.Reason][]string {
 	last := map[netip.Addr]Refusal{}
-	for _, reason := range mismatches() {
+	for _, reason := range peer.Reasons() {
 		for _, r := range all {
 			other, known := last[r.Peer]
-			if r.Reason == reason && !r.Stands && r.Last <= refusalFresh && (!known || r.Last < other.Last) {
+			if r.Reason == reason && meaningOf(reason) != nothing && r.fresh() && !r.Stands && (!known || r.Last < other.Last) {
 				last[r.Peer] = r
 			}
 		}
@@ -99,7 +128,7 @@ func Proofs(nodes [2]string, doubts []Doubt, refusals []Refusal, running Running
 	}
 	refused := newest(refusals)
 	var found []Finding
-	for _, reason := range mismatches() {
+	for _, reason := range misfit.reasons() {
 		evidence := refused[reason]
 		// An advertisement does not say why it is not sealed with a key of this node's.
 		doubted := reason == peer.ReasonWrongKey && len(refused[peer.ReasonNoKeyHere])+len(refused[peer.ReasonNoKeyThere]) == 0 ||
@@ -122,7 +151,7 @@ func mismatch(nodes [2]string, reason peer.Reason, evidence []string, running Ru
 		}
 		return f.on(here)
 	}
-	switch reason { //nolint:exhaustive // of mismatches
+	switch reason { //nolint:exhaustive // of misfit
 	case peer.ReasonNoKeyHere:
 		const usual = "/etc/tanist/cluster.key"
 		return because(wrong(WrongKey, usual, "%s has a cluster key, %s has none", there, here)).

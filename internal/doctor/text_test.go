@@ -87,6 +87,11 @@ func situations(t *testing.T) map[string]Report {
 	otherKey = append(otherKey, Paths(both, []Sight{mine}, nil, Peer{Lives: true})...)
 	all["other-key"] = NewReport(both, both[:1], otherKey)
 
+	between := append(host(both[0], good, nil), Unasked(both, "call doctor/open of reserve: the peer is not reachable", []Sight{mine}))
+	between = append(between, Meddling(both, []Refusal{refused(0, peer.ReasonForged), refused(1, peer.ReasonForged)}, 7511)...)
+	between = append(between, Paths(both, []Sight{mine}, nil, Peer{Lives: true})...)
+	all["between"] = NewReport(both, both[:1], between)
+
 	stopped := units{ownUnit: {Exists: true, State: "failed (failed), result exit-code, 0 processes", AtBoot: true}, "lsyncd.service": {Exists: true}}
 	mine, _ = ends()
 	mine.HeardMS, mine.PatienceMS, mine.Sent, mine.Heard, mine.TCP = nil, 0, 0, 0, Refused
