@@ -260,8 +260,10 @@ func (p pairing) diagnose(ctx context.Context, nodes [2]string) (_ []doctor.Find
 		here = withProbes(here, exchange.Heard())
 	}
 	findings = append(findings, here.Findings...)
+	after := p.daemon.heartbeat.Status()
+	unheard := doctor.Unheard(nodes, x.dropped(before, after), openErr == nil)
 	if openErr != nil {
-		return append(findings, p.alone(nodes, here, before, openErr)...), nodes[:1]
+		return slices.Concat(findings, p.alone(nodes, here, p.doubts(before, after), openErr), unheard), nodes[:1]
 	}
 	findings = append(findings, theirs(nodes[1], there.Findings)...)
 	findings = append(findings, doctor.Paths(nodes, here.Sights, there.Sights, doctor.Peer{Lives: true})...)
@@ -269,6 +271,7 @@ func (p pairing) diagnose(ctx context.Context, nodes [2]string) (_ []doctor.Find
 	findings = append(findings, doctor.Groups(nodes, here.view(), &view, x.peer(true, here.Claims))...)
 	findings = append(findings, doctor.Addresses(nodes, here.Claims, there.Claims)...)
 	findings = append(findings, doctor.Agree(nodes, here.Running, there.Running)...)
+	findings = append(findings, unheard...)
 	findings = append(findings, doctor.Meddling(nodes, p.refusals(p.daemon.link.Paths()), x.file.PeerPort)...)
 	return append(findings, p.clocks(ctx, nodes)...), nodes[:]
 }
@@ -298,7 +301,7 @@ func (p pairing) call(ctx context.Context, patience time.Duration, kind string, 
 }
 
 // alone is what can be said of the pair when the peer cannot be asked.
-func (p pairing) alone(nodes [2]string, here examined, before heartbeat.Status, why error) []doctor.Finding {
+func (p pairing) alone(nodes [2]string, here examined, doubts []doctor.Doubt, why error) []doctor.Finding {
 	link := p.daemon.link.Paths()
 	text, lives := why.Error(), false
 	for _, l := range link {
@@ -313,7 +316,6 @@ func (p pairing) alone(nodes [2]string, here examined, before heartbeat.Status, 
 	for _, g := range here.Groups {
 		lives = lives || g.HeardMS != nil && *g.HeardMS <= g.PatienceMS
 	}
-	doubts := p.doubts(before, p.daemon.heartbeat.Status())
 	refusals := p.refusals(link)
 	proofs := doctor.Proofs(nodes, doubts, refusals, here.Running)
 	lives = lives || len(proofs) > 0

@@ -332,7 +332,7 @@ func (w groupWay) withoutGroup() string {
 	if n := len(w.instances); n > 0 && n <= 3 {
 		of = strings.Join(w.instances, ", ")
 	}
-	return "heartbeat: {mode: unicast} for " + of + " on both nodes, then systemctl reload tanist"
+	return "heartbeat: {mode: unicast} for " + of + " on both nodes, then on both at once: systemctl reload tanist"
 }
 
 // snooped is the protocol by which switches learn who listens to a group.
