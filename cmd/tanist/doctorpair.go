@@ -43,6 +43,8 @@ const (
 type visitRequest struct {
 	Token  uint64            `json:"token"`
 	Groups []doctor.GroupEnd `json:"groups,omitempty"`
+	// Gzip says that the result may come in the form of gzip.
+	Gzip bool `json:"gzip,omitempty"`
 }
 
 // visitAnswer is that of the first call: the peer's ends of the groups.
@@ -176,7 +178,7 @@ func (d *daemon) serveDoctorResult(ctx context.Context, body []byte) ([]byte, er
 		return nil, context.Cause(ctx)
 	}
 	defer v.fetch.Do(func() { close(v.fetched) })
-	return encodeExamined(withProbes(v.saw, v.exchange.Heard()))
+	return encodeExamined(withProbes(v.saw, v.exchange.Heard()), r.Gzip)
 }
 
 // withProbes fills in what became of the probes.
@@ -200,25 +202,13 @@ func withProbes(saw examined, heard []probe.Heard) examined {
 	return saw
 }
 
-// encodeExamined leaves out what is fine where all of it is too long for the link.
-func encodeExamined(saw examined) ([]byte, error) {
-	body, err := json.Marshal(saw)
-	for most := len(saw.Findings); err == nil && len(body) > peer.MaxCall && most > 0; most /= 2 {
-		worst := slices.Clone(saw.Findings)
-		slices.SortStableFunc(worst, func(a, b doctor.Finding) int { return int(b.Severity) - int(a.Severity) })
-		saw.Findings = worst[:most/2]
-		body, err = json.Marshal(saw)
-	}
-	return body, err
-}
-
 // Doctor diagnoses the pair.
 func (d *daemon) Doctor(ctx context.Context) ([]byte, error) {
 	x := d.examiner()
 	nodes := x.labels()
 	token := binary.BigEndian.AppendUint64(nil, 0)
 	_, _ = rand.Read(token) // never fails
-	p := pairing{daemon: d, examiner: x, request: visitRequest{Token: binary.BigEndian.Uint64(token) | 1}}
+	p := pairing{daemon: d, examiner: x, request: visitRequest{Token: binary.BigEndian.Uint64(token) | 1, Gzip: true}}
 	findings, asked := p.diagnose(ctx, nodes)
 	return json.Marshal(doctor.NewReport(nodes, asked, findings))
 }
@@ -242,7 +232,7 @@ func (p pairing) diagnose(ctx context.Context, nodes [2]string) (_ []doctor.Find
 	}
 	before := p.daemon.heartbeat.Status()
 	var answer visitAnswer
-	openErr := p.call(ctx, openPatience, callDoctorOpen, &answer)
+	openErr := p.open(ctx, &answer)
 	x.met(exchange, groups, answer.Groups)
 	if openErr == nil && exchange == nil {
 		openErr = errors.New("no probes could be sent")
@@ -255,8 +245,7 @@ func (p pairing) diagnose(ctx context.Context, nodes [2]string) (_ []doctor.Find
 	var there *examined
 	if openErr == nil {
 		sleep(ctx, probe.Travel) // the last probes are on their way
-		there = &examined{}
-		openErr = p.call(ctx, visitTime, callDoctorResult, there)
+		there, openErr = p.result(ctx)
 		here = withProbes(here, exchange.Heard())
 	}
 	findings = append(findings, here.Findings...)
@@ -285,19 +274,33 @@ func theirs(node string, findings []doctor.Finding) []doctor.Finding {
 	return findings
 }
 
-// call asks the peer's daemon and decodes its answer, unless into is nil.
-func (p pairing) call(ctx context.Context, patience time.Duration, kind string, into any) error {
+// open begins the peer's part.
+func (p pairing) open(ctx context.Context, into *visitAnswer) error {
+	answer, err := p.call(ctx, openPatience, callDoctorOpen)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(answer, into)
+}
+
+// result is what the peer's daemon saw.
+func (p pairing) result(ctx context.Context) (*examined, error) {
+	p.request.Groups = nil
+	answer, err := p.call(ctx, visitTime, callDoctorResult)
+	if err != nil {
+		return nil, err
+	}
+	return decodeExamined(answer)
+}
+
+func (p pairing) call(ctx context.Context, patience time.Duration, kind string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	body, err := json.Marshal(p.request)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	answer, err := p.daemon.link.Call(ctx, kind, body)
-	if err != nil || into == nil {
-		return err
-	}
-	return json.Unmarshal(answer, into)
+	return p.daemon.link.Call(ctx, kind, body)
 }
 
 // alone is what can be said of the pair when the peer cannot be asked.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,10 +12,12 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/tanist-ha/tanist/internal/config"
 	"github.com/tanist-ha/tanist/internal/doctor"
 	"github.com/tanist-ha/tanist/internal/doctor/probe"
+	"github.com/tanist-ha/tanist/internal/peer"
 )
 
 // A peer that asks for the result of a diagnosis again, or twice at once, gets an
@@ -107,10 +110,70 @@ func TestDoctorOfAnotherRelease(t *testing.T) {
 			if got := len(v.exchange.Heard()); got != tt.paths {
 				t.Errorf("%d paths, want %d", got, tt.paths)
 			}
-			result, err := encodeExamined(examined{Groups: v.groups})
+			result, err := encodeExamined(examined{Groups: v.groups}, false)
 			if err != nil || !strings.HasPrefix(string(result), tt.result) {
 				t.Errorf("%v: %s", err, result)
 			}
 		})
 	}
+}
+
+// What a host of 255 instances on multicast says fits into a call, and comes out as it
+// went in; what comes out is bounded.
+func TestDoctorResultOfManyInstances(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "tanist.yaml")
+	var text strings.Builder
+	fmt.Fprintf(&text, pairConfig, filepath.Join(dir, "key"), "mode: multicast")
+	for vrid := 1; vrid <= 255; vrid++ {
+		if vrid != 51 {
+			fmt.Fprintf(&text, "  - {name: instance-%d, interface: veth0, vrid: %d, vips: [198.51.100.%d/23], heartbeat: {mode: multicast}}\n", vrid, vrid, vrid)
+		}
+	}
+	if err := os.WriteFile(name, []byte(text.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file, err := config.Load(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := examiner{common: &common{config: name}, file: file}
+	saw := examined{Running: x.running(), Findings: []doctor.Finding{}, Groups: []doctor.Group{}}
+	for i, in := range file.Instances {
+		hardware := fmt.Sprintf("02:00:00:00:00:%02x", i)
+		saw.Claims = append(saw.Claims, doctor.Claim{Instance: in.Name, Interface: in.Interface, Address: vips(in)[0], Hardware: []string{hardware, hardware}, Answers: []string{hardware}})
+		saw.Findings = append(saw.Findings, doctor.Finding{Node: "primary", Code: doctor.AddressConfigured, About: in.Name, What: "no network configuration has a virtual address of " + in.Name})
+	}
+	body, err := encodeExamined(saw, true)
+	if err != nil || len(body) > peer.MaxCall {
+		t.Fatalf("%v, %d bytes, %d are the most", err, len(body), peer.MaxCall)
+	}
+	got, err := decodeExamined(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(saw, *got, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	plain, err := encodeExamined(examined{Running: doctor.Running{File: name}}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := decodeExamined(plain); err != nil || got.Running.File != name {
+		t.Errorf("of an older release: %v", err)
+	}
+	for what, body := range map[string][]byte{"a bomb": mustZip(t, strings.Repeat("0", mostExamined+1)), "cut": body[:len(body)/2], "none": {0x1f, 0x8b}} {
+		if got, err := decodeExamined(body); err == nil {
+			t.Errorf("%s was read: %+v", what, got)
+		}
+	}
+}
+
+func mustZip(t *testing.T, v any) []byte {
+	t.Helper()
+	b, err := zipped(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
