@@ -308,3 +308,66 @@ func TestPairDoctorOfAGroup(t *testing.T) {
 		t.Errorf("probes were taken for advertisements:\n%s", log)
 	}
 }
+
+// Two daemons between which addresses are translated have one key, and their proofs do
+// not fit: each end says so, and not that the keys differ.
+func TestPairDoctorOfTranslatedAddresses(t *testing.T) {
+	if !inside(t) {
+		return
+	}
+	if _, err := exec.LookPath("nft"); err != nil {
+		t.Skip("needs nft")
+	}
+	dir := t.TempDir()
+	key := filepath.Join(dir, "key")
+	if got := tanist(t, "keygen", key); got.code != exitOK {
+		t.Fatalf("keygen: %+v", got)
+	}
+	text := fmt.Sprintf(pairConfig, key, "advert_interval: 500ms")
+	translated := strings.NewReplacer("192.0.2.11", "192.0.2.21", "192.0.2.12", "192.0.2.22").Replace(text) // as reserve sees it
+	args := func(node, text string) []string {
+		name, state := filepath.Join(dir, node+".yaml"), filepath.Join(dir, node)
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.MkdirAll(state, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		return []string{"--config", name, "--node", node, "--socket", filepath.Join(dir, node+".s"), "--state-dir", state}
+	}
+	primaryArgs := args("primary", text)
+	reserve := inAnotherNetwork(t, "192.0.2.12/24", append([]string{"run"}, args("reserve", translated)...)...)
+	addAddress(t, "veth0", "192.0.2.11/24")
+	there := exec.CommandContext(t.Context(), "nsenter", "-t", fmt.Sprint(reserve.Process.Pid), "-n", "sh", "-ec", `ip address add 192.0.2.22/24 dev veth0
+nft 'table ip translation {
+	chain to { type nat hook prerouting priority -100; ip daddr 192.0.2.12 tcp dport 7511 dnat to 192.0.2.22; }
+	chain in { type nat hook input priority 100; ip daddr 192.0.2.22 tcp dport 7511 snat to 192.0.2.21; }
+	chain out { type nat hook output priority -100; ip daddr 192.0.2.21 tcp dport 7511 dnat to 192.0.2.11; }
+	chain from { type nat hook postrouting priority 100; ip saddr 192.0.2.22 tcp dport 7511 snat to 192.0.2.12; }
+}'`)
+	if out, err := there.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	primary := startTanist(t, append([]string{"run"}, primaryArgs...)...)
+	var r doctor.Report
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the last report: %+v\n%s", r, primary.stderr.String())
+		}
+	})
+	eventually(t, "primary says that the proofs do not fit", func() bool {
+		got := tanist(t, append([]string{"doctor", "--json"}, primaryArgs...)...)
+		r = doctor.Report{}
+		_ = json.Unmarshal([]byte(got.stdout), &r) // not up yet: an empty one
+		return slices.Contains(codes(r, doctor.Problem), "link_altered primary")
+	})
+	if slices.Contains(codes(r, doctor.Problem), "wrong_key primary") {
+		t.Error("the keys are called different")
+	}
+	for _, p := range []tanistProcess{primary, reserve} {
+		if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		p.end(t)
+	}
+}

@@ -57,7 +57,7 @@ func meddling(nodes [2]string, reason peer.Reason, evidence []string, port uint1
 			fix("tanist version   # on both: run the same release", "# the same already: this is a mistake of Tanist's; the evidence belongs into the report of it")
 	}
 	return because(wrong(LinkAltered, "", "%s and %s have the same cluster key, and their proofs do not fit the connection", here, there)).
-		because("usual: addresses or ports are translated between the nodes (NAT), or a proxy is; otherwise somebody alters or repeats what they say").
+		because("usual: addresses are translated between the nodes (NAT), or a proxy is; otherwise somebody alters or repeats what they say").
 		fix(watch+"   # on both nodes: do the addresses of a connection differ at the two ends?",
 			"nft list ruleset | grep -Ew 'snat|dnat|masquerade|redirect'; iptables-save -t nat   # on both nodes",
 			"# take the translation away between the nodes' own addresses, on the way as well")
