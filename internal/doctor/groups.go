@@ -322,6 +322,7 @@ func (w groupWay) between(f Finding) Finding {
 		f = f.because("only the group is lost: a switch between them snoops %s and knows of no member, as without a querier", snooped(w.far.Group))
 	}
 	return f.fix(fmt.Sprintf("# nothing there: in the switch, an %s querier for this VLAN, or %v as a static group on both ports", snooped(w.far.Group), w.far.Group),
+		fmt.Sprintf("# with a querier: %s has to answer it, and no packet filter to keep its %s reports in", w.to, snooped(w.far.Group)),
 		"# where the switch is a Linux bridge, there: ip link set dev BRIDGE type bridge mcast_querier 1",
 		"# or do without: "+w.withoutGroup())
 }
