@@ -1,8 +1,9 @@
 // Command attack measures how much later than due the active node's advertisements
-// leave while somebody with the other node's address attacks the pair: the time
-// between two of them on the wire, by the kernel's clock. Every attack has many
-// short windows with a quiet one before each, and a metronome with the daemon's
-// priority and nothing to do runs beside it: what it is late by is the machine's.
+// leave while somebody with the other node's address attacks the pair: by the kernel's
+// stamps on the wire, against the multiples of their interval at which they are due.
+// What the daemon allows itself, so that many instances have one turn, is in it. Every
+// attack has many short windows with a quiet one before each, and a metronome with the
+// daemon's priority and nothing to do runs beside it: what it is late by is the machine's.
 // It needs root.
 //
 //	go run ./test/bench/attack                     everything, about ten minutes

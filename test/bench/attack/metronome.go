@@ -1,7 +1,7 @@
 package main
 
 // The metronome: on the active node's host, with the daemons' priority, it sends a
-// packet, waits for as long as they do, and does nothing else.
+// packet whenever an advertisement is due, and does nothing else.
 
 import (
 	"context"
@@ -24,13 +24,21 @@ func beat(ctx context.Context) error {
 		return fmt.Errorf("open the metronome's socket: %w", err)
 	}
 	to := &unix.SockaddrInet4{Addr: netip.MustParseAddr(standbyAddr).As4()}
-	for gap := unix.NsecToTimespec(advertGap.Nanoseconds()); ctx.Err() == nil; {
+	for ctx.Err() == nil {
+		var now unix.Timespec
+		if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
+			return fmt.Errorf("read the clock: %w", err)
+		}
+		due := unix.NsecToTimespec((now.Nano()/advertGap.Nanoseconds() + 1) * advertGap.Nanoseconds())
+		switch err := unix.ClockNanosleep(unix.CLOCK_BOOTTIME, unix.TIMER_ABSTIME, &due, nil); {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return fmt.Errorf("wait for the next beat: %w", err)
+		}
 		// The other host has no such protocol and says so.
 		if err := unix.Sendto(fd, []byte("beat"), 0, to); err != nil && !errors.Is(err, unix.ENOPROTOOPT) {
 			return fmt.Errorf("send a beat: %w", err)
-		}
-		if err := unix.ClockNanosleep(unix.CLOCK_MONOTONIC, 0, &gap, nil); err != nil && !errors.Is(err, unix.EINTR) {
-			return fmt.Errorf("wait for the next beat: %w", err)
 		}
 	}
 	return nil

@@ -180,11 +180,11 @@ func (p *pair) window(ctx context.Context, a attack, o options, into *side) erro
 		}
 	}
 	sampleErr := p.sample(ctx, o.window, into)
-	w := window{began.Round(0), time.Now().Round(0)}
 	took := time.Since(began)
+	w, clockErr := since(began.Round(0))
 	over, err := p.after(ctx, before, into, a.back())
 	attempts, cpu, endErr := end()
-	if err := errors.Join(sampleErr, err, endErr, pause(ctx, rest)); err != nil {
+	if err := errors.Join(sampleErr, clockErr, err, endErr, pause(ctx, rest)); err != nil {
 		return err
 	}
 	adverts, beats := p.tap.late(w)

@@ -5,21 +5,43 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// window is a time on the wall clock, as the kernel stamps packets.
-type window struct{ from, to time.Time }
+// window is a time on the wall clock, as the kernel stamps packets. Whatever is measured
+// is due every advertGap from first on.
+type window struct{ from, to, first time.Time }
 
-// lateIn returns by how much those stamps came later than advertGap behind the one
-// before that were due in a window.
+func since(began time.Time) (window, error) {
+	var wall, boot unix.Timespec
+	if err := errors.Join(unix.ClockGettime(unix.CLOCK_REALTIME, &wall), unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot)); err != nil {
+		return window{}, fmt.Errorf("read the clocks: %w", err)
+	}
+	// Advertisements are due on the multiples of their interval on CLOCK_BOOTTIME.
+	next := advertGap - time.Duration(boot.Nano())%advertGap
+	first := time.Unix(0, wall.Nano()).Add(next)
+	for first.Add(-advertGap).After(began) {
+		first = first.Add(-advertGap)
+	}
+	return window{from: began, to: time.Now(), first: first}, nil
+}
+
+// early is how far the two clocks may part in a window.
+const early = time.Millisecond
+
+// lateIn returns how long after each instant that something was due in a window the
+// first stamp came.
 func lateIn(w window, at []time.Time) (late []time.Duration) {
-	for i := 1; i < len(at); i++ {
-		if due := at[i-1].Add(advertGap); !due.Before(w.from) && due.Before(w.to) {
+	for due := w.first; due.Before(w.to); due = due.Add(advertGap) {
+		i, _ := slices.BinarySearchFunc(at, due.Add(-early), time.Time.Compare)
+		if i < len(at) && !due.Before(w.from) {
 			late = append(late, max(0, at[i].Sub(due)))
 		}
 	}
