@@ -3,6 +3,7 @@ package main
 // Programs of steps that hang, leave things behind or cannot run, under whole daemons.
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -58,9 +59,11 @@ func hostileDir(t *testing.T) string {
 	return dir
 }
 
+// makeProgram puts a new file in place of one that a daemon may be running.
 func makeProgram(t *testing.T, dir string) {
 	t.Helper()
-	if err := os.WriteFile(filepath.Join(dir, "program"), []byte("#!/bin/sh\n"), 0o755); err != nil {
+	file := filepath.Join(dir, "program")
+	if err := errors.Join(os.WriteFile(file+".new", []byte("#!/bin/sh\n"), 0o755), os.Rename(file+".new", file)); err != nil {
 		t.Fatal(err)
 	}
 }
