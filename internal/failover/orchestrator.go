@@ -257,7 +257,7 @@ func (o *Orchestrator) Deadline() (mono.Instant, bool) {
 // loop that was not away waits for nobody's: its own are due, whatever is in a queue.
 func (o *Orchestrator) Listens(now mono.Instant) bool {
 	rests := o.state == Active && o.lease.held && o.router.State() == vrrp.Active &&
-		o.run == nil && o.bid == nil && o.give == nil && o.take == nil && !o.stopping
+		o.run == nil && o.bid == nil && !o.giving() && !o.taking() && !o.stopping
 	return !rests || now.Sub(o.now) > awayTime
 }
 
