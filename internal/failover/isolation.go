@@ -96,17 +96,22 @@ func (o *Orchestrator) contact() mono.Instant {
 	return max(o.lastWord, o.aliveLast, o.isolation.lived, o.witness.yes)
 }
 
+// lonely reports whether nobody was heard for so long that a question without an answer
+// counts.
+func (o *Orchestrator) lonely(now mono.Instant) bool {
+	return o.cfg.Witness != "" && now.Sub(o.contact()) > min(o.isolationBound(), LinkPatience)
+}
+
 // thinkIsolation finds whether this node hears anybody, and tells when that changes.
 func (o *Orchestrator) thinkIsolation() {
 	i := &o.isolation
 	if o.cfg.Witness == "" {
 		return
 	}
-	silent := o.now.Sub(o.contact())
-	if o.woke == o.now || silent <= min(o.isolationBound(), LinkPatience) {
+	if o.woke == o.now || !o.lonely(o.now) {
 		o.witness.noes = 0 // what was asked before proves nothing any more
 	}
-	switch cut := silent > o.isolationBound() && (o.witness.noes >= isolatedAsks || i.since != 0); {
+	switch cut := o.now.Sub(o.contact()) > o.isolationBound() && (o.witness.noes >= isolatedAsks || i.since != 0); {
 	case cut && i.since == 0:
 		i.since, o.dirty = o.now, true
 		o.emit(Note{State: o.state, Epoch: o.epoch, Why: o.isolatedWhy(), Urgent: true})

@@ -42,8 +42,18 @@ func TestListens(t *testing.T) {
 			return r
 		}, 0, false},
 		"an Active that was handed the role": {handed, 0, false},
-		"an Active that is told to leave":    {func(t *testing.T) *rig { r := active(t); r.step(StopWanted{}); return r }, 0, true},
-		"an Active whose address was taken":  {func(t *testing.T) *rig { r := active(t); r.step(AddressLost{}); return r }, 0, false},
+		"an Active whose witness answers": {func(t *testing.T) *rig {
+			r := active(t)
+			r.o.cfg.Witness, r.o.witness.yes = "gateway", r.now.Add(-LinkPatience)
+			return r
+		}, 0, false},
+		"an Active that hears nobody": {func(t *testing.T) *rig {
+			r := active(t)
+			r.o.cfg.Witness, r.o.witness.yes = "gateway", r.now.Add(-LinkPatience-1)
+			return r
+		}, 0, true},
+		"an Active that is told to leave":   {func(t *testing.T) *rig { r := active(t); r.step(StopWanted{}); return r }, 0, true},
+		"an Active whose address was taken": {func(t *testing.T) *rig { r := active(t); r.step(AddressLost{}); return r }, 0, false},
 		"an Active that met a stronger one": {func(t *testing.T) *rig {
 			r := active(t)
 			r.proves(255, r.o.activeEpoch+1)

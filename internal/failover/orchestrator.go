@@ -253,12 +253,13 @@ func (o *Orchestrator) Deadline() (mono.Instant, bool) {
 }
 
 // Listens reports whether an advertisement of the peer that has come and was not heard
-// yet could change what a step at now decides. An Active with nothing going on and a
-// loop that was not away waits for nobody's: its own are due, whatever is in a queue.
+// yet could change what a step at now decides. An Active with nothing going on, that is
+// not about to find itself isolated, and whose loop was not away waits for nobody's: its
+// own are due, whatever is in a queue.
 func (o *Orchestrator) Listens(now mono.Instant) bool {
 	rests := o.state == Active && o.lease.held && o.router.State() == vrrp.Active &&
 		o.run == nil && o.bid == nil && !o.giving() && !o.taking() && !o.stopping
-	return !rests || now.Sub(o.now) > awayTime
+	return !rests || o.lonely(now) || now.Sub(o.now) > awayTime
 }
 
 func (o *Orchestrator) handle(ev Event) {
