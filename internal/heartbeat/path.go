@@ -149,6 +149,7 @@ func (p *path) close(c *wire.Conn) {
 	for _, reason := range vrrp.DropReasons() {
 		p.past[reason] += c.Dropped(reason)
 	}
+	p.foreign.Add(c.Unknown())
 	p.err = errNotOpen
 	_ = c.Close()
 }

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/tanist-ha/tanist/internal/mono"
-	"github.com/tanist-ha/tanist/vrrp"
 	"github.com/tanist-ha/tanist/vrrp/auth"
 	"github.com/tanist-ha/tanist/vrrp/wire"
 )
@@ -75,16 +74,13 @@ func (p *path) look(now mono.Instant) {
 }
 
 // unknown returns how many packets were refused that a sieve can keep out. The peer's
-// that are refused in spite of their seal, replays for one, it cannot.
+// that are refused in spite of their seal, replays for one, it cannot: they are no sample.
 func (p *path) unknown() uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n, c := p.foreign.Load(), p.conn.Load()
-	for _, reason := range []vrrp.DropReason{vrrp.DropTTL, vrrp.DropSource, vrrp.DropOwn} {
-		n += p.past[reason]
-		if c != nil {
-			n += c.Dropped(reason)
-		}
+	n := p.foreign.Load()
+	if c := p.conn.Load(); c != nil {
+		n += c.Unknown()
 	}
 	return n
 }
@@ -131,14 +127,9 @@ func (p *path) filter() {
 	if c == nil || len(vrids) == 0 {
 		return // the path is not open, or about to be closed
 	}
-	var s wire.Sieve
-	if p.flood.on {
-		s = p.route.sieve()
-	}
-	sieved := len(s.Second) > 0
-	if p.route.group == "" && !sieved && !p.sieved.Load() {
-		return
-	}
+	s := p.route.sieve()
+	sieved := p.flood.on && len(s.Second) > 0
+	s.On = sieved
 	err := c.SetFilter(vrids, s)
 	if errors.Is(err, os.ErrClosed) {
 		return

@@ -253,6 +253,33 @@ func TestSieveOfEveryKind(t *testing.T) {
 	}
 }
 
+// TestSieveEndsBesideWhatItCannotKeepOut has somebody send true advertisements on from
+// behind a router: each is refused, and passes every sieve.
+func TestSieveEndsBesideWhatItCannotKeepOut(t *testing.T) {
+	if !inside(t) {
+		return
+	}
+	a, b := newEnd(t, 0), newEnd(t, 1)
+	cfg := a.add("compass", 51, inMode(auth.Enforce))
+	b.add("compass", 51, inMode(auth.Enforce))
+	hears(t, a, b, cfg)
+	f := startFlood(t, wire.Config{Local: addrs4[0], Peer: addrs4[1]}, encoded(t, advert(cfg)))
+	eventually(t, "the sieve", b.sieved)
+	f.stop()
+	say, payload := raw(t, 254), sealed(t, cfg, testKeys(t, "a"), 1, 1)
+	eventually(t, "its end", func() bool { // 100 a second at most
+		say(payload)
+		return !b.sieved()
+	})
+	b.routes["compass"].Drain()
+	before := b.Status().Paths[1].Dropped["ttl"]
+	say(payload)
+	b.routes["compass"].Drain()
+	if n := b.Status().Paths[1].Dropped["ttl"] - before; n != 1 {
+		t.Errorf("%d of 1 counted", n)
+	}
+}
+
 // TestWrongKeyIsNoFlood has a peer with another key and many instances: each refusal is
 // counted.
 func TestWrongKeyIsNoFlood(t *testing.T) {

@@ -93,7 +93,9 @@ type Conn struct {
 	payload []byte     // what sendNow sends
 	sendErr error      // what came of it
 
-	drops [dropReasons]atomic.Uint64
+	drops   [dropReasons]atomic.Uint64
+	sieve   atomic.Pointer[Sieve] // of the latest SetFilter
+	unknown atomic.Uint64
 }
 
 const dropReasons = int(vrrp.DropOverflow) + 1
@@ -153,13 +155,15 @@ func (c *Conn) Peer() netip.Addr { return c.peer }
 // SetFilter changes what the kernel lets through to Run. On a group vrids are in place
 // of Config.VRIDs; on a path to a peer they mean nothing.
 //
-// A sieve is for a flood of what is refused anyway: it lets through what it knows, and of
-// all else one packet of SampleOf, by chance. What it keeps out is counted nowhere.
+// A sieve that is on is for a flood of what is refused anyway: it lets through what it
+// knows, and of all else one packet of SampleOf, by chance. What it keeps out is counted
+// nowhere.
 //
 // After an error there is no filter.
 func (c *Conn) SetFilter(vrids []uint8, s Sieve) error {
 	cfg := c.cfg
 	cfg.VRIDs = vrids
+	c.sieve.Store(&s)
 	var attachErr error
 	err := c.raw.Control(func(fd uintptr) { attachErr = attachFilter(int(fd), cfg, s) })
 	if err := errors.Join(closed(err), attachErr); err != nil {
@@ -177,6 +181,10 @@ func (c *Conn) Dropped(reason vrrp.DropReason) uint64 {
 	}
 	return c.drops[reason].Load()
 }
+
+// Unknown returns how many packets the path itself discarded that the sieve of SetFilter
+// does not know.
+func (c *Conn) Unknown() uint64 { return c.unknown.Load() }
 
 // Count counts a packet that was delivered and then dropped for reason, by
 // vrrp.Parse or Config.Check, so that one place has all counts of the path.

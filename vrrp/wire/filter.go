@@ -28,6 +28,9 @@ const (
 
 // Sieve knows packets by how they end. Without any Second there is no sieve.
 type Sieve struct {
+	// On says that what it does not know is kept out. One that is not on is for
+	// Conn.Unknown alone.
+	On bool
 	// Len is of how many bytes the end is, at least 8. They begin with First, and the
 	// next four, under Mask, are one of Second. Numbers are big endian.
 	Len         uint32
@@ -51,7 +54,7 @@ func filter(cfg Config, s Sieve) []bpf.Instruction {
 	case len(cfg.VRIDs) > 0:
 		p = ofVRIDs(cfg)
 	}
-	if len(s.Second) > 0 {
+	if s.On && len(s.Second) > 0 {
 		p = append(p, s.program()...)
 	}
 	return append(p, bpf.RetConstant{Val: whole})
@@ -103,6 +106,15 @@ func (s Sieve) program() []bpf.Instruction {
 		bpf.LoadExtension{Num: bpf.ExtRand},
 		bpf.JumpIf{Cond: bpf.JumpBitsNotSet, Val: SampleOf - 1, SkipTrue: 1},
 		bpf.RetConstant{Val: 0})
+}
+
+// knows reports whether the program would let a packet pass that was not chosen by chance.
+func (s Sieve) knows(b []byte) bool {
+	if len(s.Second) == 0 || len(b) < int(s.Len) {
+		return false
+	}
+	end := b[len(b)-int(s.Len):]
+	return binary.BigEndian.Uint32(end) == s.First && slices.Contains(s.Second, binary.BigEndian.Uint32(end[4:])&s.Mask)
 }
 
 // when goes through then if what is loaded fulfils the condition, and else past it.

@@ -77,6 +77,9 @@ func (c *Conn) take(r received) {
 	packet, reason := c.accept(r, c.control)
 	if reason != 0 {
 		c.Count(reason)
+		if s := c.sieve.Load(); s == nil || !s.knows(r.b) {
+			c.unknown.Add(1)
+		}
 		return
 	}
 	c.deliver(packet)

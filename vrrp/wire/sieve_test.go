@@ -49,7 +49,7 @@ func trailerOf(version byte, id uint16) []byte {
 
 // sieveOf lets in what was sealed by keys of these ids.
 func sieveOf(ids ...uint16) Sieve {
-	s := Sieve{Len: auth.TrailerLen, First: auth.TrailerMagic, Mask: auth.TrailerMask}
+	s := Sieve{On: true, Len: auth.TrailerLen, First: auth.TrailerMagic, Mask: auth.TrailerMask}
 	for _, id := range ids {
 		s.Second = append(s.Second, 1<<24|uint32(id))
 	}
@@ -152,15 +152,19 @@ func FuzzSieve(f *testing.F) {
 			if (err == nil) != (change == 0) {
 				t.Fatalf("%x: %v", payload, err)
 			}
-			s := Sieve{Len: auth.TrailerLen, First: auth.TrailerMagic, Mask: auth.TrailerMask, Second: verifier.Marks()}
+			s := Sieve{On: true, Len: auth.TrailerLen, First: auth.TrailerMagic, Mask: auth.TrailerMask, Second: verifier.Marks()}
 			packet, p := payload, append(s.program(), bpf.RetConstant{Val: whole})
 			if ends[0].Is4() {
 				packet = append(append(ipv4Packet(ends[0], ends[1], 255), options...), payload...)
 				packet[0] = 0x40 | byte(ipv4MinHeader+len(options))/4
 				p = filter(Config{Local: ends[1], Peer: ends[0]}, s)
 			}
-			if err == nil && !passes(t, decided(p, 1), packet) {
+			passed := passes(t, decided(p, 1), packet)
+			if err == nil && !passed {
 				t.Errorf("%x does not pass", packet)
+			}
+			if knows := s.knows(packet); knows != passed {
+				t.Errorf("%x: known %v, passes %v", packet, knows, passed)
 			}
 		}
 	})
