@@ -21,6 +21,9 @@ const (
 	// floodRate is more than a peer with the wrong key can send in a second: the 255
 	// instances of a path that advertise every 10 ms send 25,500.
 	floodRate = 30_000
+	// queueful is more than a socket's queue holds: so many can come from before the
+	// latest look, when the reader did not get to run.
+	queueful = 4096
 	// A flood is over when for calmTime no second had more than calmRate.
 	calmRate = 5_000
 	calmTime = 3 * time.Second
@@ -31,6 +34,7 @@ const (
 // flood tells when one begins on a path, and when it is over.
 type flood struct {
 	on      bool
+	above   bool         // the last look found more than floodRate
 	refused uint64       // at the last look
 	looked  mono.Instant // 0: never
 	high    mono.Instant // when there was too much for its end
@@ -46,11 +50,12 @@ func (f *flood) look(now mono.Instant, refused uint64, each float64) (changed bo
 	if took < least {
 		return false
 	}
-	rate := float64(refused-f.refused) * each / took.Seconds()
-	f.refused, f.looked = refused, now
+	count, above := float64(refused-f.refused)*each, f.above
+	rate := count / took.Seconds()
+	f.refused, f.looked, f.above = refused, now, rate > floodRate
 	was := f.on
 	switch {
-	case rate > floodRate:
+	case f.above && above, count-queueful > floodRate*took.Seconds():
 		f.on, f.high = true, now
 	case f.on && rate > calmRate:
 		f.high = now
