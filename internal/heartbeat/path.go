@@ -142,6 +142,8 @@ func (p *path) open() (*wire.Conn, error) {
 
 func (p *path) close(c *wire.Conn) {
 	p.tellSilentDrops()
+	p.route.changing.Lock() // no filter goes onto a socket that is closed
+	defer p.route.changing.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.conn.Store(nil)
