@@ -285,6 +285,12 @@ func TestPairDoctorOfAGroup(t *testing.T) {
 		there("nft delete table inet guard")
 	}
 
+	// As a firewall of before is, that lets keepalived's group through and no more: nobody
+	// advertises beside it.
+	there("nft 'add table inet guard; add chain inet guard in { type filter hook input priority 0; }; add rule inet guard in meta l4proto 112 ip daddr != 224.0.0.18 drop'")
+	await("only the groups get through")
+	there("nft delete table inet guard")
+
 	// What is dropped before the packet filters of a host look is as if a switch did it.
 	there("nft 'add table netdev switch; add chain netdev switch in { type filter hook ingress device veth0 priority 0; }; add rule netdev switch in ip daddr 224.0.0.18 drop'")
 	found := await("something drops the group alone", "proto112_blocked reserve")

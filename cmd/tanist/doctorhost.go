@@ -298,12 +298,19 @@ func tryPath(ctx context.Context, s *doctor.Sight) {
 func (x examiner) sights(interfaces host.Interfaces) []doctor.Sight {
 	var all []doctor.Sight
 	for _, p := range x.paths() {
-		s := doctor.Sight{Local: p.Local, Peer: p.Peer, Port: x.file.PeerPort}
+		s := doctor.Sight{Local: p.Local, Peer: p.Peer, Port: x.file.PeerPort, Unused: !x.advertises(p.Local.Is4())}
 		interfaces.Describe(&s)
 		x.beaten(&s)
 		all = append(all, s)
 	}
 	return all
+}
+
+// advertises reports whether an instance does so between the nodes' addresses of a family.
+func (x examiner) advertises(ipv4 bool) bool {
+	return slices.ContainsFunc(x.file.Instances, func(in config.Instance) bool {
+		return group(in) == "" && in.VIPs[0].Addr().Is4() == ipv4
+	})
 }
 
 // beaten fills in what the heartbeat knows of a path or a group.

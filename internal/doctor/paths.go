@@ -35,6 +35,8 @@ type Sight struct {
 	// Group is where the heartbeat's packets go instead of Peer; invalid on a path
 	// between two addresses.
 	Group netip.Addr `json:"group,omitzero"`
+	// Unused says that no instance advertises here: those of the family go to groups.
+	Unused bool `json:"-"`
 
 	// The heartbeat's socket. Without a daemon there is none.
 	SocketError string `json:"socket_error,omitempty"`
@@ -158,8 +160,10 @@ func Paths(nodes [2]string, here, there []Sight, peer Peer) []Finding {
 		}
 		out := way{from: nodes[0], to: nodes[1], near: mine, far: theirs, peer: peer}
 		in := way{from: nodes[1], to: nodes[0], near: theirs, far: mine, peer: peer}
-		found = append(found, out.advertisements()...)
-		found = append(found, in.advertisements()...)
+		if !mine.Unused { // that a packet filter lets only the group through is as it should be
+			found = append(found, out.advertisements()...)
+			found = append(found, in.advertisements()...)
+		}
 		found = append(found, out.connections()...)
 		found = append(found, in.connections()...)
 	}

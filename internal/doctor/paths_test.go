@@ -95,6 +95,22 @@ func TestPaths(t *testing.T) {
 			want:   []string{"problem proto112_blocked primary"}, fix: "nft insert rule inet t in ip saddr 10.77.1.12",
 		},
 		{
+			name: "lost where no instance advertises", change: func(here, there *Sight) {
+				here.Unused, here.Heard, there.Heard, here.In112, there.In112 = true, 0, 0, dropping(), dropping()
+			},
+		},
+		{
+			name: "dropped where no instance advertises, the peer cannot be asked", alone: true, peer: active,
+			change: func(here, _ *Sight) {
+				here.Unused, here.HeardMS, here.PatienceMS, here.In112 = true, nil, 0, dropping()
+			},
+		},
+		{
+			name:   "a SYN is dropped where no instance advertises",
+			change: func(here, there *Sight) { here.Unused, here.TCP, there.InTCP = true, Unanswered, dropping() },
+			want:   []string{"problem tcp_blocked reserve"}, fix: "tcp dport 7511 accept",
+		},
+		{
 			name: "no daemon of the peer's lives: its silence says nothing of a path", alone: true,
 			change: func(here, _ *Sight) { here.HeardMS, here.TCP = &silent, Refused },
 		},
