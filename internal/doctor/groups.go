@@ -64,7 +64,7 @@ func Meet(groups []Group, ends []GroupEnd) {
 
 func (g *Group) meets(e GroupEnd) bool {
 	a := e.Local.WithZone("")
-	if !a.IsValid() || a.Is4In6() || a.Is4() != g.Local.Is4() || a == g.Local || !shared(g.VRIDs, e.VRIDs) {
+	if !g.Local.IsValid() || !a.IsValid() || a.Is4In6() || a.Is4() != g.Local.Is4() || a == g.Local || !shared(g.VRIDs, e.VRIDs) {
 		return false
 	}
 	if a.Is6() {
@@ -73,8 +73,14 @@ func (g *Group) meets(e GroupEnd) bool {
 	return slices.ContainsFunc(g.Networks, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
+// shared reports whether two lists of VRIDs, one of them the peer's and as long as it
+// likes, have one in common.
 func shared(a, b []byte) bool {
-	return slices.ContainsFunc(a, func(vrid byte) bool { return slices.Contains(b, vrid) })
+	var among [256]bool
+	for _, vrid := range a {
+		among[vrid] = true
+	}
+	return slices.ContainsFunc(b, func(vrid byte) bool { return among[vrid] })
 }
 
 // otherEnd is the peer's view of a group.
@@ -105,6 +111,9 @@ func Groups(nodes [2]string, here View, there *View, peer Peer) []Finding {
 	if there != nil {
 		theirs = *there
 	}
+	if there != nil && there.Groups == nil && len(Ends(here.Groups)) > 0 {
+		found = append(found, unprobed(nodes, here.Groups))
+	}
 	for i := range here.Groups {
 		mine := &here.Groups[i]
 		other := otherEnd(theirs.Groups, *mine)
@@ -112,9 +121,9 @@ func Groups(nodes [2]string, here View, there *View, peer Peer) []Finding {
 		if other != nil {
 			found = append(found, ownGroup(nodes[1], *other, theirs.Sights)...)
 		}
-		if there != nil && there.Groups == nil {
-			found = append(found, warn(CheckFailed, mine.about(), "the group %v on %s was not probed: the release of %s does not know how", mine.Group, mine.Interface, nodes[1]).
-				because("what is said of it is what %s hears", nodes[0]).fix("tanist version   # on both; upgrade the older one").on(nodes[0]))
+		peer := peer
+		if there != nil && there.Groups != nil && !slices.ContainsFunc(theirs.Groups, mine.alike) {
+			peer.Holds = nil // it advertises elsewhere, which the comparison of the configurations says
 		}
 		out := groupWay{from: nodes[0], to: nodes[1], near: mine, far: other, peer: peer, instances: mine.Instances}
 		in := groupWay{from: nodes[1], to: nodes[0], near: other, far: mine, peer: peer, instances: mine.Instances}
@@ -123,6 +132,23 @@ func Groups(nodes [2]string, here View, there *View, peer Peer) []Finding {
 		found = append(found, in.advertisements()...)
 	}
 	return found
+}
+
+// unprobed says that the peer's daemon was asked, and answered nothing of groups. What it
+// is not told of an end of this node's, it says nothing of either.
+func unprobed(nodes [2]string, groups []Group) Finding {
+	var which []string
+	for _, g := range groups {
+		which = append(which, g.about())
+	}
+	return warn(CheckFailed, "", "the VRRP groups were not probed: the release of %s does not know how", nodes[1]).
+		because("what is said of %s is what %s hears", strings.Join(which, ", "), nodes[0]).
+		fix("tanist version   # on both; upgrade the older one").on(nodes[0])
+}
+
+// alike reports whether an instance that advertises to g does so to a group of the peer's.
+func (g *Group) alike(theirs Group) bool {
+	return theirs.Group == g.Group && shared(g.VRIDs, theirs.VRIDs)
 }
 
 // turned is where the peer's end of a group is.
@@ -138,7 +164,11 @@ type unicast struct{ sent, got int }
 func beside(near, far []Sight, g Group) unicast {
 	for _, n := range near {
 		if f := opposite(far, n); f != nil && n.Local == g.Local && n.Peer == g.Peer {
-			return unicast{sent: n.Sent, got: min(n.Sent, f.Heard+f.Unproved)}
+			got := min(n.Sent, f.Heard+f.Unproved)
+			if got == 0 && (n.Out112.Drops || f.In112.Drops) {
+				break // by a packet filter of the hosts that may let the group through
+			}
+			return unicast{sent: n.Sent, got: got}
 		}
 	}
 	return unicast{}

@@ -46,7 +46,7 @@ func TestGroups(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		change  func(here, there *Group)
-		unicast int    // probes that came without the group; -1: there is no such path
+		unicast int    // probes that came without the group; -1: there is no such path, -2: the packet filter drops them
 		asked   string // "" both, "alone" the peer could not be asked, "old" its release knows no groups
 		peer    Peer
 		want    []string
@@ -108,6 +108,11 @@ func TestGroups(t *testing.T) {
 		},
 		{name: "one that gets through without the flag", unicast: 3, change: func(here, _ *Group) { here.NoMulticast = true }},
 		{
+			name: "a packet filter lets only the group through, and the group is lost", unicast: -2,
+			change: func(_, there *Group) { there.Heard = 0 },
+			want:   []string{"problem proto112_blocked reserve"}, says: []string{"the hosts reach each other: a switch that snoops", "an IGMP querier for this VLAN"},
+		},
+		{
 			name: "some lost", unicast: 3, change: func(here, _ *Group) { here.Heard = 2 },
 			want: []string{"warning proto112_lossy primary"}, says: []string{"1 of 3 probes", "fix: ip -s link show eth0"},
 		},
@@ -146,7 +151,21 @@ func TestGroups(t *testing.T) {
 		},
 		{
 			name: "a release that knows no groups", asked: "old", change: func(here, _ *Group) { here.Peer, here.Sent, here.Heard = netip.Addr{}, 0, 0 },
-			want: []string{"warning check_failed primary"}, says: []string{"the group 224.0.0.18 on eth0 was not probed: the release of reserve does not know how"},
+			want: []string{"warning check_failed primary"}, says: []string{"the VRRP groups were not probed: the release of reserve does not know how", "what is said of eth0 224.0.0.18 is what primary hears"},
+		},
+		{
+			name: "the only end of this node's has no address: the peer was told of none, and says nothing of groups", asked: "old",
+			change: func(here, _ *Group) {
+				*here = Group{Sight: Sight{Interface: "eth0", Link: "has no carrier", Group: netip.MustParseAddr("ff02::12")}, Instances: here.Instances}
+			},
+			want: []string{"problem path_not_open primary"},
+		},
+		{
+			name: "the peer does not advertise to the group: it runs another configuration", peer: Peer{Lives: true, Holds: []string{"compass"}},
+			unicast: -1, change: func(here, there *Group) {
+				here.Peer, here.Sent, here.Heard, here.HeardMS = netip.Addr{}, 0, 0, &silent
+				there.VRIDs = []byte{52}
+			},
 		},
 		{
 			name: "a release that knows no groups, holds the address and is not heard", asked: "old", peer: Peer{Lives: true, Holds: []string{"compass"}},
@@ -158,8 +177,11 @@ func TestGroups(t *testing.T) {
 			mine, theirs := groupEnds()
 			tt.change(&mine, &theirs)
 			here, there := View{Groups: []Group{mine}}, &View{Groups: []Group{theirs}}
-			if tt.unicast >= 0 && tt.asked == "" {
-				a, b := besides(tt.unicast)
+			if tt.unicast != -1 && tt.asked == "" {
+				a, b := besides(max(tt.unicast, 0))
+				if tt.unicast == -2 {
+					a.In112, b.In112 = dropping(), dropping()
+				}
 				here.Sights, there.Sights = []Sight{a}, []Sight{b}
 			}
 			switch tt.asked {
@@ -220,6 +242,15 @@ func TestMeet(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+	none := Group{Sight: Sight{Interface: "eth0", Group: netip.MustParseAddr("224.0.0.18")}, VRIDs: []byte{51}}
+	six, _ := groupEnds()
+	inIPv6(&six)
+	six.Peer = netip.Addr{}
+	families := []Group{none, six}
+	Meet(families, []GroupEnd{end("eth0", "fe80::12", 51)})
+	if families[0].Peer.IsValid() || !families[1].Peer.IsValid() {
+		t.Errorf("an end without an address takes that of the other family: %v, %v", families[0].Peer, families[1].Peer)
 	}
 	v6, _ := groupEnds()
 	inIPv6(&v6)
