@@ -162,10 +162,70 @@ func TestDoctorResultOfManyInstances(t *testing.T) {
 	if got, err := decodeExamined(plain); err != nil || got.Running.File != name {
 		t.Errorf("of an older release: %v", err)
 	}
-	for what, body := range map[string][]byte{"a bomb": mustZip(t, strings.Repeat("0", mostExamined+1)), "cut": body[:len(body)/2], "none": {0x1f, 0x8b}} {
+	list := func(n int) string { return `{"groups":[` + strings.Repeat("{},", n-1) + "{}]}" }
+	for n, want := range map[int]bool{mostOfEach: true, mostOfEach + 1: false} {
+		if got, err := decodeExamined(mustZip(t, json.RawMessage(list(n)))); (err == nil) != want || want && len(got.Groups) != n {
+			t.Errorf("a list of %d: %v", n, err)
+		}
+	}
+	for _, text := range []string{`{"groups":[]}`, `{"groups":null}`, `{}`} {
+		if got, err := decodeExamined([]byte(text)); err != nil || (got.Groups != nil) != (text == `{"groups":[]}`) {
+			t.Errorf("%s: %v: %v", text, err, got.Groups)
+		}
+	}
+	for what, body := range map[string][]byte{
+		"a bomb": mustZip(t, strings.Repeat("0", mostExamined+1)), "cut": body[:len(body)/2], "none": {0x1f, 0x8b},
+		"no list": []byte(`{"groups":{}}`), "a broken one": []byte(`{"groups":[{]}`),
+	} {
 		if got, err := decodeExamined(body); err == nil {
 			t.Errorf("%s was read: %+v", what, got)
 		}
+	}
+}
+
+// What does not fit is left out from what is fine on, and what else is left out is said.
+func TestDoctorResultThatIsTooLong(t *testing.T) {
+	long := strings.Repeat("x", 1000)
+	for _, tt := range []struct {
+		name           string
+		problems, fine int
+		said           int // to be left out; 0: nothing is said
+	}{
+		{"all fits", 10, 10, 0},
+		{"what is fine goes", 10, 100, 0},
+		{"problems go", 100, 0, 50},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var saw examined
+			for i := range tt.problems + tt.fine {
+				f := doctor.Finding{Code: doctor.VIPNowhere, What: long}
+				if i >= tt.fine {
+					f.Severity = doctor.Problem
+				}
+				saw.Findings = append(saw.Findings, f)
+			}
+			body, err := encodeExamined(saw, false)
+			if err != nil || len(body) > peer.MaxCall {
+				t.Fatalf("%v, %d bytes", err, len(body))
+			}
+			got, err := decodeExamined(body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			problems, said := 0, ""
+			for _, f := range got.Findings {
+				switch f.Severity {
+				case doctor.Problem:
+					problems++
+				case doctor.Warning:
+					said += f.What
+				case doctor.OK:
+				}
+			}
+			if want := fmt.Sprintf("%d more findings", tt.said); problems != tt.problems-tt.said || (tt.said > 0) != strings.HasPrefix(said, want) {
+				t.Errorf("%d problems, and %q", problems, said)
+			}
+		})
 	}
 }
 
