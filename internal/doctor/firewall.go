@@ -279,6 +279,12 @@ func (r Ruling) Allow(p Packet) []string {
 	tcp := p.Protocol == protocolTCP
 	switch r.Tool {
 	case "firewalld":
+		if !p.Incoming {
+			return []string{
+				"firewall-cmd --direct --get-all-rules; firewall-cmd --list-all-policies; nft list ruleset   # where is the rule?",
+				fmt.Sprintf("# take it out there, or let protocol %d to %s pass in front of it: a rich rule is of what comes in", p.Protocol, far),
+			}
+		}
 		what := `protocol value="vrrp"`
 		if tcp {
 			what = fmt.Sprintf(`port port="%d" protocol="tcp"`, p.Port)
@@ -289,16 +295,27 @@ func (r Ruling) Allow(p Packet) []string {
 			"firewall-cmd --reload",
 		}
 	case "ufw":
-		if tcp {
-			return []string{fmt.Sprintf("ufw allow proto tcp from %s to any port %d", far, p.Port)}
+		what, ends := "vrrp", fmt.Sprintf("from %s", far)
+		if !p.Incoming {
+			ends = fmt.Sprintf("to %s", far)
 		}
-		return []string{fmt.Sprintf("ufw allow proto vrrp from %s", far)}
+		if tcp {
+			what = "tcp"
+			ends = map[bool]string{true: ends + " to any", false: ends}[p.Incoming] + fmt.Sprintf(" port %d", p.Port)
+		}
+		way := map[bool]string{true: "", false: "out "}[p.Incoming]
+		return []string{fmt.Sprintf("ufw allow %sproto %s %s", way, what, ends)}
 	case "iptables":
 		match := fmt.Sprintf("-p %d", p.Protocol)
 		if tcp {
 			match = fmt.Sprintf("-p tcp --dport %d", p.Port)
 		}
 		side := map[bool]string{false: "-d", true: "-s"}[p.Incoming]
+		if at := strings.Fields(r.Chain); len(at) == 3 { // what one table lets pass, another may drop
+			if direction = at[2]; at[1] != "filter" {
+				direction = at[2] + " -t " + at[1]
+			}
+		}
 		return []string{
 			fmt.Sprintf("ip%stables -I %s %s %s %s -j ACCEPT", six, direction, side, far, match),
 			"# keep it over a reboot, for example with: netfilter-persistent save",

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"errors"
 	"net/netip"
 	"os"
@@ -34,6 +35,7 @@ var firewallCases = []struct {
 	// what becomes of an advertisement that comes in, of one that goes out, and of a
 	// connection to the link port: ok, drop, or maybe.
 	in, out, tcp string
+	group        string // of an advertisement to the group that comes in; empty: as in
 	rule         string // part of the rule that is quoted, in small letters
 }{
 	{
@@ -86,6 +88,41 @@ var firewallCases = []struct {
 		in:   "drop", out: "ok", tcp: "ok", rule: "drop",
 	},
 	{
+		name: "dropped before it is tracked",
+		nft:  "table inet t { chain in { type filter hook prerouting priority -300; meta l4proto 112 drop; } }",
+		old:  "*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p 112 -j DROP\nCOMMIT\n*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n",
+		in:   "drop", out: "ok", tcp: "ok", rule: "112",
+	},
+	{
+		name: "what is for a group dropped",
+		nft:  "table inet t { chain in { type filter hook input priority 0; meta pkttype multicast drop; } }",
+		old:  "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -m pkttype --pkt-type multicast -j DROP\nCOMMIT\n",
+		in:   "ok", group: "drop", out: "ok", tcp: "ok", rule: "pkt",
+	},
+	{
+		name: "what is for a group let in before a drop of the rest",
+		nft:  "table inet t { chain in { type filter hook input priority 0; policy drop; meta pkttype multicast accept; tcp dport 7511 accept; } }",
+		old:  "*filter\n:INPUT DROP [0:0]\n-A INPUT -m pkttype --pkt-type multicast -j ACCEPT\n-A INPUT -p tcp --dport 7511 -j ACCEPT\nCOMMIT\n",
+		in:   "drop", group: "ok", out: "ok", tcp: "ok", rule: "policy drop",
+	},
+	{
+		name: "new connections let in, and what belongs to none dropped",
+		nft:  "table inet t { chain in { type filter hook input priority 0; policy drop; ct state invalid drop; ct state new tcp dport 7511 accept; } }",
+		old:  "*filter\n:INPUT DROP [0:0]\n-A INPUT -m conntrack --ctstate INVALID -j DROP\n-A INPUT -p tcp --dport 7511 -m conntrack --ctstate NEW -j ACCEPT\nCOMMIT\n",
+		in:   "drop", out: "ok", tcp: "ok", rule: "policy drop",
+	},
+	{
+		name: "one family dropped",
+		nft:  "table inet t { chain in { type filter hook input priority 0; meta nfproto ipv4 meta l4proto 112 drop; } }",
+		old:  "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -p 112 -j DROP\nCOMMIT\n",
+		in:   "drop", out: "ok", tcp: "ok", rule: "112",
+	},
+	{
+		name: "the other family dropped",
+		nft:  "table inet t { chain in { type filter hook input priority 0; meta nfproto ipv6 meta l4proto 112 drop; ct state untracked drop; } }",
+		in:   "ok", out: "ok", tcp: "ok",
+	},
+	{
 		name: "dropped on its way out",
 		nft:  "table inet t { chain out { type filter hook output priority 0; ip daddr 10.77.1.12 drop; } }",
 		old:  "*filter\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -d 10.77.1.12/32 -j DROP\nCOMMIT\n",
@@ -126,10 +163,12 @@ func TestFirewallRules(t *testing.T) {
 					set = throughIPTables(t, rules)
 				}
 				f := Firewall{Rulesets: []Ruleset{set}}
+				toGroup := incoming(protocolVRRP)
+				toGroup.Destination = netip.MustParseAddr("224.0.0.18")
 				for what, asked := range map[string]struct {
 					packet Packet
 					want   string
-				}{"in": {incoming(protocolVRRP), tt.in}, "out": {outgoing(protocolVRRP), tt.out}, "tcp": {incoming(protocolTCP), tt.tcp}} {
+				}{"in": {incoming(protocolVRRP), tt.in}, "group": {toGroup, cmp.Or(tt.group, tt.in)}, "out": {outgoing(protocolVRRP), tt.out}, "tcp": {incoming(protocolTCP), tt.tcp}} {
 					r := f.Ask(asked.packet)
 					if got := becomes(r); got != asked.want {
 						t.Errorf("%s: %s, want %s (%+v)", what, got, asked.want, r)
@@ -141,6 +180,36 @@ func TestFirewallRules(t *testing.T) {
 					}
 				}
 			})
+		}
+	}
+}
+
+// What other programs write the rules of is told to them, for what comes in and for what
+// goes out.
+func TestAllowByOthers(t *testing.T) {
+	six := func(p Packet) Packet {
+		p.Source, p.Destination = netip.MustParseAddr("fe80::12"), netip.MustParseAddr("ff02::12")
+		return p
+	}
+	group := outgoing(protocolVRRP)
+	group.Destination = netip.MustParseAddr("224.0.0.18")
+	for _, tt := range []struct {
+		tool   string
+		packet Packet
+		want   string
+	}{
+		{"ufw", incoming(protocolVRRP), "ufw allow proto vrrp from 10.77.1.12"},
+		{"ufw", six(incoming(protocolVRRP)), "ufw allow proto vrrp from fe80::12"},
+		{"ufw", incoming(protocolTCP), "ufw allow proto tcp from 10.77.1.12 to any port 7511"},
+		{"ufw", outgoing(protocolVRRP), "ufw allow out proto vrrp to 10.77.1.12"},
+		{"ufw", group, "ufw allow out proto vrrp to 224.0.0.18"},
+		{"ufw", outgoing(protocolTCP), "ufw allow out proto tcp to 10.77.1.12 port 7511"},
+		{"firewalld", incoming(protocolVRRP), `firewall-cmd --permanent --add-rich-rule='rule family="ipv4" source address="10.77.1.12" protocol value="vrrp" accept'`},
+		{"firewalld", incoming(protocolTCP), `firewall-cmd --permanent --add-rich-rule='rule family="ipv4" source address="10.77.1.12" port port="7511" protocol="tcp" accept'`},
+		{"firewalld", group, "firewall-cmd --direct --get-all-rules; firewall-cmd --list-all-policies; nft list ruleset   # where is the rule?"},
+	} {
+		if got := (Ruling{Tool: tt.tool, Chain: "ip filter INPUT"}).Allow(tt.packet); got[0] != tt.want {
+			t.Errorf("%q, want %q", got[0], tt.want)
 		}
 	}
 }

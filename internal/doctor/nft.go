@@ -226,16 +226,21 @@ func (at nftPlace) property(left json.RawMessage) func(Packet, nftValue) truth {
 	case "oif", "oifname":
 		return func(p Packet, v nftValue) truth { return known(!p.Incoming && v.names(p.Interface)) }
 	case "pkttype":
-		return packetType
+		return func(p Packet, v nftValue) truth {
+			return packetType(p, v.worded("host", "broadcast", "multicast", "other"))
+		}
 	case "l4proto":
 		return func(p Packet, v nftValue) truth { return known(v.protocol(p.Protocol)) }
 	case "nfproto":
 		return func(p Packet, v nftValue) truth {
-			return known(v.text == map[bool]string{true: "ipv6", false: "ipv4"}[p.Source.Is6()])
+			return known(v.text == map[bool]string{true: "ipv6", false: "ipv4"}[p.Source.Is6()] ||
+				v.text == map[bool]string{true: "10", false: "2"}[p.Source.Is6()]) // AF_INET6, AF_INET
 		}
 	}
 	if l.Ct.Key == "state" {
-		return connectionState
+		return func(p Packet, v nftValue) truth {
+			return connectionState(p, v.worded("", "invalid", "established", "", "related", "", "", "", "new"))
+		}
 	}
 	switch l.Payload.Protocol + " " + l.Payload.Field {
 	case "ip saddr", "ip6 saddr":
@@ -282,6 +287,19 @@ type nftValue struct {
 	text     string
 	network  netip.Prefix
 	from, to string // of a range
+}
+
+// worded is a value with the word for its number, as nft -n prints the kernel's: the
+// number is the place among the words.
+func (v nftValue) worded(words ...string) nftValue {
+	n, err := strconv.Atoi(v.text)
+	switch {
+	case err == nil && 0 <= n && n < len(words):
+		v.text = words[n]
+	case v.text == "64": // a bit of ct state, far from the others
+		v.text = "untracked"
+	}
+	return v
 }
 
 func (v nftValue) names(iface string) bool {
