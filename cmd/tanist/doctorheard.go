@@ -12,8 +12,9 @@ import (
 	"github.com/tanist-ha/tanist/vrrp/auth"
 )
 
-// dropped compares what the heartbeat counted before the examination and after it.
-func (x examiner) dropped(before, after heartbeat.Status) []doctor.Dropped {
+// dropped compares what the heartbeat counted before the examination and after it, which
+// saw what came of probes.
+func (x examiner) dropped(before, after heartbeat.Status, saw examined) []doctor.Dropped {
 	var all []doctor.Dropped
 	for _, in := range after.Instances {
 		d := doctor.Dropped{Instance: in.Name, Heard: in.Heard && in.Silent < x.patience()}
@@ -24,7 +25,7 @@ func (x examiner) dropped(before, after heartbeat.Status) []doctor.Dropped {
 		all = append(all, grown(d, was, in.Dropped.ByName())...)
 	}
 	for _, p := range after.Paths {
-		d := doctor.Dropped{Path: fmt.Sprintf("%v-%v", p.Local, p.Peer), Peer: p.Peer}
+		d := doctor.Dropped{Path: fmt.Sprintf("%v-%v", p.Local, p.Peer), Peer: p.Peer, Heard: p.Heard && p.Silent < x.patience() || saw.probed(p)}
 		if p.Interface != "" {
 			d.Path = fmt.Sprintf("%s %v", p.Interface, p.Peer)
 		}
@@ -36,6 +37,15 @@ func (x examiner) dropped(before, after heartbeat.Status) []doctor.Dropped {
 		}
 	}
 	return all
+}
+
+// probed reports whether the peer's probes came by a path of the heartbeat.
+func (e examined) probed(p heartbeat.PathStatus) bool {
+	return slices.ContainsFunc(e.Sights, func(s doctor.Sight) bool {
+		return p.Interface == "" && s.Local == p.Local && s.Peer == p.Peer && s.Heard > 0
+	}) || slices.ContainsFunc(e.Groups, func(g doctor.Group) bool {
+		return p.Interface != "" && g.Interface == p.Interface && g.Group == p.Peer && g.Heard > 0
+	})
 }
 
 // grown are the reasons whose counts grew.

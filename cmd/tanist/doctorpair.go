@@ -250,7 +250,7 @@ func (p pairing) diagnose(ctx context.Context, nodes [2]string) (_ []doctor.Find
 	}
 	findings = append(findings, here.Findings...)
 	after := p.daemon.heartbeat.Status()
-	unheard := doctor.Unheard(nodes, x.dropped(before, after), openErr == nil)
+	unheard := doctor.Unheard(nodes, x.dropped(before, after, here), openErr == nil)
 	if openErr != nil {
 		return slices.Concat(findings, p.alone(nodes, here, p.doubts(before, after), openErr), unheard), nodes[:1]
 	}

@@ -20,7 +20,7 @@ type Dropped struct {
 	Packet   vrrp.DropReason
 	Proof    auth.Reason // one of the two is 0
 	Lately   uint64      // while the diagnosis lasted
-	Heard    bool        // the instance hears the peer nevertheless
+	Heard    bool        // the instance hears the peer nevertheless, or the socket does, if only its probes
 }
 
 func (d Dropped) reason() string {
@@ -57,6 +57,13 @@ func (d Dropped) ofSocket(peer string) (Finding, bool) {
 	watch := "tcpdump -vveni any -c 20 'proto 112 or ip6 proto 112'"
 	switch d.Packet { //nolint:exhaustive // the others are of instances, or below
 	case vrrp.DropTTL:
+		if d.Heard {
+			return Finding{}, false // they are a stranger's: the peer's come as they should
+		}
+		if d.Peer.IsMulticast() {
+			return wrong(HeartbeatRefused, d.Path, "advertisements to a group come with another TTL than 255, and nobody may take them (%s)", d.Path).
+				fix(watch+"   # ttl, hlim, and from whom?", "# the peer's: something passes them on between two networks, which have to be one; another's: it has a VRID of ours"), true
+		}
 		return wrong(HeartbeatRefused, d.Path, "what %s advertises crosses a router: it comes with another TTL than 255, and nobody may take it (%s)", peer, d.Path).
 			fix(fmt.Sprintf("ip route get %v   # has to say no via: the nodes need a network in common", d.Peer), watch+"   # ttl, hlim"), true
 	case vrrp.DropOwn:

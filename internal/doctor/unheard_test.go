@@ -48,6 +48,16 @@ func TestUnheard(t *testing.T) {
 			}
 		})
 	}
+	heard := Dropped{Path: "10.77.0.11-10.77.0.12", Peer: netip.MustParseAddr("10.77.0.12"), Packet: vrrp.DropTTL, Lately: 3, Heard: true}
+	if found := Unheard(nodes(), []Dropped{heard}, true); found != nil {
+		t.Errorf("somebody from afar in the name of a peer that is heard: %+v", found)
+	}
+	group := Dropped{Path: "eth0 224.0.0.18", Peer: netip.MustParseAddr("224.0.0.18"), Packet: vrrp.DropTTL, Lately: 3}
+	found := Unheard(nodes(), []Dropped{group}, true)
+	if diff := cmp.Diff(refused, summary(found)); diff != "" {
+		t.Errorf("on a group (-want +got)\n%s", diff)
+	}
+	saysAll(t, found, []string{"another TTL than 255", "(eth0 224.0.0.18)", "fix: tcpdump"})
 	for _, tt := range []struct {
 		reason vrrp.DropReason
 		want   []string
