@@ -196,8 +196,12 @@ func (d *drawing) wayFindings(f *findings) {
 func (d *drawing) floodFindings(f *findings, node string, paths []control.HeartbeatPath) {
 	for _, p := range paths {
 		if p.Flooded {
-			f.add(Attention, "on "+node+": tcpdump -eni any ip proto 112 shows the hardware address, and so the port of the switch, that they come from",
-				"%s is flooded with advertisements that the cluster key did not seal, in the name of %s; they are kept out", node, pathName(p))
+			whose := "in the name of " + pathName(p)
+			if p.Interface != "" {
+				whose = "to " + pathName(p)
+			}
+			f.add(Attention, "on "+node+": tcpdump -c 20 -eni any proto 112 shows the hardware address, and so the port of the switch, that they come from",
+				"%s is flooded with advertisements that the cluster key did not seal, %s; they are kept out", node, whose)
 		}
 	}
 }

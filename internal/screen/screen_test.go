@@ -139,3 +139,15 @@ func TestDriftName(t *testing.T) {
 		}
 	}
 }
+
+// To a group anybody sends: nobody's name is in it.
+func TestFloodOfAGroup(t *testing.T) {
+	doc := flood()
+	doc.Heartbeat[0].Interface, doc.Heartbeat[0].Peer = "eth0", "ff02::12"
+	text := strings.Join(strings.Fields(Text(at80(doc), false, true)), " ")
+	for _, want := range []string{"advertisements that the cluster key did not seal, to ff02::12 on eth0; they are kept out", "tcpdump -c 20 -eni any proto 112 shows"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no word of %q:\n%s", want, text)
+		}
+	}
+}
