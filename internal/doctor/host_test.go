@@ -150,6 +150,9 @@ func TestForeigners(t *testing.T) {
 		t.Fatalf("(-want +got)\n%s", diff)
 	}
 	wantEvidence(t, found, "10.77.0.9 advertises VRID 51")
+	wantFix(t, found, "tcpdump -ni eth0 'ip proto 112 and host 10.77.0.9'")
+	found = Foreigners([]Overheard{{Interface: "eth0", VRID: 51, Source: at("fe80::9"), Count: 2}}, compass(), nil, "1.5s")
+	wantFix(t, found, "tcpdump -ni eth0 'ip6 proto 112 and host fe80::9'")
 }
 
 func TestNetworkd(t *testing.T) {

@@ -249,7 +249,7 @@ func Foreigners(heard []Overheard, ours []Virtual, peers []netip.Addr, listened 
 			found = append(found, wrong(ForeignVRRP, v.Instance, "%v advertises VRID %d on %s: another router has the VRID of instance %s", h.Source, h.VRID, h.Interface, v.Instance).
 				because("%s to the VRRP group within %s", count(h.Count, "advertisement"), listened).
 				fix("# stop it there, or give instance "+v.Instance+" another vrid on both nodes",
-					fmt.Sprintf("tcpdump -ni %s 'ip proto 112 and host %v'", h.Interface, h.Source)))
+					fmt.Sprintf("tcpdump -ni %s '%s and host %v'", h.Interface, tcpdump112(h.Source), h.Source)))
 		}
 	}
 	if len(found) == 0 {
