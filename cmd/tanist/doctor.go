@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -117,7 +118,16 @@ func problemFindings(problems config.Problems, code doctor.Code) []doctor.Findin
 		if p.Line > 0 {
 			place = fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
 		}
-		found = append(found, doctor.FromProblems(code, doctor.Problem, place, p.Message, p.Hint))
+		found = append(found, doctor.FromProblems(code, doctor.Problem, place, p.Message, remedy(p.Hint)))
 	}
 	return found
+}
+
+// remedy is what `tanist check` says to a person, as a fix: but for the few that are
+// commands it is not to be pasted.
+func remedy(hint string) string {
+	if hint == "" || strings.HasPrefix(hint, "chmod ") || strings.HasPrefix(hint, "chown ") {
+		return hint
+	}
+	return "# " + hint
 }

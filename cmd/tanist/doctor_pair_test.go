@@ -200,6 +200,25 @@ func TestDoctorOfAFileWithMistakes(t *testing.T) {
 	if !some {
 		t.Errorf("no word of line 2: %+v", r.Findings)
 	}
+	for _, f := range r.Findings {
+		for _, fix := range f.Fix {
+			if f.Code == doctor.ConfigurationWrong && !strings.HasPrefix(fix, "# ") {
+				t.Errorf("%q is to be pasted", fix)
+			}
+		}
+	}
+}
+
+// What a person is told to do is no command, and a command stays one.
+func TestRemedy(t *testing.T) {
+	for hint, want := range map[string]string{
+		"": "", "chmod 600 /etc/tanist/cluster.key": "chmod 600 /etc/tanist/cluster.key", "chown root /etc/tanist/cluster.key": "chown root /etc/tanist/cluster.key",
+		"`ip -brief link` lists this host's interfaces": "# `ip -brief link` lists this host's interfaces",
+	} {
+		if got := remedy(hint); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
 }
 
 // Two whole daemons on the VRRP groups of an interface: probes come through each way,
