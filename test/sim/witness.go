@@ -125,14 +125,14 @@ func (c *checker) witnessed() {
 		if c.nodes[i].alone < 0 {
 			c.nodes[i].alone = max(since, w.now-InFlight)
 		}
-		if w.setup.OnIsolation != failover.ReleaseIsolated || !n.kernel.has || !n.kernel.own() || n.foreign {
-			continue
+		if w.setup.OnIsolation != failover.ReleaseIsolated || !n.kernel.has || !n.kernel.own() || n.foreign || n.frozen {
+			continue // a host that stands still, its kernel too, lets go of nothing
 		}
 		bound := w.setup.Lease + witnessSlack + w.net.spread
 		if !n.runs() {
 			bound += w.setup.Lease + expiry
 		}
-		if from := max(c.nodes[i].alone, c.disturbed); w.now-from > bound {
+		if from := max(c.nodes[i].alone, c.disturbed, n.awake); w.now-from > bound {
 			w.fail("isolation", "%s has the address and hears nobody for %s", n.label, w.now-c.nodes[i].alone)
 		}
 	}

@@ -18,6 +18,8 @@ func TestWitness(t *testing.T) {
 func TestFoundWitnessSeeds(t *testing.T) {
 	for name, seed := range map[string]uint64{
 		"a host whose clock stood took for new what its witness had said": 7108559,
+		"a host that was suspended was to let go meanwhile":               7009102,
+		"a host whose clock stood was to have counted that time":          7012923,
 		// No such defect was found; without it nothing here would see one that never lets go.
 		"an Active that hears nobody keeps the address": 390,
 	} {
