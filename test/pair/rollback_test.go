@@ -70,6 +70,11 @@ func TestRollBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		// A replica that has everything has nothing to catch up with.
+		if err := w.AwaitFrom(within(t), s.ServerID(s.Primary), time.Now()); err != nil {
+			release()
+			t.Fatal(err)
+		}
 		return release
 	}
 	for _, tt := range []struct {

@@ -258,9 +258,11 @@ func (c *checker) follows(n *node) bool {
 // lengthens is about the long lease: before a daemon uses it the peer's disk says
 // that the peer waits for it, unless an operator took that upon himself.
 func (c *checker) lengthens(n *node, e failover.Hold) {
-	w, m := c.w, n.disk.memory().Maintenance
+	w := c.w
+	forced := func(m hooks.Memory) bool { return m.Maintenance.Forced && m.Maintenance.By == n.label }
 	unknown := e.Lease > w.setup.Lease && n.peer().disk.synced.PeerLease < e.Lease
-	c.nodes[n.i].overlong = unknown && m.Forced && m.By == n.label
+	// What ends it counts once it is on the disk.
+	c.nodes[n.i].overlong = unknown && (forced(n.disk.memory()) || forced(n.disk.synced))
 	switch {
 	case e.Lease == w.setup.Lease:
 	case e.Lease != w.setup.longest():

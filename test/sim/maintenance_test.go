@@ -27,6 +27,7 @@ func TestMaintenance(t *testing.T) {
 // TestFoundMaintenanceSeeds replays what long searches found.
 func TestFoundMaintenanceSeeds(t *testing.T) {
 	for name, seed := range map[string]uint64{
+		"a lease that was forced was renewed before its end was on the disk":   9012351,
 		"a command's record was followed by one of what it replaced":           112,
 		"the end of a long lease was journaled behind a command's maintenance": 204564,
 	} {
